@@ -1,0 +1,173 @@
+"""The command line: compose, check, then run; bad input is one line and exit code 2.
+
+Exit codes: 0 done, 1 a run failed, 2 the input is not allowed, 130 interrupted.
+"""
+
+import argparse
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from hydra._internal.callbacks import Callbacks
+from hydra._internal.hydra import Hydra
+from hydra._internal.utils import get_args_parser
+from hydra.core.plugins import Plugins
+from hydra.core.utils import JobStatus, run_job
+from hydra.errors import HydraException
+from hydra.types import HydraContext, RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+import bnnrepro
+from bnnrepro.config.checking import check
+from bnnrepro.config.compose import (
+    CONFIG_NAME,
+    explain,
+    hydra_session,
+    load,
+    load_master,
+)
+from bnnrepro.config.help import help_text
+from bnnrepro.config.schema import Config
+from bnnrepro.config.show import annotated
+from bnnrepro.errors import UserError
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code; may be called any number of times."""
+    try:
+        arguments = _parse(sys.argv[1:] if argv is None else list(argv))
+        return _dispatch(arguments)
+    except UserError as error:
+        if os.environ.get("HYDRA_FULL_ERROR") == "1":
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+
+
+def task(cfg: DictConfig) -> Any:
+    """Check and run a composed config: what launchers call, in this process or another."""
+    config = check(cfg)
+    from bnnrepro.run import run  # torch is imported after every check
+
+    return run(config)
+
+
+def _parse(argv: list[str]) -> argparse.Namespace:
+    parser = get_args_parser()
+
+    def refuse(message: str) -> NoReturn:
+        raise UserError("command line", " ".join(argv), f"{message}; see --help")
+
+    parser.error = refuse  # type: ignore[method-assign]
+    if "--version" in argv:
+        return argparse.Namespace(version=True)
+    arguments = parser.parse_intermixed_args(argv)
+    arguments.version = False
+    if arguments.experimental_rerun is not None:
+        refuse("--experimental-rerun is not supported")
+    chosen = ("help", "hydra_help", "run", "cfg", "multirun", "shell_completion", "info")
+    if sum(bool(getattr(arguments, each)) for each in chosen) > 1:
+        refuse("only one of --help, --hydra-help, -r, -m, --cfg, --info, -sc at a time")
+    return arguments
+
+
+def _dispatch(arguments: argparse.Namespace) -> int:
+    if arguments.version:
+        print(f"bnnrepro {bnnrepro.__version__}")
+        return 0
+    name = arguments.config_name or CONFIG_NAME
+    with hydra_session(arguments.config_path, arguments.config_dir) as hydra:
+        if arguments.help:
+            config = check(load(hydra.config_loader, arguments.overrides, name))
+            print(help_text(hydra.config_loader, config), end="")
+        elif arguments.cfg == "job":
+            print(_shown(hydra, arguments, name), end="")
+        elif arguments.cfg or arguments.info or arguments.hydra_help or arguments.shell_completion:
+            _hydra_command(hydra, arguments, name)
+        else:
+            return _execute(hydra, arguments, name)
+    return 0
+
+
+def _shown(hydra: Hydra, arguments: argparse.Namespace, name: str) -> str:
+    config: Config = check(load(hydra.config_loader, arguments.overrides, name))
+    if not arguments.package:
+        return annotated(config)
+    try:
+        node = OmegaConf.select(OmegaConf.create(config.to_dict()), arguments.package)
+    except Exception as error:
+        raise explain(error, hydra.config_loader, arguments.overrides, name) from error
+    if node is None:
+        keys = ", ".join(config.to_dict())
+        raise UserError("--package", arguments.package, f"no such key; the keys are {keys}")
+    return OmegaConf.to_yaml(node) if OmegaConf.is_config(node) else f"{node}\n"
+
+
+def _hydra_command(hydra: Hydra, arguments: argparse.Namespace, name: str) -> None:
+    """Do what Hydra itself offers."""
+    overrides = arguments.overrides
+    try:
+        if arguments.cfg:
+            hydra.show_cfg(name, overrides, arguments.cfg, arguments.package, arguments.resolve)
+        elif arguments.info:
+            hydra.show_info(arguments.info, name, overrides)
+        elif arguments.hydra_help:
+            hydra.hydra_help(name, get_args_parser(), arguments)
+        else:
+            hydra.shell_completion(name, overrides)
+    except Exception as error:
+        raise explain(error, hydra.config_loader, overrides, name) from error
+
+
+def _execute(hydra: Hydra, arguments: argparse.Namespace, name: str) -> int:
+    loader, overrides = hydra.config_loader, arguments.overrides
+    if arguments.multirun:
+        return _sweep(hydra, overrides, name)
+    cfg = load(loader, overrides, name)
+    if cfg.hydra.mode is RunMode.MULTIRUN:  # a search space that is a sweep by itself
+        return _sweep(hydra, overrides, name)
+    _refuse_idle_launcher(overrides)
+    check(cfg)
+    done = run_job(
+        task_function=task,
+        config=cfg,
+        job_dir_key="hydra.run.dir",
+        job_subdir_key=None,
+        hydra_context=HydraContext(config_loader=loader, callbacks=Callbacks(cfg)),
+        configure_logging=False,
+    )
+    if done.status is JobStatus.FAILED:
+        raise done._return_value
+    return 0
+
+
+def _refuse_idle_launcher(overrides: Sequence[str]) -> None:
+    for override in overrides:
+        key, _, value = override.lstrip("+").partition("=")
+        if key.replace(".", "/").startswith(("hydra/launcher", "hydra/sweeper")):
+            line = shlex.join(["python", "run.py", "-m", *overrides])
+            raise UserError(key, value, f"serves sweeps only; add -m:\n  {line}")
+
+
+def _sweep(hydra: Hydra, overrides: list[str], name: str) -> int:
+    master = load_master(hydra.config_loader, overrides, name)
+    context = HydraContext(config_loader=hydra.config_loader, callbacks=Callbacks(master))
+    try:
+        sweeper = Plugins.instance().instantiate_sweeper(
+            config=master, hydra_context=context, task_function=task
+        )
+        batches = sweeper.sweep(arguments=list(master.hydra.overrides.task))
+    except (HydraException, OmegaConfBaseException) as error:
+        raise explain(error, hydra.config_loader, overrides, name) from error
+    jobs = [job for batch in batches or [] for job in batch]
+    failed = [job for job in jobs if job.status is JobStatus.FAILED]
+    for job in failed:
+        reason = " ".join(str(job._return_value).split())
+        print(f"failed: {' '.join(job.overrides)}: {reason}", file=sys.stderr)
+    return 1 if failed else 0

@@ -1,0 +1,45 @@
+"""The one way from a part of the typed config to the object that it describes."""
+
+import inspect
+from collections.abc import Collection, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from bnnrepro.config.checking import DECLARED, locate
+from bnnrepro.config.rules import shown
+from bnnrepro.errors import UserError
+
+
+def instantiate(
+    part: Any,
+    *,
+    without: Collection[str] = (),
+    offered: Mapping[str, Any] | None = None,
+    **extra: Any,
+) -> Any:
+    """Build what a part's ``_target_`` names, from its keys and what the caller adds.
+
+    Keys that describe the part to bnnrepro (its name, a data set's shape and classes) are passed
+    only where the target asks for them.
+
+    Args:
+        part: a group of the typed config.
+        without: keys that are not the target's.
+        offered: arguments that are passed only where the target asks for them by name.
+        extra: arguments that no config holds (parameters, generators); they win.
+
+    Raises:
+        UserError: the target refuses its arguments.
+    """
+    values = asdict(part)
+    target = values.pop("_target_")
+    group = part.group
+    built = locate(f"{group}._target_", target)
+    wanted = inspect.signature(built).parameters
+    described = {"name", *DECLARED.get(group, ())} - set(wanted)
+    arguments = {k: v for k, v in values.items() if k not in {*described, *without}} | extra
+    arguments |= {k: v for k, v in (offered or {}).items() if k in wanted}
+    try:
+        return built(**arguments)
+    except (TypeError, ValueError) as error:
+        raise UserError(group, part.name, shown(error)) from error

@@ -1,0 +1,256 @@
+"""Hydra's side of the door: composing ``conf/``, and its errors in our words."""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra import version
+from hydra._internal.hydra import Hydra
+from hydra._internal.utils import create_config_search_path
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.object_type import ObjectType
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import MissingConfigException, OverrideParseException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from bnnrepro.config.checking import check
+from bnnrepro.config.schema import Config
+from bnnrepro.errors import UserError, nearest
+
+CONFIG_NAME = "config"
+
+
+def conf_dir() -> Path:
+    """Return the folder of the configs: the checkout's ``conf/``, else the installed package's."""
+    package = Path(__file__).parents[1]
+    checkout = package.parents[1] / "conf"
+    return checkout if (checkout / "config.yaml").is_file() else package / "conf"
+
+
+@contextmanager
+def hydra_session(config_path: str | None = None, config_dir: str | None = None) -> Iterator[Hydra]:
+    """Start Hydra on ``conf/`` (or another folder) and clear its global state at the end.
+
+    Args:
+        config_path: a folder in the place of ``conf/``.
+        config_dir: a folder searched before it.
+    """
+    for key, folder in (("--config-path", config_path), ("--config-dir", config_dir)):
+        if folder is not None and not Path(folder).is_dir():
+            raise UserError(key, folder, "must be a folder of config files")
+    version.setbase("1.3")
+    GlobalHydra.instance().clear()
+    search_path = create_config_search_path(str(Path(config_path or conf_dir()).resolve()))
+    if config_dir is not None:
+        search_path.prepend("command-line", f"file://{Path(config_dir).resolve()}")
+    hydra = Hydra.create_main_hydra2(task_name="bnnrepro", config_search_path=search_path)
+    try:
+        yield hydra
+    finally:
+        GlobalHydra.instance().clear()
+
+
+def compose(*overrides: str) -> Config:
+    """Return the checked config of ``conf/`` with overrides, as the command line makes it.
+
+    Raises:
+        UserError: an override, or what they add up to, is not allowed.
+    """
+    with hydra_session() as hydra:
+        return check(load(hydra.config_loader, overrides))
+
+
+def load(
+    loader: ConfigLoader,
+    overrides: Sequence[str],
+    config_name: str = CONFIG_NAME,
+    mode: RunMode = RunMode.RUN,
+) -> DictConfig:
+    """Compose one config, unchecked; what Hydra refuses becomes a UserError."""
+    try:
+        cfg = loader.load_configuration(config_name, list(overrides), run_mode=mode)
+    except Exception as error:
+        raise explain(error, loader, overrides, config_name) from error
+    _refuse_unknown_protocol(cfg, loader)
+    return cfg
+
+
+def load_points(
+    loader: ConfigLoader, master: DictConfig, points: Iterable[Sequence[str]]
+) -> list[DictConfig]:
+    """Compose and check every point of a sweep.
+
+    Raises:
+        UserError: for the first point that is not allowed.
+    """
+    shared = list(OmegaConf.to_container(master.hydra.overrides.hydra))
+    loaded = []
+    for point in points:
+        try:
+            cfg = loader.load_sweep_config(master, list(point))
+        except Exception as error:
+            name = master.hydra.job.config_name
+            raise explain(error, loader, [*shared, *point], name) from error
+        _refuse_unknown_protocol(cfg, loader)
+        check(cfg)
+        loaded.append(cfg)
+    return loaded
+
+
+def load_master(
+    loader: ConfigLoader, overrides: Sequence[str], config_name: str = CONFIG_NAME
+) -> DictConfig:
+    """Compose the config that stands for a whole sweep: that of its first point.
+
+    Hydra composes the defaults of what is swept instead, and so refuses
+    ``method=pmf,full_precision method.weight_decay=1e-4``, whose key the default method lacks.
+
+    Raises:
+        UserError: an override is not allowed, or the sweep is empty.
+    """
+    try:
+        parsed = OverridesParser.create(config_loader=loader).parse_overrides(list(overrides))
+    except Exception as error:
+        raise explain(error, loader, overrides, config_name) from error
+    first = [_first_value(each) for each in parsed]
+    master = load(loader, first, config_name, RunMode.MULTIRUN)
+    task = [str(each.input_line) for each in parsed if not each.is_hydra_override()]
+    master.hydra.overrides.task = task
+    return master
+
+
+def _first_value(override: Override) -> str:
+    line = str(override.input_line)
+    key, _, value = line.partition("=")
+    if not override.is_discrete_sweep():
+        return line
+    if override.is_hydra_override():
+        raise UserError(key, value, "Hydra's own settings cannot be swept")
+    first = next(iter(override.sweep_string_iterator()), None)
+    if first is None:
+        raise UserError(key, value, "the sweep is empty: nothing matches")
+    return f"{override.get_key_element()}={first}"
+
+
+def _refuse_unknown_protocol(cfg: DictConfig, loader: ConfigLoader) -> None:
+    """Protocols are optional, so Hydra passes over one that is asked for and does not exist."""
+    choices = cfg.hydra.runtime.choices
+    taken = {
+        "protocol": f"{choices.get('dataset')}_{choices.get('method')}",
+        "protocol/shared": choices.get("dataset"),
+    }
+    for group, by_itself in taken.items():
+        chosen = choices.get(group)
+        options = loader.get_group_options(group, ObjectType.CONFIG)
+        if chosen not in (None, by_itself, *options):
+            allowed = f"must be one of {', '.join(options)}{nearest(str(chosen), options)}"
+            raise UserError(group, chosen, allowed)
+
+
+def explain(
+    error: Exception, loader: ConfigLoader, overrides: Sequence[str], name: str = CONFIG_NAME
+) -> UserError:
+    """Say what Hydra, OmegaConf or YAML refused: key, value, what is allowed."""
+    message = " ".join(str(error).split())
+    if isinstance(error, UserError):
+        return error
+    if isinstance(error, MissingConfigException):
+        return _unknown_option(error, loader, name)
+    if isinstance(error, OverrideParseException):
+        return _not_an_override(error)
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        mark = error.problem_mark
+        place = f"{mark.name}:{mark.line + 1}:{mark.column + 1}"
+        return UserError("config file", place, f"is not valid YAML: {error.problem}")
+    if refused := _bad_choice(loader, overrides):
+        return refused
+    if found := re.match(r"Could not (?:override|delete from config\.) '([^']+)'", message):
+        return _unknown_key(found[1], loader, overrides, name)
+    if found := re.match(r"(?:Sweep parameters|Ambiguous value for argument) '([^']+)'", message):
+        key, _, value = found[1].partition("=")
+        allowed = "several values need -m (a sweep), a list needs brackets: key=[1,2]"
+        return UserError(key, value, allowed)
+    if isinstance(error.__cause__, OmegaConfBaseException):
+        cause = error.__cause__
+        reason = f"{message} {str(cause).splitlines()[0]}".strip()
+        return UserError(str(cause.full_key or "config"), "", reason)
+    return UserError("command line", " ".join(overrides), _short(message) or type(error).__name__)
+
+
+def groups(loader: ConfigLoader) -> dict[str, list[str]]:
+    """Return every group with its options, nested groups as ``outer/inner``."""
+    names = loader.list_groups("")
+    names = [each for each in names if each != "hydra"] + ["hydra/launcher", "hydra/sweeper"]
+    found = {}
+    for group in names:
+        if options := loader.get_group_options(group, ObjectType.CONFIG):
+            found[group] = options
+    return found
+
+
+def _short(text: str, width: int = 300) -> str:
+    return text if len(text) <= width else f"{text[: width - 3]}..."
+
+
+def _unknown_option(error: MissingConfigException, loader: ConfigLoader, name: str) -> UserError:
+    path = error.missing_cfg_file or name
+    group, _, option = path.rpartition("/")
+    if not group:
+        return UserError("--config-name", path, "no such file in the config folder")
+    options = [each for each in error.options or [] if not each.startswith("_")]
+    if not options:
+        return UserError(group, option, f"no such group of options{nearest(group, groups(loader))}")
+    return UserError(
+        group, option, f"must be one of {', '.join(options)}{nearest(option, options)}"
+    )
+
+
+def _bad_choice(loader: ConfigLoader, overrides: Sequence[str]) -> UserError | None:
+    """Find a group that is given null, a list or nothing, in the place of one option."""
+    listed = groups(loader)
+    for override in overrides:
+        key, _, value = override.partition("=")
+        options = listed.get(key.lstrip("+~"))
+        if options and (key.startswith("~") or re.match(r"null$|[\[{]|$", value)):
+            return UserError(key, value, f"must be one of {', '.join(options)}")
+    return None
+
+
+def _not_an_override(error: OverrideParseException) -> UserError:
+    key, equals, value = error.override.partition("=")
+    reason = next(iter(str(error).splitlines()), "")
+    allowed = f"must be key=value, quoted where it has spaces or special characters ({reason})"
+    return UserError(key if equals else "command line", value if equals else key, allowed)
+
+
+def _unknown_key(key: str, loader: ConfigLoader, overrides: Sequence[str], name: str) -> UserError:
+    given = [each for each in overrides if each.lstrip("+~").partition("=")[0] == key]
+    value = given[0].partition("=")[2] if given else ""
+    others = [each for each in overrides if each not in given]
+    try:
+        base = loader.load_configuration(name, others, run_mode=RunMode.RUN)
+    except Exception:  # another override is wrong as well: name this one, without candidates
+        return UserError(key, value, "no such key or group")
+    node: Any = base
+    known: list[str] = []
+    for part in key.split("."):
+        if not OmegaConf.is_dict(node) or part not in node:
+            break
+        known.append(part)
+        node = node[part]
+    if not OmegaConf.is_dict(node):
+        return UserError(key, value, f"no such key: {'.'.join(known)} is a single value")
+    prefix = ".".join(known)
+    keys = sorted(str(each) for each in node if str(each) not in ("hydra", "protocol"))
+    if not known:
+        keys = sorted({*keys, *groups(loader)})
+    wrong = key.split(".")[len(known)] if len(key.split(".")) > len(known) else key
+    where = f"{prefix} has" if prefix else "there are"
+    return UserError(key, value, f"no such key; {where} {', '.join(keys)}{nearest(wrong, keys)}")

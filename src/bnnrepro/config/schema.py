@@ -1,0 +1,471 @@
+"""The schema: a dataclass a group, a docstring a field (``--help`` prints it), its range beside it.
+
+Values stand in ``conf/``, not here; a test compares the two sets of keys. A part of bnnrepro is
+registered by the ``_target_`` of its YAML file; anything else is checked against its signature.
+"""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
+
+from bnnrepro.config.rules import Length, Pattern, Range
+
+Count = Annotated[int, Range(1)]
+Number = Annotated[float, Range()]
+Positive = Annotated[float, Range(0, over=True)]
+NotNegative = Annotated[float, Range(0)]
+Fraction = Annotated[float, Range(0, 1, under=True)]
+Share = Annotated[float, Range(0, 1, over=True)]
+Name = Annotated[str, Pattern(r"[A-Za-z0-9][A-Za-z0-9_.-]*", "a name of letters, digits, _ . -")]
+Text = Annotated[str, Pattern(r"(?s).*\S.*", "text, not empty")]
+Betas = Annotated[list[Fraction], Length(2, exact=True)]
+Shape = Annotated[list[Count], Length(3, exact=True)]
+NormPosition = Literal["before_activation", "after_activation"]
+
+REGISTRY: dict[tuple[str, str], type] = {}
+Class = TypeVar("Class", bound=type)
+
+
+def schema(group: str, key: str) -> Callable[[Class], Class]:
+    """Register a dataclass as the schema of a group's ``_target_`` (or its name, without one)."""
+
+    def register(cls: Class) -> Class:
+        REGISTRY[group, key] = cls
+        cls.group = group  # type: ignore[attr-defined]
+        return cls
+
+    return register
+
+
+@dataclass
+class Part:
+    """What every part of a run has; ``group`` is the config group that it was chosen in."""
+
+    group: ClassVar[str]
+
+    _target_: str
+    """the Python class or function that is built"""
+    name: Name
+    """names the run's folder; shown in tables"""
+
+
+# Data sets
+
+
+@dataclass
+class Augment:
+    """Random changes of the training images, drawn anew every epoch."""
+
+    pad: Annotated[int, Range(0)]
+    """zeros added on each side before a random crop back to size, in pixels; 0: no crop"""
+    flip: bool
+    """mirror every second image, at random, left to right"""
+
+
+@dataclass
+class ImageSet(Part):
+    """What all image data sets have."""
+
+    shape: Shape | None
+    """channels, height, width of an image"""
+    classes: Annotated[int, Range(2)] | None
+    """number of classes"""
+    validation_split: Fraction
+    """share of the training set held out to choose the best epoch; 0: none"""
+    augment: Augment
+    """changes of the training images"""
+    mean: Annotated[list[Number], Length(1)] | None
+    """per channel, of pixels in [0, 1], subtracted; null: measured on the training images"""
+    std: Annotated[list[Positive], Length(1)] | None
+    """per channel, divided by; null: measured on the training images"""
+
+
+@schema("dataset", "bnnrepro.data.digits.load")
+@dataclass
+class Digits(ImageSet):
+    """Handwritten digits of scikit-learn."""
+
+
+@dataclass
+class Downloaded(ImageSet):
+    """Data sets kept in a folder."""
+
+    root: Text
+    """folder of the data; the environment variable BNNREPRO_DATA names another one for all"""
+    download: bool
+    """fetch what is missing"""
+
+
+@schema("dataset", "bnnrepro.data.mnist.load")
+@dataclass
+class MNIST(Downloaded):
+    """MNIST."""
+
+
+@schema("dataset", "bnnrepro.data.cifar.load")
+@dataclass
+class CIFAR(Downloaded):
+    """CIFAR-10 and CIFAR-100."""
+
+    name: Literal["cifar10", "cifar100"]
+    """which of the two"""
+
+
+@schema("dataset", "bnnrepro.data.image_folder.load")
+@dataclass
+class ImageFolder(ImageSet):
+    """A user's images, one folder a class."""
+
+    root: Text
+    """the folder that holds train/<class>/ and test/<class>/"""
+    size: Count | None
+    """resize to size x size pixels; null: every image has the same size already"""
+
+
+# Models
+
+
+@dataclass
+class Model(Part):
+    """What every model has."""
+
+    def minimum_size(self) -> int:
+        """Return the smallest height and width that the model's pooling leaves a pixel of."""
+        return 1
+
+
+@schema("model", "bnnrepro.models.mlp.MLP")
+@dataclass
+class MLP(Model):
+    """Multilayer perceptron."""
+
+    hidden: list[Count]
+    """units of each hidden layer"""
+    dropout: Fraction
+    """probability to drop an input of a linear layer, the image's pixels too"""
+    norm_eps: Positive
+    """BatchNorm's epsilon, added to the variance"""
+    norm_momentum: Share
+    """BatchNorm's momentum: weight of the newest batch in the running statistics"""
+    norm_position: NormPosition
+    """before_activation (as the published programs run) or after_activation (as tables print)"""
+
+
+@schema("model", "bnnrepro.models.vgg.VGG")
+@dataclass
+class VGG(Model):
+    """VGG: 3x3 convolutions, a 2x2 pool after every second one, then linear layers."""
+
+    channels: Annotated[list[Count], Length(1)]
+    """channels of each convolution"""
+    hidden: list[Count]
+    """units of each hidden linear layer"""
+    norm_eps: Positive
+    """BatchNorm's epsilon, added to the variance"""
+    conv_norm_momentum: Share
+    """BatchNorm's momentum after convolutions: weight of the newest batch"""
+    linear_norm_momentum: Share
+    """BatchNorm's momentum after linear layers"""
+    norm_position: NormPosition
+    """before_activation (as the published programs run) or after_activation (as tables print)"""
+
+    def minimum_size(self) -> int:
+        """Halved after every second convolution."""
+        return int(2 ** (len(self.channels) // 2))
+
+
+@schema("model", "bnnrepro.models.lrnet.LRNetSmall")
+@dataclass
+class LRNetSmall(Model):
+    """LR-net's architecture for MNIST."""
+
+    norm_eps: Positive
+    """BatchNorm's epsilon, added to the variance"""
+    norm_momentum: Share
+    """BatchNorm's momentum: weight of the newest batch in the running statistics"""
+
+    def minimum_size(self) -> int:
+        """Halved twice."""
+        return 4
+
+
+@schema("model", "bnnrepro.models.lrnet.LRNetBig")
+@dataclass
+class LRNetBig(Model):
+    """LR-net's architecture for CIFAR-10."""
+
+    norm_eps: Positive
+    """BatchNorm's epsilon, added to the variance"""
+    conv_norm_momentum: Share
+    """BatchNorm's momentum after convolutions: weight of the newest batch"""
+    linear_norm_momentum: Share
+    """BatchNorm's momentum after linear layers"""
+
+    def minimum_size(self) -> int:
+        """Halved three times."""
+        return 8
+
+
+# Methods
+
+
+@dataclass
+class Method(Part):
+    """What every method has."""
+
+    scheduled: ClassVar[str | None] = "lr"
+    """the key that a scheduler moves; None: it moves nothing"""
+
+
+@schema("method", "bnnrepro.optim.BayesBiNN")
+@dataclass
+class BayesBiNN(Method):
+    """BayesBiNN."""
+
+    lr: Positive
+    """learning rate alpha of the natural parameters"""
+    temperature: Positive
+    """tau of the Concrete relaxation"""
+    momentum: Fraction
+    """beta, momentum of the natural gradient"""
+    train_samples: Count
+    """S, Monte-Carlo samples of the weights in a step"""
+    train_set_scale: Positive
+    """the training set's size is multiplied by it in the update"""
+    prior: Number
+    """natural parameter of the prior"""
+    init: Positive
+    """absolute value of the natural parameters at the start"""
+
+
+@dataclass
+class Adam(Method):
+    """What methods that use Adam share."""
+
+    lr: Positive
+    """Adam's learning rate"""
+
+
+@schema("method", "bnnrepro.optim.STE")
+@dataclass
+class STE(Adam):
+    """Straight-through estimator."""
+
+    grad_clip: Positive | None
+    """each element of the gradient is clipped to plus and minus this; null: not at all"""
+    weight_clip: Positive
+    """the real-valued shadows are clamped to plus and minus this after a step"""
+    betas: Betas
+    """Adam's decay rates of the two moments"""
+    eps: Positive
+    """Adam's epsilon"""
+
+
+@schema("method", "bnnrepro.optim.FullPrecision")
+@dataclass
+class FullPrecision(Adam):
+    """Real-valued weights."""
+
+    betas: Betas
+    """Adam's decay rates of the two moments"""
+    eps: Positive
+    """Adam's epsilon"""
+    weight_decay: NotNegative
+    """Adam's weight decay"""
+
+
+@schema("method", "bnnrepro.optim.Bop")
+@dataclass
+class Bop(Method):
+    """Bop."""
+
+    scheduled: ClassVar[str | None] = "adaptivity_rate"
+
+    threshold: NotNegative
+    """a weight flips where weight times momentum exceeds it"""
+    adaptivity_rate: Share
+    """gamma: weight of the newest gradient in the moving average"""
+
+
+@schema("method", "bnnrepro.optim.PMF")
+@dataclass
+class PMF(Adam):
+    """Proximal mean-field."""
+
+    rho: Annotated[float, Range(1)]
+    """factor of beta, the softmax's sharpness, which starts at 1"""
+    beta_interval: Count
+    """iterations between two increases of beta"""
+    beta_max: Annotated[float, Range(1)]
+    """largest beta"""
+    weight_decay: NotNegative
+    """Adam's weight decay"""
+
+
+# Schedulers
+
+
+@schema("scheduler", "bnnrepro.optim.schedules.Constant")
+@dataclass
+class Constant(Part):
+    """No movement."""
+
+
+@dataclass
+class Moving(Part):
+    """What all schedulers that move something share."""
+
+    per: Literal["epoch", "iteration"]
+    """unit in which the scheduler moves"""
+    stepped: Literal["before", "after"]
+    """before: the first epoch (iteration) already runs at the second value"""
+
+
+@schema("scheduler", "bnnrepro.optim.schedules.Cosine")
+@dataclass
+class Cosine(Moving):
+    """Half a cosine."""
+
+    final: NotNegative
+    """value at the end"""
+
+
+@schema("scheduler", "bnnrepro.optim.schedules.Step")
+@dataclass
+class Step(Moving):
+    """Drops by a factor."""
+
+    step_size: Count | None
+    """epochs (iterations) between two drops; null with milestones"""
+    milestones: Annotated[list[Count], Length(1)] | None
+    """epochs (iterations) after which it drops; null with step_size"""
+    factor: Share
+    """what each drop multiplies by"""
+
+
+@schema("scheduler", "bnnrepro.optim.schedules.Exponential")
+@dataclass
+class Exponential(Moving):
+    """A geometric decay."""
+
+    final_factor: Share
+    """ratio of the last value to the first"""
+
+
+# Loggers and presets
+
+
+@schema("logger", "none")
+@dataclass
+class NoLogger:
+    """Nothing but the run's own files."""
+
+    name: Literal["none"]
+    """which logger"""
+
+
+@schema("logger", "tensorboard")
+@dataclass
+class TensorBoard:
+    """TensorBoard."""
+
+    name: Literal["tensorboard"]
+    """which logger"""
+
+
+@schema("logger", "wandb")
+@dataclass
+class WandB:
+    """Weights & Biases."""
+
+    name: Literal["wandb"]
+    """which logger"""
+    project: Text
+    """project that the run is filed under"""
+    entity: Text | None
+    """user or team; null: the account's own"""
+    mode: Literal["offline", "online"]
+    """offline: files that `wandb sync` sends later"""
+    group: Text | None
+    """group of runs"""
+    tags: list[Text]
+    """labels"""
+
+
+@dataclass
+class Preset:
+    """How much of the protocol is run: upper bounds."""
+
+    name: Name
+    """stands in every result"""
+    epochs: Count | None
+    """at most so many epochs; null: all"""
+    train_limit: Annotated[int, Range(2)] | None
+    """at most so many training images; null: all"""
+    test_limit: Count | None
+    """at most so many test images; null: all"""
+
+
+@dataclass
+class Evaluate:
+    """How a trained network is judged; never part of the signature."""
+
+    samples: Count
+    """C, draws from the posterior that the mean prediction averages"""
+    average: Literal["probabilities", "logits"]
+    """what is averaged: probabilities (the paper, equation 26) or logits (its program)"""
+    ece_bins: Count
+    """bins of the expected calibration error"""
+
+
+@dataclass
+class Config:
+    """A run: the typed tree that ``bnnrepro.run.run`` takes."""
+
+    seed: Annotated[int, Range(0)]
+    """fixes split, initial weights, order of batches, augmentation and sampling"""
+    epochs: Count
+    """passes over the training set; the preset may shorten them"""
+    batch_size: Annotated[int, Range(2)]
+    """images in a step"""
+    dataset: Any
+    """what is trained on"""
+    model: Any
+    """the network"""
+    method: Any
+    """the rule that trains the weights"""
+    scheduler: Any
+    """how the method's step size moves"""
+    preset: Preset
+    """how much of the protocol is run"""
+    evaluate: Evaluate
+    """how the network is judged"""
+    logger: Any
+    """where curves go besides metrics.csv"""
+    out: Text
+    """folder of all runs"""
+    device: Annotated[str, Pattern(r"auto|cpu|cuda(:\d+)?", "auto, cpu, cuda or cuda:N")]
+    """auto: a GPU where there is one"""
+    threads: Count | None
+    """CPU threads; null: torch's choice"""
+    summary: bool
+    """print the model's layers and count its bits before training"""
+    checkpoint_every: Count
+    """epochs between two checkpoints"""
+    checkpoint_seconds: NotNegative
+    """at least so many seconds between two checkpoints"""
+    stop_after: Count | None
+    """stop after this epoch; the same command without it goes on from there"""
+    on_done: Literal["skip", "rerun"]
+    """what to do with a run that is done already"""
+    on_failed: Literal["retry", "skip"]
+    """what to do with a run that failed before"""
+
+    @property
+    def effective_epochs(self) -> int:
+        """Epochs that are really run: the preset's, where it is shorter."""
+        return min(self.epochs, self.preset.epochs or self.epochs)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the tree as plain dictionaries, lists and scalars."""
+        return asdict(self)

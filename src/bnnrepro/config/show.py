@@ -1,0 +1,80 @@
+"""A config as YAML that explains itself: every key's docstring beside it."""
+
+import ast
+import functools
+import inspect
+import json
+import textwrap
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+import yaml
+from omegaconf import OmegaConf
+
+WIDTH = 100
+
+
+@functools.cache
+def field_docs(cls: type) -> dict[str, str]:
+    """Return the docstring under each field of a dataclass, its bases' included.
+
+    Empty for a class made at run time, which has no source.
+    """
+    docs: dict[str, str] = {}
+    for each in reversed(cls.__mro__):
+        docs |= _module_docs(each.__module__).get(each.__qualname__, {})
+    return docs
+
+
+def annotated(config: Any) -> str:
+    """Return a dataclass as YAML, one comment a key; the YAML loads to the same values."""
+    return "\n".join(_lines(config, 0)) + "\n"
+
+
+def _lines(node: Any, depth: int) -> list[str]:
+    docs, indent, lines = field_docs(type(node)), "  " * depth, []
+    for field in fields(node):
+        value, doc = getattr(node, field.name), docs.get(field.name, "")
+        if is_dataclass(value):
+            lines += _commented(f"{indent}{field.name}:", doc, indent)
+            lines += _lines(value, depth + 1)
+        else:
+            lines += _commented(f"{indent}{field.name}: {_scalar(value)}", doc, indent)
+    return lines
+
+
+def _commented(line: str, doc: str, indent: str) -> list[str]:
+    if not doc:
+        return [line]
+    beside = f"{line:<36}  # {doc}"
+    if len(beside) <= WIDTH:
+        return [beside]
+    prefix = f"{indent}# "
+    above = textwrap.wrap(doc, WIDTH, initial_indent=prefix, subsequent_indent=prefix)
+    return [*above, line]
+
+
+def _scalar(value: Any) -> str:
+    text = yaml.safe_dump(value, default_flow_style=True, width=10**6).removesuffix("...\n").strip()
+    loaded = OmegaConf.to_container(OmegaConf.create(f"value: {text}"))
+    # OmegaConf reads some words as numbers that PyYAML leaves unquoted, 1e-4 for one.
+    return text if loaded == {"value": value} else json.dumps(value)
+
+
+@functools.cache
+def _module_docs(module: str) -> dict[str, dict[str, str]]:
+    try:
+        source = inspect.getsource(__import__(module, fromlist=["_"]))
+    except (OSError, TypeError, ImportError):
+        return {}
+    classes = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ClassDef)]
+    return {each.name: _class_docs(each) for each in classes}
+
+
+def _class_docs(node: ast.ClassDef) -> dict[str, str]:
+    docs = {}
+    for field, text in zip(node.body, node.body[1:], strict=False):
+        if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr):
+            if isinstance(field.target, ast.Name) and isinstance(text.value, ast.Constant):
+                docs[field.target.id] = " ".join(str(text.value.value).split())
+    return docs

@@ -1,0 +1,120 @@
+"""Have a data set's files whole on disk: check, and fetch at most once for many processes."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import socket
+import tarfile
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+from filelock import FileLock
+
+from bnnrepro.data.torchvision_import import torchvision
+from bnnrepro.errors import UserError
+
+KEY = "dataset.root"
+SILENCE_SECONDS = 30.0  # a firewall that drops packets would otherwise hold a run for ever
+FETCH_ERRORS = (
+    OSError,  # no network, no space; URLError is one
+    RuntimeError,  # torchvision's word for a failed or damaged download
+    EOFError,
+    zlib.error,
+    tarfile.TarError,
+    http.client.HTTPException,
+)
+
+
+def ensure_whole(
+    title: str,
+    root: Path,
+    md5: Mapping[str, str],
+    fetch: Callable[[], None],
+    *,
+    download: bool,
+) -> None:
+    """Return once every file is there and whole; fetch them first if that is allowed.
+
+    Whole data are only read: no lock, nothing written. Otherwise processes queue at
+    ``<root>/.<title>.lock`` and look again when it is their turn, so that one fetches for all.
+
+    Args:
+        title: the data set's name for people, such as ``MNIST``.
+        root: the folder given as ``dataset.root``.
+        md5: each file's path under the root, with its md5.
+        fetch: puts missing and damaged files in place.
+        download: whether ``fetch`` may be called.
+
+    Raises:
+        UserError: the files are missing or damaged and may not or cannot be fetched.
+    """
+    problem = find_problem(title, root, md5)
+    if problem is None:
+        return
+    if not download:
+        cure = "`make data` or dataset.download=true fetches it"
+        raise UserError(KEY, str(root), f"{problem}; {cure}")
+    with locked(title, root):
+        problem = find_problem(title, root, md5)
+        if problem is None:
+            return
+        try:
+            with silence_limit():
+                fetch()
+        except FETCH_ERRORS as error:
+            reason = " ".join(str(error).split())
+            raise UserError(
+                KEY,
+                str(root),
+                f"{problem}; fetching {title} failed: {reason[:300]}\n"
+                "run `make data` where there is a network, or give a folder that has the data",
+            ) from error
+        problem = find_problem(title, root, md5)
+        if problem is not None:
+            raise UserError(KEY, str(root), f"{problem}, even after fetching {title}")
+
+
+def find_problem(title: str, root: Path, md5: Mapping[str, str]) -> str | None:
+    """Return what is wrong with the files, naming the first one, or None if all are whole."""
+    present = [name for name in md5 if (root / name).is_file()]
+    if not present:
+        return f"no {title} there"
+    for name, expected in md5.items():
+        if name not in present:
+            return f"{name} of {title} is missing"
+        try:
+            whole = torchvision.datasets.utils.check_integrity(root / name, expected)
+        except OSError as error:
+            return f"{name} cannot be read ({error.strerror})"
+        if not whole:
+            return f"{name} is damaged or cut short (its md5 is not {expected})"
+    return None
+
+
+@contextlib.contextmanager
+def locked(title: str, root: Path) -> Iterator[None]:
+    """Hold the lock file of a data set; make the root folder for it."""
+    lock = FileLock(root / f".{title}.lock")
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except OSError as error:
+        allowed = f"no {title} there, and the folder cannot be written ({error.strerror})"
+        raise UserError(KEY, str(root), allowed) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextlib.contextmanager
+def silence_limit() -> Iterator[None]:
+    """Let a connection that says nothing for a while fail."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(SILENCE_SECONDS)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)

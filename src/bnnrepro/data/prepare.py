@@ -1,0 +1,87 @@
+"""From a data set to the batches that a run trains, selects and tests on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from bnnrepro.data.batches import Batches
+from bnnrepro.data.split import hold_out
+from bnnrepro.data.types import ImageData, Split
+from bnnrepro.errors import UserError
+from bnnrepro.seeds import derive
+
+EVALUATION_BATCH_SIZE = 500  # large enough to fill a GPU, small enough for VGG on a laptop
+LIMIT_SEED = 0  # a shortened run has the same samples whatever its seed
+
+
+@dataclass(frozen=True)
+class Sources:
+    """A run's batches, all on its device.
+
+    Args:
+        train: shuffled and augmented.
+        validation: in the data's order, never augmented; None without a validation split.
+        test: in the data's order, never augmented.
+    """
+
+    train: Batches
+    validation: Batches | None
+    test: Batches
+
+
+def prepare(
+    data: ImageData,
+    *,
+    validation_split: float,
+    seed: int,
+    device: torch.device | str,
+    batch_size: int,
+    train_limit: int | None = None,
+    test_limit: int | None = None,
+) -> Sources:
+    """Return the batches for training, validation and test.
+
+    Args:
+        data: the data set.
+        validation_split: the share of the training set held out, in [0, 1).
+        seed: the run's seed; it decides the split, the order and the augmentation.
+        device: where the data shall live.
+        batch_size: samples a training batch.
+        train_limit: how many samples of the training set are used, validation included; the
+            same for every seed. None, or more than there are: all.
+        test_limit: likewise of the test set.
+
+    Raises:
+        UserError: a split, limit or batch size that does not fit the data.
+    """
+    available = limited(data.train, "train_limit", train_limit)
+    kept, held = hold_out(len(available), validation_split, seed)
+
+    def evaluation(split: Split) -> Batches:
+        split = split.to(device)
+        return Batches(split, batch_size=EVALUATION_BATCH_SIZE, mean=data.mean, std=data.std)
+
+    train = Batches(
+        available.subset(kept).to(device),
+        batch_size=batch_size,
+        mean=data.mean,
+        std=data.std,
+        augmentation=data.augmentation,
+        seed=seed,
+        shuffle=True,
+    )
+    validation = evaluation(available.subset(held)) if len(held) else None
+    return Sources(train, validation, evaluation(limited(data.test, "test_limit", test_limit)))
+
+
+def limited(split: Split, key: str, limit: int | None) -> Split:
+    """Return ``limit`` random samples of a split, the same ones every time; None: all."""
+    if limit is not None and limit < 1:
+        raise UserError(key, limit, "at least 1, or null for all")
+    if limit is None or limit >= len(split):
+        return split
+    generator = torch.Generator().manual_seed(derive(LIMIT_SEED, key))
+    chosen = torch.randperm(len(split), generator=generator)[:limit]
+    return split.subset(chosen.sort().values)

@@ -1,0 +1,26 @@
+"""Errors that are the user's to mend: one or two lines, never a traceback."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """Bad input: names the key, the value, and what is allowed.
+
+    The command line prints ``error: <message>`` and exits with code 2.
+    """
+
+    def __init__(self, key: str, value: object, allowed: str) -> None:
+        self.key, self.value, self.allowed = key, value, allowed
+        shown = value if isinstance(value, str) else repr(value)
+        super().__init__(f"{key}={shown}: {allowed}")
+
+    def __reduce__(self) -> tuple[type, tuple[object, ...]]:
+        """Pickle by the three arguments, so that the error crosses processes whole."""
+        return type(self), (self.key, self.value, self.allowed)
+
+
+def nearest(word: str, choices: Iterable[str]) -> str:
+    """Return ``"; did you mean 'x'?"`` for the choice nearest to a misspelt word, else ``""``."""
+    found = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.5)
+    return f"; did you mean '{found[0]}'?" if found else ""

@@ -1,0 +1,1 @@
+"""The architectures, one file each: plain modules that know nothing of binary weights."""

@@ -1,0 +1,137 @@
+"""The blocks that the image classifiers share.
+
+No layer has a bias and no BatchNorm a learned scale or shift, so every parameter is a weight that
+a method may make binary. The names of the weights do not depend on the order inside a block: a
+``state_dict`` fits either order.
+"""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Literal, get_args
+
+from torch import Tensor, nn
+
+NormPosition = Literal["before_activation", "after_activation"]
+
+
+def check_size(model: str, shape: Sequence[int], minimum: int) -> None:
+    """Raise ``ValueError`` unless ``shape`` is (C, H, W) with H and W of at least ``minimum``."""
+    if len(shape) != 3 or shape[0] < 1 or min(shape[1:]) < minimum:
+        raise ValueError(
+            f"shape={tuple(shape)}: {model} takes images (C, H, W) with C of at least 1 and "
+            f"H and W of at least {minimum}"
+        )
+
+
+def linear_stack(
+    sizes: Sequence[int],
+    *,
+    dropout: float = 0.0,
+    norm_eps: float,
+    norm_momentum: float,
+    norm_position: NormPosition,
+) -> nn.Sequential:
+    """Chain linear layers of the given sizes, the input's first: (N, sizes[0]) to (N, sizes[-1]).
+
+    A block is dropout (none at a rate of 0), linear layer, BatchNorm, ReLU; the last has no ReLU.
+    """
+    blocks = []
+    for index, (inputs, outputs) in enumerate(pairwise(sizes), start=1):
+        block: OrderedDict[str, nn.Module] = OrderedDict()
+        if dropout:
+            block["dropout"] = nn.Dropout(dropout)
+        block["linear"] = nn.Linear(inputs, outputs, bias=False)
+        norm = nn.BatchNorm1d(outputs, eps=norm_eps, momentum=norm_momentum, affine=False)
+        block.update(_norm_and_activation(norm, norm_position))
+        if index == len(sizes) - 1:
+            del block["activation"]
+        blocks.append(nn.Sequential(block))
+    return nn.Sequential(*blocks)
+
+
+def convolution_stack(
+    channels: Sequence[int],
+    *,
+    kernel: int,
+    pool_every: int,
+    norm_eps: float,
+    norm_momentum: float,
+    norm_position: NormPosition,
+) -> nn.Sequential:
+    """Chain convolutions of the given channels, the input's first, each keeping H and W.
+
+    A block is convolution, 2x2 maximum pooling after every ``pool_every``-th, BatchNorm, ReLU.
+    (N, channels[0], H, W) becomes (N, channels[-1], H', W'): pooling halves H and W, rounded down.
+    """
+    blocks = []
+    for index, (inputs, outputs) in enumerate(pairwise(channels), start=1):
+        block: OrderedDict[str, nn.Module] = OrderedDict()
+        block["convolution"] = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=False)
+        if index % pool_every == 0:
+            block["pool"] = nn.MaxPool2d(2)
+        norm = nn.BatchNorm2d(outputs, eps=norm_eps, momentum=norm_momentum, affine=False)
+        block.update(_norm_and_activation(norm, norm_position))
+        blocks.append(nn.Sequential(block))
+    return nn.Sequential(*blocks)
+
+
+class ConvolutionalNetwork(nn.Module):
+    """Convolutions, then linear layers; (N, C, H, W) images give (N, classes) logits.
+
+    ``minimum_size`` is the smallest H and W of which the poolings leave a pixel.
+
+    Raises:
+        ValueError: The image is smaller than that, or ``norm_position`` is unknown.
+    """
+
+    minimum_size: int
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        classes: int,
+        channels: Sequence[int],
+        hidden: Sequence[int],
+        *,
+        kernel: int,
+        pool_every: int,
+        norm_eps: float,
+        conv_norm_momentum: float,
+        linear_norm_momentum: float,
+        norm_position: NormPosition = "before_activation",
+    ) -> None:
+        super().__init__()
+        shrinkage = 2 ** (len(channels) // pool_every)
+        self.minimum_size = shrinkage
+        check_size(type(self).__name__, shape, shrinkage)
+        planes, height, width = shape
+        widths = [planes, *channels]
+        self.features = convolution_stack(
+            widths,
+            kernel=kernel,
+            pool_every=pool_every,
+            norm_eps=norm_eps,
+            norm_momentum=conv_norm_momentum,
+            norm_position=norm_position,
+        )
+        self.flatten = nn.Flatten()
+        self.classifier = linear_stack(
+            [widths[-1] * (height // shrinkage) * (width // shrinkage), *hidden, classes],
+            norm_eps=norm_eps,
+            norm_momentum=linear_norm_momentum,
+            norm_position=norm_position,
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the logits (N, classes) of float images (N, C, H, W)."""
+        logits: Tensor = self.classifier(self.flatten(self.features(images)))
+        return logits
+
+
+def _norm_and_activation(norm: nn.Module, position: NormPosition) -> list[tuple[str, nn.Module]]:
+    """Put BatchNorm and ReLU in the order that was asked for."""
+    if position not in get_args(NormPosition):
+        raise ValueError(f"norm_position={position}: one of {', '.join(get_args(NormPosition))}")
+    pair = [("norm", norm), ("activation", nn.ReLU())]
+    return pair if position == "before_activation" else pair[::-1]

@@ -1,0 +1,57 @@
+"""The multilayer perceptron of the MNIST experiments (BayesBiNN, arXiv 2002.10778, appendix B)."""
+
+from collections.abc import Sequence
+from math import prod
+
+from torch import Tensor, nn
+
+from bnnrepro.models.blocks import NormPosition, check_size, linear_stack
+
+
+class MLP(nn.Module):
+    """784-2048-2048-2048-10 on MNIST: 10,014,720 weights, no biases.
+
+    A block is dropout, linear layer, BatchNorm without affine, ReLU; the input has dropout too,
+    and the last linear layer BatchNorm. This is the order in which the published figures were
+    made; ``norm_position="after_activation"`` is the one that the paper prints.
+
+    Args:
+        shape: (C, H, W) of an image.
+        classes: Number of logits.
+        hidden: Width of each hidden layer.
+        dropout: Rate before every linear layer, in [0, 1].
+        norm_eps: BatchNorm's addition to the variance.
+        norm_momentum: Weight of a batch in BatchNorm's running statistics, in [0, 1].
+        norm_position: BatchNorm ``before_activation`` or ``after_activation``.
+
+    Raises:
+        ValueError: The image is empty, or ``norm_position`` is unknown.
+    """
+
+    minimum_size: int = 1
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        classes: int,
+        hidden: Sequence[int] = (2048, 2048, 2048),
+        dropout: float = 0.2,
+        norm_eps: float = 1e-4,
+        norm_momentum: float = 0.15,
+        norm_position: NormPosition = "before_activation",
+    ) -> None:
+        super().__init__()
+        check_size("MLP", shape, self.minimum_size)
+        self.flatten = nn.Flatten()
+        self.layers = linear_stack(
+            [prod(shape), *hidden, classes],
+            dropout=dropout,
+            norm_eps=norm_eps,
+            norm_momentum=norm_momentum,
+            norm_position=norm_position,
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the logits (N, classes) of float images (N, C, H, W)."""
+        logits: Tensor = self.layers(self.flatten(images))
+        return logits

@@ -1,0 +1,58 @@
+"""Adam (Kingma & Ba 2015, arXiv 1412.6980) on given tensors, by torch's own kernels.
+
+Used by STE on its latent weights, by PMF on its logits, and by every method on real-valued groups.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim.adam import adam
+
+ADAM_DEFAULTS: dict[str, Any] = {
+    "lr": 1e-3,
+    "betas": (0.9, 0.999),
+    "eps": 1e-8,
+    "weight_decay": 0.0,
+}
+
+
+def check_adam(group: dict[str, Any]) -> None:
+    """Raise ValueError for an Adam setting that is out of range."""
+    for name in ("lr", "eps", "weight_decay"):
+        if not 0 <= group[name] < float("inf"):
+            raise ValueError(f"{name}={group[name]}: must be a finite number >= 0")
+    betas = group["betas"]
+    if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
+        raise ValueError(f"betas={betas}: must be two numbers in [0, 1)")
+
+
+def adam_(
+    tensors: Sequence[Tensor],
+    gradients: Sequence[Tensor],
+    states: Sequence[dict[str, Any]],
+    group: dict[str, Any],
+) -> None:
+    """Update the tensors in place; ``step`` and both moments are kept in the states."""
+    for tensor, state in zip(tensors, states, strict=True):
+        if "exp_avg" not in state:
+            state["step"] = torch.zeros((), dtype=torch.float32, device=tensor.device)
+            state["exp_avg"] = torch.zeros_like(tensor)
+            state["exp_avg_sq"] = torch.zeros_like(tensor)
+    adam(
+        list(tensors),
+        list(gradients),
+        [state["exp_avg"] for state in states],
+        [state["exp_avg_sq"] for state in states],
+        [],
+        [state["step"] for state in states],
+        fused=tensors[0].device.type in ("cpu", "cuda"),
+        amsgrad=False,
+        beta1=group["betas"][0],
+        beta2=group["betas"][1],
+        lr=group["lr"],
+        weight_decay=group["weight_decay"],
+        eps=group["eps"],
+        maximize=False,
+    )

@@ -1,0 +1,334 @@
+"""What every method shares: parameter groups, the sampling context, averaging over draws.
+
+A method is a ``torch.optim.Optimizer`` whose parameters always are the deployable weights: outside
+a sampling context every parameter of a binary group holds exactly +1 or -1. What is latent (natural
+parameters, real-valued shadows, moments, logits) lives in the optimizer's state. The interface is
+that of IVON (Shen et al. 2024, arXiv 2402.17641)::
+
+    with optimizer.sampled_params(train=True):
+        criterion(model(inputs), targets).backward()
+    optimizer.step()
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import Parameter
+
+from bnnrepro.optim.adam import ADAM_DEFAULTS, adam_
+
+Group = dict[str, Any]
+
+
+def positive(name: str, value: float) -> float:
+    """Return the value; ValueError unless it is a finite number > 0."""
+    if not 0 < value < float("inf"):
+        raise ValueError(f"{name}={value}: must be a finite number > 0")
+    return value
+
+
+def in_unit_interval(name: str, value: float) -> float:
+    """Return the value; ValueError unless it lies in [0, 1)."""
+    if not 0 <= value < 1:
+        raise ValueError(f"{name}={value}: must be in [0, 1)")
+    return value
+
+
+class BinaryOptimizer(torch.optim.Optimizer):
+    """Base of the methods.
+
+    A subclass gives four small functions of one parameter: ``_start`` (state, first weights),
+    ``_perturb`` (the weights of a draw), ``_consume`` (the draw's gradient, at its end) and
+    ``_restore`` (back to +-1), and ``_update`` of a whole binary group.
+
+    Args:
+        params: as for any torch optimizer: parameters, ``(name, parameter)`` pairs or groups.
+            A group with ``binary=False`` is trained by Adam with its own ``lr`` (1e-3 unless
+            said), ``betas``, ``eps`` and ``weight_decay``.
+        defaults: the method's own hyperparameters.
+        train_samples: Monte-Carlo samples S that ``step(closure)`` draws, >= 1.
+        generator: source of the method's randomness; torch's global one if None. It must live on
+            the parameters' device.
+
+    Raises:
+        ValueError: for a hyperparameter out of range, a parameter in two groups, or a parameter of
+            fewer than two dimensions in a group that does not say ``binary``.
+    """
+
+    binarizes = True
+    scheduled = "lr"
+    has_posterior = False
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        defaults: dict[str, Any],
+        *,
+        train_samples: int = 1,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        if train_samples < 1:
+            raise ValueError(f"train_samples={train_samples}: must be an integer >= 1")
+        self.train_samples = int(train_samples)
+        self.generator = generator
+        self._inside = False
+        self._draws = 0
+        self._gradients: dict[Parameter, Tensor] = {}
+        super().__init__(params, defaults)
+
+    # -- parameter groups -------------------------------------------------------------------
+
+    def add_param_group(self, param_group: Group) -> None:
+        """Add a group, check it and give its parameters their first state and weights."""
+        if param_group.get("binary") is False:
+            param_group = {**self.real_defaults(), **param_group}
+        self._refuse_repeated(param_group)
+        super().add_param_group(param_group)
+        group = self.param_groups[-1]
+        if "binary" not in group:
+            group["binary"] = self.binarizes
+            self._refuse_thin(group)
+        self._check(group)
+        for parameter in group["params"]:
+            if parameter.requires_grad:
+                self._ensure_state(parameter, group)
+
+    def real_defaults(self) -> dict[str, Any]:
+        """Return the settings of a group with ``binary=False`` that gives none of its own."""
+        return dict(ADAM_DEFAULTS)
+
+    def scheduled_key(self, group: Group) -> str:
+        """Return the name of the group's entry that a scheduler moves."""
+        return self.scheduled if group["binary"] or not self.binarizes else "lr"
+
+    def _refuse_repeated(self, group: Group) -> None:
+        owned = {parameter for known in self.param_groups for parameter in known["params"]}
+        params = group["params"]
+        for position, entry in enumerate([params] if isinstance(params, Tensor) else list(params)):
+            name, parameter = entry if isinstance(entry, tuple) else (None, entry)
+            if isinstance(parameter, Tensor) and parameter in owned:
+                label = name or f"parameter {position}, shape {tuple(parameter.shape)}"
+                raise ValueError(f"params: {label} is in two groups; each may be in one only")
+
+    def _refuse_thin(self, group: Group) -> None:
+        if not self.binarizes:
+            return
+        for position, parameter in enumerate(group["params"]):
+            if parameter.dim() < 2:
+                raise ValueError(
+                    f"params: {self._label(group, position)} has {parameter.dim()} dimension(s) "
+                    "(a BatchNorm scale? a bias?): its group must say binary=True or "
+                    "binary=False; bnnrepro.optim.param_groups(model) sorts them"
+                )
+
+    def _label(self, group: Group, position: int) -> str:
+        if "param_names" in group:
+            return str(group["param_names"][position])
+        return f"parameter {position}, shape {tuple(group['params'][position].shape)},"
+
+    def _members(self, binary: bool) -> Iterator[tuple[Parameter, Group]]:
+        for group in self.param_groups:
+            if group["binary"] == binary:
+                for parameter in group["params"]:
+                    yield parameter, group
+
+    def _binary_with_state(self) -> Iterator[tuple[Parameter, Group]]:
+        return ((p, g) for p, g in self._members(binary=True) if p in self.state)
+
+    @torch.no_grad()
+    def _ensure_state(self, parameter: Parameter, group: Group) -> None:
+        if group["binary"] and parameter not in self.state:
+            self._start(parameter, group)
+            self.state[parameter]["previous_mode"] = parameter > 0
+
+    # -- the sampling context ---------------------------------------------------------------
+
+    @contextmanager
+    def sampled_params(self, train: bool = False) -> Iterator[None]:
+        """Put one draw of the weights into the model for the length of the context.
+
+        With ``train=True`` the weights are the ones to train with; backward passes inside sum up,
+        and at exit their gradient is consumed with this draw's own factors (``.grad`` is None
+        afterwards). Several contexts before ``step()`` are several Monte-Carlo samples, averaged.
+        Without, it is a draw from the posterior for prediction; a method that has none shows its
+        single weight vector. At exit the parameters are +-1 again, after an exception too, and
+        then the draw is forgotten.
+
+        Raises:
+            RuntimeError: if contexts are nested, or no parameter has a gradient at exit.
+        """
+        if self._inside:
+            raise RuntimeError("sampled_params() inside sampled_params(): contexts do not nest")
+        self._inside = True
+        try:
+            if train:
+                self.zero_grad()
+            self._draw(train)
+            yield
+            if train:
+                self._collect()
+        finally:
+            self._inside = False
+            self._return()
+
+    @torch.no_grad()
+    def _draw(self, train: bool) -> None:
+        for parameter, group in self._members(binary=True):
+            if train and not parameter.requires_grad:
+                continue
+            if train:
+                self._ensure_state(parameter, group)
+            if parameter in self.state:
+                self._perturb(parameter, group, train)
+
+    @torch.no_grad()
+    def _return(self) -> None:
+        for parameter, group in self._binary_with_state():
+            self._restore(parameter, group)
+
+    @torch.no_grad()
+    def _collect(self) -> None:
+        with_gradient = [
+            (p, g) for g in self.param_groups for p in g["params"] if p.grad is not None
+        ]
+        if not with_gradient:
+            raise RuntimeError(
+                "no gradient at the end of sampled_params(train=True): "
+                "call backward() on the loss inside the context"
+            )
+        for parameter, group in with_gradient:
+            gradient = parameter.grad
+            assert gradient is not None
+            parameter.grad = None
+            if group["binary"] and parameter in self.state:
+                gradient = self._consume(parameter, gradient, group)
+            if parameter in self._gradients:
+                self._gradients[parameter].add_(gradient)
+            else:
+                self._gradients[parameter] = gradient
+        self._draws += 1
+
+    # -- the step ---------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Update the weights from the draws consumed since the last step.
+
+        Args:
+            closure: computes the loss, calls backward on it and returns it; with it, the step
+                makes its ``train_samples`` draws itself.
+
+        Returns:
+            The mean loss over the draws if there is a closure, else None.
+
+        Raises:
+            RuntimeError: if there was no draw, or the step is taken inside a context.
+        """
+        if self._inside:
+            raise RuntimeError("step() inside sampled_params(): leave the context first")
+        loss = None if closure is None else self._evaluate(closure)
+        if self._draws == 0:
+            raise RuntimeError(
+                "step() without a draw: compute the gradient inside "
+                "`with optimizer.sampled_params(train=True):`, or pass a closure"
+            )
+        gradients, draws = self._gradients, self._draws
+        self._gradients, self._draws = {}, 0
+        if draws > 1:
+            torch._foreach_div_(list(gradients.values()), draws)
+        for group in self.param_groups:
+            params = [p for p in group["params"] if p in gradients]
+            if not params:
+                continue
+            chosen = [gradients[p] for p in params]
+            if group["binary"]:
+                self._update(params, chosen, group)
+            else:
+                adam_(params, chosen, [self.state[p] for p in params], group)
+        return loss
+
+    def _evaluate(self, closure: Callable[[], Any]) -> Any:
+        total: Any = 0.0
+        for _ in range(self.train_samples):
+            with torch.enable_grad(), self.sampled_params(train=True):
+                loss = closure()
+            total = total + (loss.detach() if isinstance(loss, Tensor) else loss)
+        return total / self.train_samples
+
+    # -- what a method gives ----------------------------------------------------------------
+
+    def _check(self, group: Group) -> None:
+        """Raise ValueError for a group's setting that is out of range."""
+
+    def _start(self, parameter: Parameter, group: Group) -> None:
+        """Make the parameter's state and set its weights to +-1."""
+        raise NotImplementedError
+
+    def _perturb(self, parameter: Parameter, group: Group, train: bool) -> None:
+        """Write a draw's weights; nothing to do where the weights trained with are the mode."""
+
+    def _consume(self, parameter: Parameter, gradient: Tensor, group: Group) -> Tensor:
+        """Return what this draw contributes; may work in the gradient's memory."""
+        return gradient
+
+    def _restore(self, parameter: Parameter, group: Group) -> None:
+        """Put the mode back after a draw."""
+
+    def _update(self, params: list[Parameter], gradients: list[Tensor], group: Group) -> None:
+        """Move a binary group's state and weights by the averaged gradients."""
+        raise NotImplementedError
+
+    # -- state and diagnostics --------------------------------------------------------------
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Load a state; the parameters take the weights that it stands for."""
+        super().load_state_dict(state_dict)
+        with torch.no_grad():
+            for parameter, group in self._binary_with_state():
+                state = self.state[parameter]
+                state["previous_mode"] = state["previous_mode"].bool()
+                self._show_mode(parameter, group)
+
+    def _show_mode(self, parameter: Parameter, group: Group) -> None:
+        """Write the mode that the state stands for into the parameter."""
+        raise NotImplementedError
+
+    @torch.no_grad()
+    def diagnostics(self) -> dict[str, float]:
+        """Return the method's figures, and take the present weights as the next call's reference.
+
+        ``flipped`` is the share (0 to 1) of the binary weights whose sign differs from that at the
+        last call (at the start, before the first). Methods add their own.
+        """
+        figures: dict[str, float] = {}
+        members = list(self._binary_with_state())
+        total = sum(p.numel() for p, _ in members)
+        if total:
+            flipped = 0.0
+            for parameter, _ in members:
+                mode = parameter > 0
+                flipped += float((mode != self.state[parameter]["previous_mode"]).sum())
+                self.state[parameter]["previous_mode"] = mode
+            figures["flipped"] = flipped / total
+        return figures
+
+    def _mean_over_weights(self, value: Callable[[dict[str, Any], Group], Tensor]) -> float:
+        """Average a value of each binary weight over all of them; 0 where there are none."""
+        total, count = 0.0, 0
+        for parameter, group in self._binary_with_state():
+            total += float(value(self.state[parameter], group).double().sum())
+            count += parameter.numel()
+        return total / count if count else 0.0
+
+
+def random_signs_(tensor: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Fill the tensor with +1 and -1, each with probability one half."""
+    return tensor.bernoulli_(0.5, generator=generator).mul_(2).sub_(1)
+
+
+def sign_(target: Tensor, latent: Tensor) -> Tensor:
+    """Write the sign of the latent values into the target, with sign(0) = +1."""
+    return torch.ge(latent, 0, out=target).mul_(2).sub_(1)

@@ -1,0 +1,61 @@
+"""Bop: the latent-free binary optimizer (Helwegen et al. 2019, arXiv 1906.02107, algorithm 1).
+
+    m <- (1 - gamma) m + gamma g      gradient's exponential moving average, m = 0 at first
+    w <- -w   where  m w > threshold  a consistent push flips the weight
+
+State: m, the parameter's shape. There is no real-valued weight. The weights start at random signs.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import Parameter
+
+from bnnrepro.optim.base import BinaryOptimizer, Group, random_signs_, sign_
+
+
+class Bop(BinaryOptimizer):
+    """Binary optimizer without latent weights.
+
+    Args:
+        params: parameters, named parameters or groups; see ``BinaryOptimizer``.
+        threshold: how strong the averaged push must be to flip a weight, >= 0.
+        adaptivity_rate: gamma, in (0, 1]; this is what a scheduler moves.
+        train_samples: draws of ``step(closure)``; all are alike, only the start is random.
+        generator: source of the first signs.
+    """
+
+    scheduled = "adaptivity_rate"
+
+    def __init__(
+        self,
+        params: Any,
+        threshold: float = 1e-8,
+        adaptivity_rate: float = 1e-4,
+        *,
+        train_samples: int = 1,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        defaults = {"threshold": threshold, "adaptivity_rate": adaptivity_rate}
+        super().__init__(params, defaults, train_samples=train_samples, generator=generator)
+
+    def _check(self, group: Group) -> None:
+        if not 0 <= group["threshold"] < float("inf"):
+            raise ValueError(f"threshold={group['threshold']}: must be a finite number >= 0")
+        if not 0 < group["adaptivity_rate"] <= 1:
+            raise ValueError(f"adaptivity_rate={group['adaptivity_rate']}: must be in (0, 1]")
+
+    def _start(self, parameter: Parameter, group: Group) -> None:
+        random_signs_(parameter, self.generator)
+        self.state[parameter]["momentum"] = torch.zeros_like(parameter)
+
+    def _show_mode(self, parameter: Parameter, group: Group) -> None:
+        sign_(parameter, parameter)
+
+    def _update(self, params: list[Parameter], gradients: list[Tensor], group: Group) -> None:
+        gamma = group["adaptivity_rate"]
+        for parameter, gradient in zip(params, gradients, strict=True):
+            momentum = self.state[parameter]["momentum"].lerp_(gradient, gamma)
+            flips = torch.mul(momentum, parameter, out=gradient) > group["threshold"]
+            parameter.copy_(torch.where(flips, -parameter, parameter))

@@ -1,0 +1,47 @@
+"""Adam on real-valued weights: the full-precision row of the tables, behind the same interface."""
+
+from typing import Any
+
+import torch
+
+from bnnrepro.optim.adam import check_adam
+from bnnrepro.optim.base import BinaryOptimizer, Group
+
+
+class FullPrecision(BinaryOptimizer):
+    """Adam (Kingma & Ba 2015, arXiv 1412.6980); nothing is binarised.
+
+    Args:
+        params: parameters, named parameters or groups; a group with ``binary=True`` is an error.
+        lr: learning rate, >= 0.
+        betas: decay rates of the two moments, each in [0, 1).
+        eps: Adam's epsilon, >= 0.
+        weight_decay: L2 penalty, >= 0.
+        train_samples: draws of ``step(closure)``; all are alike, the method has no noise.
+        generator: accepted for the common interface; the method draws nothing.
+    """
+
+    binarizes = False
+
+    def __init__(
+        self,
+        params: Any,
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        *,
+        train_samples: int = 1,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        defaults = {"lr": lr, "betas": tuple(betas), "eps": eps, "weight_decay": weight_decay}
+        super().__init__(params, defaults, train_samples=train_samples, generator=generator)
+
+    def real_defaults(self) -> dict[str, Any]:
+        """Return nothing: all groups are real-valued here and take the optimizer's own settings."""
+        return {}
+
+    def _check(self, group: Group) -> None:
+        check_adam(group)
+        if group["binary"]:
+            raise ValueError("binary=True: full_precision binarises nothing; use another method")

@@ -1,0 +1,123 @@
+"""PMF: proximal mean-field (Ajanthan et al. 2019, arXiv 1812.04353).
+
+    u = softmax(beta theta)  over {+1, -1}        two logits theta a weight
+    w = u_plus - u_minus = tanh(beta (theta_plus - theta_minus) / 2)
+    dL/dtheta_plus = g beta (1 - w^2) / 2 = -dL/dtheta_minus      through the softmax's Jacobian
+    theta <- Adam(theta),   beta <- min(rho beta, beta_max) every beta_interval steps, from 1
+
+Prediction is by sign(theta_plus - theta_minus). The soft weights w appear in the model only inside
+``sampled_params(train=True)``. State: theta, of shape (2, *parameter.shape), plus first; Xavier
+initialisation of each. The published program applies the softmax twice and replaces the Jacobian's
+diagonal by the identity; this is the paper's rule.
+"""
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import Parameter
+
+from bnnrepro.optim.adam import adam_, check_adam
+from bnnrepro.optim.base import BinaryOptimizer, Group, positive
+
+
+class PMF(BinaryOptimizer):
+    """Proximal mean-field with Adam on the logits.
+
+    Args:
+        params: parameters, named parameters or groups; see ``BinaryOptimizer``.
+        lr: Adam's learning rate, >= 0.
+        rho: factor by which beta grows, >= 1.
+        beta_interval: steps between two growths of beta, >= 1.
+        beta_max: largest beta, >= 1.
+        betas: decay rates of Adam's two moments, each in [0, 1).
+        eps: Adam's epsilon, >= 0.
+        weight_decay: L2 penalty on the logits, >= 0.
+        train_samples: draws of ``step(closure)``; all are alike, only the start is random.
+        generator: source of the first logits.
+    """
+
+    def __init__(
+        self,
+        params: Any,
+        lr: float = 1e-3,
+        rho: float = 1.2,
+        beta_interval: int = 100,
+        beta_max: float = 1e4,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        *,
+        train_samples: int = 1,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        defaults = {
+            "lr": lr,
+            "rho": rho,
+            "beta_interval": beta_interval,
+            "beta_max": beta_max,
+            "betas": tuple(betas),
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "beta": 1.0,
+            "steps": 0,
+        }
+        super().__init__(params, defaults, train_samples=train_samples, generator=generator)
+
+    def _check(self, group: Group) -> None:
+        check_adam(group)
+        positive("beta_max", group["beta_max"])
+        if group["rho"] < 1:
+            raise ValueError(f"rho={group['rho']}: must be a number >= 1")
+        if group["beta_interval"] < 1:
+            raise ValueError(f"beta_interval={group['beta_interval']}: must be an integer >= 1")
+
+    def _start(self, parameter: Parameter, group: Group) -> None:
+        receptive = math.prod(parameter.shape[2:])
+        fan_out, fan_in = (
+            parameter.shape[0] * receptive,
+            math.prod(parameter.shape[1:2]) * receptive,
+        )
+        bound = math.sqrt(6.0 / (fan_in + fan_out))
+        logits = torch.stack([torch.empty_like(parameter), torch.empty_like(parameter)])
+        self.state[parameter]["logits"] = logits.uniform_(-bound, bound, generator=self.generator)
+        self._show_mode(parameter, group)
+
+    def _show_mode(self, parameter: Parameter, group: Group) -> None:
+        plus, minus = self.state[parameter]["logits"]
+        torch.ge(plus, minus, out=parameter).mul_(2).sub_(1)
+
+    def _perturb(self, parameter: Parameter, group: Group, train: bool) -> None:
+        if train:
+            plus, minus = self.state[parameter]["logits"]
+            torch.sub(plus, minus, out=parameter).mul_(group["beta"] / 2).tanh_()
+
+    def _restore(self, parameter: Parameter, group: Group) -> None:
+        self._show_mode(parameter, group)
+
+    def _consume(self, parameter: Parameter, gradient: Tensor, group: Group) -> Tensor:
+        slope = parameter.square().neg_().add_(1).mul_(group["beta"] / 2)
+        return gradient.mul_(slope)
+
+    def _update(self, params: list[Parameter], gradients: list[Tensor], group: Group) -> None:
+        states = [self.state[p] for p in params]
+        logits = [state["logits"] for state in states]
+        adam_(logits, [torch.stack([g, -g]) for g in gradients], states, group)
+        group["steps"] += 1
+        if group["steps"] % group["beta_interval"] == 0:
+            group["beta"] = min(group["rho"] * group["beta"], group["beta_max"])
+        for parameter in params:
+            self._show_mode(parameter, group)
+
+    def diagnostics(self) -> dict[str, float]:
+        """Add ``beta`` and ``saturated``: the share of soft weights within 1e-3 of +-1."""
+        figures = super().diagnostics()
+        figures["beta"] = max(g["beta"] for g in self.param_groups)
+        bound = math.atanh(1 - 1e-3)
+        figures["saturated"] = self._mean_over_weights(
+            lambda state, group: (
+                (state["logits"][0] - state["logits"][1]).abs() * (group["beta"] / 2) >= bound
+            )
+        )
+        return figures

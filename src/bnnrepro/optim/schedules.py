@@ -1,0 +1,134 @@
+"""Schedules: closed formulas for what moves during training (a learning rate, Bop's gamma).
+
+A schedule is a function of the position, in epochs or iterations, and of the whole length, so a
+resumed run needs no state of it. ``stepped`` says which position a step sees: ``before`` counts the
+present epoch too (the authors' programs step the schedule before each epoch: epoch 1 runs at the
+second value and the last epoch at the final one), ``after`` does not (epoch 1 runs at the base
+value).
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from bnnrepro.optim.base import BinaryOptimizer
+
+
+@dataclass
+class Schedule:
+    """A constant value, and what all schedules share.
+
+    Args:
+        per: ``epoch`` or ``iteration``: the unit of every position and length.
+        stepped: ``before`` or ``after`` the epoch (iteration).
+    """
+
+    per: str = "epoch"
+    stepped: str = "before"
+
+    def value(self, base: float, position: int, total: int) -> float:
+        """Return the value at a position in [0, total] for a base value."""
+        return base
+
+    def attach(self, optimizer: BinaryOptimizer, epochs: int, iterations: int) -> "Attached":
+        """Tie the schedule to an optimizer for so many epochs of so many iterations each."""
+        return Attached(self, optimizer, epochs, iterations)
+
+
+@dataclass
+class Constant(Schedule):
+    """Nothing moves."""
+
+
+@dataclass
+class Cosine(Schedule):
+    """Half a cosine from the base to the final value (Loshchilov & Hutter 2017, without restarts).
+
+    Args:
+        final: the value at the end; Table 9 of the BayesBiNN paper: 1e-16.
+        span: epochs (iterations) that the half cosine takes; the whole training if None.
+    """
+
+    final: float = 1e-16
+    span: int | None = None
+
+    def value(self, base: float, position: int, total: int) -> float:
+        """Return final + (base - final) (1 + cos(pi position / span)) / 2."""
+        share = min(position / (self.span or total), 1.0)
+        return self.final + (base - self.final) * (1 + math.cos(math.pi * share)) / 2
+
+
+@dataclass
+class Step(Schedule):
+    """Multiply by a factor every ``step_size``, or at each of the milestones.
+
+    Args:
+        step_size: epochs (iterations) between two drops; None with milestones.
+        factor: what each drop multiplies by.
+        milestones: positions of the drops; None with step_size.
+    """
+
+    step_size: int | None = 100
+    factor: float = 0.1
+    milestones: Sequence[int] | None = None
+
+    def __post_init__(self) -> None:
+        if (self.step_size is None) == (self.milestones is None):
+            raise ValueError(
+                f"step_size={self.step_size}, milestones={self.milestones}: "
+                "exactly one of the two must be given"
+            )
+
+    def value(self, base: float, position: int, total: int) -> float:
+        """Return base factor^(number of drops up to the position)."""
+        if self.milestones is not None:
+            drops = sum(position >= milestone for milestone in self.milestones)
+        else:
+            assert self.step_size is not None
+            drops = position // self.step_size
+        return base * self.factor**drops
+
+
+@dataclass
+class Exponential(Schedule):
+    """Geometric from the base value to ``final_factor`` times it at the end of training."""
+
+    final_factor: float = 1e-3
+
+    def value(self, base: float, position: int, total: int) -> float:
+        """Return base final_factor^(position / total)."""
+        return float(base * self.final_factor ** (position / total))
+
+
+@dataclass
+class Attached:
+    """A schedule at work on an optimizer's groups; base values are those found at the start."""
+
+    schedule: Schedule
+    optimizer: BinaryOptimizer
+    epochs: int
+    iterations: int
+    base: list[float] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.base = [group[self._key(group)] for group in self.optimizer.param_groups]
+
+    def _key(self, group: dict[str, Any]) -> str:
+        return self.optimizer.scheduled_key(group)
+
+    def move_to(self, epoch: int, iteration: int) -> None:
+        """Set the groups' values for an iteration (from 0) of an epoch (from 0)."""
+        per_iteration = self.schedule.per == "iteration"
+        position = epoch * self.iterations + iteration if per_iteration else epoch
+        total = self.epochs * (self.iterations if per_iteration else 1)
+        if self.schedule.stepped == "before":
+            position += 1
+        for base, group in zip(self.base, self.optimizer.param_groups, strict=True):
+            group[self._key(group)] = self.schedule.value(base, position, total)
+
+    @property
+    def current(self) -> float:
+        """The value of the first group."""
+        group = self.optimizer.param_groups[0]
+        return float(group[self._key(group)])

@@ -1,0 +1,90 @@
+"""STE: the straight-through estimator with Adam (Hubara et al. 2016, arXiv 1602.02830).
+
+    w = sign(u), sign(0) = +1             the weights of the forward pass
+    u <- clip(u - Adam(clip(g, c)), a)    the gradient at w is handed to u unchanged
+
+with u the real-valued latent weight (the shape of w), c the element-wise clipping of the gradient
+and a that of the latent weights (both 1 in Table 9 of the BayesBiNN paper). The latent weights
+start as the values that the parameters have when they are handed over, clipped to [-a, a].
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import Parameter
+
+from bnnrepro.optim.adam import adam_, check_adam
+from bnnrepro.optim.base import BinaryOptimizer, Group, positive, sign_
+
+
+class STE(BinaryOptimizer):
+    """Straight-through estimator with Adam on latent real-valued weights.
+
+    Args:
+        params: parameters, named parameters or groups; see ``BinaryOptimizer``.
+        lr: Adam's learning rate, >= 0.
+        betas: decay rates of Adam's two moments, each in [0, 1).
+        eps: Adam's epsilon, >= 0.
+        weight_decay: L2 penalty on the latent weights, >= 0.
+        grad_clip: each gradient element is clipped to [-grad_clip, grad_clip]; None clips nothing.
+        weight_clip: bound a of the latent weights, > 0.
+        train_samples: draws of ``step(closure)``; all are alike, the method has no noise.
+        generator: accepted for the common interface; the method draws nothing.
+    """
+
+    def __init__(
+        self,
+        params: Any,
+        lr: float = 1e-2,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        grad_clip: float | None = 1.0,
+        weight_clip: float = 1.0,
+        *,
+        train_samples: int = 1,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        defaults = {
+            "lr": lr,
+            "betas": tuple(betas),
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "grad_clip": grad_clip,
+            "weight_clip": weight_clip,
+        }
+        super().__init__(params, defaults, train_samples=train_samples, generator=generator)
+
+    def _check(self, group: Group) -> None:
+        check_adam(group)
+        positive("weight_clip", group["weight_clip"])
+        if group["grad_clip"] is not None:
+            positive("grad_clip", group["grad_clip"])
+
+    def _start(self, parameter: Parameter, group: Group) -> None:
+        bound = group["weight_clip"]
+        self.state[parameter]["latent"] = parameter.detach().clamp(-bound, bound)
+        self._show_mode(parameter, group)
+
+    def _show_mode(self, parameter: Parameter, group: Group) -> None:
+        sign_(parameter, self.state[parameter]["latent"])
+
+    def _update(self, params: list[Parameter], gradients: list[Tensor], group: Group) -> None:
+        states = [self.state[p] for p in params]
+        latents = [state["latent"] for state in states]
+        if group["grad_clip"] is not None:
+            for gradient in gradients:
+                gradient.clamp_(-group["grad_clip"], group["grad_clip"])
+        adam_(latents, gradients, states, group)
+        for parameter, latent in zip(params, latents, strict=True):
+            latent.clamp_(-group["weight_clip"], group["weight_clip"])
+            sign_(parameter, latent)
+
+    def diagnostics(self) -> dict[str, float]:
+        """Add ``saturated``: the share of latent weights that stand at their bound."""
+        figures = super().diagnostics()
+        figures["saturated"] = self._mean_over_weights(
+            lambda state, group: state["latent"].abs() >= group["weight_clip"]
+        )
+        return figures

@@ -1,0 +1,56 @@
+"""What a run says on the screen before and after training."""
+
+from typing import Any
+
+import torch
+
+from bnnrepro.config import Config
+from bnnrepro.data.prepare import Sources
+from bnnrepro.models.summary import Summary
+
+
+def heading(cfg: Config, sources: Sources, summary: Summary, device: torch.device) -> str:
+    """Return what is about to be trained, in three lines."""
+    validation = sources.validation.n_samples if sources.validation else 0
+    return (
+        f"{cfg.method.name} on {cfg.dataset.name}, {cfg.model.name}, seed {cfg.seed}, "
+        f"{cfg.effective_epochs} epochs, preset {cfg.preset.name}, {device}\n"
+        f"{sources.train.n_samples:,} training, {validation:,} validation, "
+        f"{sources.test.n_samples:,} test images\n"
+        f"{size(summary)}"
+    )
+
+
+def size(summary: Summary) -> str:
+    """Return the parameters and what they take, in words."""
+    return (
+        f"{summary.binary:,} binary and {summary.real:,} real parameters: {summary.bits:,} bits "
+        f"({summary.bits / 8192:,.1f} KiB), {summary.ratio:.1f} times smaller than float32"
+    )
+
+
+def report(values: dict[str, Any], summary: Summary) -> str:
+    """Return a result's figures as a few lines."""
+    chosen, why = ("best", "best validation") if "best" in values else ("final", "last")
+    lines = []
+    for one in [values, *values["evaluations"]]:
+        figures, draws = one[chosen], one["evaluate"]["samples"]
+        lines.append(f"epoch {figures['epoch']} ({why}):")
+        for split in ("validation", "test"):
+            for kind, metrics in figures.get(split, {}).items():
+                label = "mode" if kind == "mode" else f"mean of {draws} draws"
+                lines.append(f"  {split:10} {label:18} {_metrics(metrics)}")
+    return "\n".join([*lines, f"  {size(summary)}"])
+
+
+def _metrics(metrics: dict[str, float]) -> str:
+    units = {
+        "accuracy": ("accuracy", ".2f", " %"),
+        "nll": ("NLL", ".4f", ""),
+        "ece": ("ECE", ".4f", ""),
+    }
+    parts = []
+    for key, value in metrics.items():
+        name, form, unit = units.get(key, (key, ".4f", ""))
+        parts.append(f"{name} {value:{form}}{unit}")
+    return "  ".join(parts)

@@ -1,0 +1,56 @@
+"""Which process wrote a file, and whether it still lives (Linux; macOS by number alone)."""
+
+import os
+import socket
+from pathlib import Path
+
+
+def host() -> str:
+    """Return this machine's name."""
+    return socket.gethostname()
+
+
+def start_mark(pid: int) -> str | None:
+    """Return a word that tells a process from any other that had or will have its number.
+
+    It joins the boot and the process's start time (clock ticks since that boot). None where there
+    is no ``/proc``, or it does not show the process.
+    """
+    stat = _stat(pid)
+    return None if stat is None else f"{_boot()}-{stat[1]}"
+
+
+def is_alive(pid: int, mark: str | None) -> bool:
+    """Return whether process ``pid`` of this machine lives and is the one that ``mark`` names.
+
+    Where there is no mark, or ``/proc`` does not show the process, its number alone decides.
+    """
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        pass  # another user's process: it is there
+    except (ProcessLookupError, OverflowError):
+        return False
+    stat = _stat(pid)
+    if stat is None:
+        return True
+    ended = stat[0] in "ZX"  # only its parent has not asked for it yet
+    return not ended and mark in (None, f"{_boot()}-{stat[1]}")
+
+
+def _stat(pid: int) -> tuple[str, str] | None:
+    """Return a process's state letter and start time, None where ``/proc`` does not show it."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return None
+    # The second field is the program's name in brackets, and may itself hold blanks and brackets.
+    fields = text.rpartition(")")[2].split()
+    return fields[0], fields[19]
+
+
+def _boot() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text()[:8]
+    except OSError:
+        return ""

@@ -1,0 +1,90 @@
+"""A run's name: a short hash of all that can change its numbers."""
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from enum import Enum
+from pathlib import PurePath
+
+from bnnrepro.errors import UserError
+
+EXCLUDED = frozenset(
+    {
+        "out",
+        "logger",
+        "device",
+        "threads",
+        "checkpoint_every",
+        "checkpoint_seconds",
+        "stop_after",
+        "evaluate",  # more evaluation of a finished run never trains it again
+        "summary",
+        "dataset.root",  # data given by a path enter by content: the fingerprint
+        "dataset.download",
+        "method.compile",
+    }
+)
+"""Dotted keys, each with all beneath it, that change no number of a run beyond rounding.
+
+With them goes every key, at any depth, that begins with ``on_`` (``on_done``, ``on_failed``).
+"""
+
+_LENGTH = 10
+
+
+def signature(config: Mapping[str, object], fingerprint: str | None = None) -> str:
+    """Return the ten hexadecimal digits that name the runs of a resolved configuration.
+
+    The order of keys does not matter, nor whether a whole number is written ``1`` or ``1.0``, nor
+    zero's sign; ``True`` is not 1. Lists and tuples are the same.
+
+    Args:
+        config: the resolved configuration: mappings, sequences, strings, numbers, booleans, None,
+            enumerations and paths.
+        fingerprint: the content of data that are given by a path, where there are such.
+
+    Raises:
+        UserError: a number is NaN or infinite, or a mapping's key is not a string.
+        TypeError: a value is of another type.
+    """
+    content: dict[str, object] = {"config": _canonical_mapping(config, "")}
+    if fingerprint is not None:
+        content["fingerprint"] = fingerprint
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:_LENGTH]
+
+
+def _canonical_mapping(mapping: Mapping[str, object], prefix: str) -> dict[str, object]:
+    content = {}
+    for key in mapping:
+        if not isinstance(key, str):
+            raise UserError(prefix.rstrip(".") or "config", key, "keys must be strings")
+        dotted = prefix + key
+        if dotted not in EXCLUDED and not key.startswith("on_"):
+            content[key] = _canonical(mapping[key], dotted)
+    return content
+
+
+def _canonical(value: object, key: str) -> object:
+    if isinstance(value, Enum):
+        return value.name
+    if value is None or isinstance(value, str | bool):
+        return value
+    if isinstance(value, int | float):
+        return _canonical_number(value, key)
+    if isinstance(value, PurePath):
+        return value.as_posix()
+    if isinstance(value, Mapping):
+        return _canonical_mapping(value, f"{key}.")
+    if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray):
+        return [_canonical(item, f"{key}[{index}]") for index, item in enumerate(value)]
+    raise TypeError(f"{key}: {type(value).__name__} cannot be part of a run's signature")
+
+
+def _canonical_number(value: int | float, key: str) -> int | float:
+    if isinstance(value, int):
+        return int(value)
+    if not math.isfinite(value):
+        raise UserError(key, value, "must be a finite number")
+    return int(value) if value.is_integer() else float(value)

@@ -1,0 +1,49 @@
+"""What may be hung into training: callbacks, and the reasons for which training stops early."""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bnnrepro.training.trainer import Trainer
+
+Row = dict[str, Any]
+
+
+class Callback:
+    """Base of all callbacks; every hook does nothing unless overridden."""
+
+    def on_fit_start(self, trainer: "Trainer") -> None:
+        """Before the first epoch; the trainer's state may be loaded here."""
+
+    def on_batch_end(self, trainer: "Trainer") -> None:
+        """After each optimizer step."""
+
+    def on_epoch_end(self, trainer: "Trainer", row: Row) -> None:
+        """After an epoch's evaluation; ``row`` is the epoch's line of metrics.csv."""
+
+    def on_interrupt(self, trainer: "Trainer") -> None:
+        """Between two steps, when training is asked to stop at once."""
+
+    def on_fit_end(self, trainer: "Trainer") -> None:
+        """After the last epoch, or the epoch after which ``trainer.stop`` was set."""
+
+    def close(self, exit_code: int) -> None:
+        """At the end of the run, however it ended."""
+
+
+class Interrupted(BaseException):
+    """Training was stopped by a signal, with its state saved; not an error of the program."""
+
+    def __init__(self, signal_name: str, exit_code: int) -> None:
+        super().__init__(f"stopped by {signal_name}")
+        self.signal_name = signal_name
+        self.exit_code = exit_code
+
+
+class NonFiniteLossError(RuntimeError):
+    """The loss became NaN or infinite; says at which epoch and step."""
+
+    def __init__(self, epoch: int, step: int, value: float) -> None:
+        super().__init__(
+            f"the loss is {value} at epoch {epoch}, step {step}: "
+            "a smaller learning rate or a larger temperature may help; are the inputs finite?"
+        )

@@ -1,0 +1,103 @@
+"""Checkpoints: whole or not at all, the one before kept, damage found on reading."""
+
+import io
+import logging
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bnnrepro.errors import UserError
+from bnnrepro.store import atomic
+
+log = logging.getLogger(__name__)
+FORMAT = 1
+
+
+class DamagedError(Exception):
+    """A checkpoint file that cannot be read whole."""
+
+
+def save(path: Path, state: dict[str, Any], signature: str) -> None:
+    """Write a state to a file, atomically; a full disk or a kill leaves the old file."""
+    with atomic.replacing(path) as handle:
+        torch.save({"format": FORMAT, "signature": signature, **state}, handle)
+
+
+def save_rotating(path: Path, previous: Path, state: dict[str, Any], signature: str) -> None:
+    """Write a state to a file, and keep the file that was there as the previous one.
+
+    At every moment at least one of the two names holds a whole checkpoint.
+    """
+    with atomic.replacing(path) as handle:
+        torch.save({"format": FORMAT, "signature": signature, **state}, handle)
+        handle.flush()
+        if path.exists():
+            path.replace(previous)
+
+
+def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
+    """Read a checkpoint and verify every byte's checksum.
+
+    Raises:
+        FileNotFoundError: where there is none.
+        DamagedError: if it is cut short, altered, or not a checkpoint.
+    """
+    try:
+        data = path.read_bytes()
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            broken = archive.testzip()
+        if broken:
+            raise DamagedError(f"{path}: damaged in {broken}")
+        state = torch.load(io.BytesIO(data), map_location=device, weights_only=True)
+    except FileNotFoundError:
+        raise
+    except (OSError, zipfile.BadZipFile, pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        raise DamagedError(f"{path}: damaged ({error})") from error
+    if not isinstance(state, dict) or state.get("format") != FORMAT:
+        raise DamagedError(f"{path}: not a checkpoint of format {FORMAT}")
+    return state
+
+
+def load_newest(
+    path: Path, previous: Path, signature: str, device: torch.device | str
+) -> dict[str, Any] | None:
+    """Return the newest whole checkpoint, None where there is no file at all.
+
+    A damaged one falls back to the one before, with a warning.
+
+    Raises:
+        UserError: if none of those there are can be read, or one is of another configuration.
+    """
+    damaged = []
+    for candidate in (path, previous):
+        try:
+            state = load(candidate, device)
+        except FileNotFoundError:
+            continue
+        except DamagedError as error:
+            damaged.append(candidate)
+            log.warning("%s; falling back to the checkpoint before", error)
+            continue
+        check_signature(candidate, state, signature)
+        return state
+    if damaged:
+        raise UserError(
+            "checkpoint",
+            str(damaged[0]),
+            "damaged, and there is no whole one before it; remove the run's folder to train afresh",
+        )
+    return None
+
+
+def check_signature(path: Path, state: dict[str, Any], signature: str) -> None:
+    """Raise UserError if a checkpoint belongs to a run of another configuration."""
+    if state["signature"] != signature:
+        raise UserError(
+            "checkpoint",
+            str(path),
+            f"is of the configuration {state['signature']}, this run is {signature}; "
+            "remove the run's folder to train afresh",
+        )

@@ -1,0 +1,81 @@
+"""Evaluation at the mode, and at the mean over draws from the posterior."""
+
+import torch
+from torch import Tensor, nn
+
+from bnnrepro.optim import BinaryOptimizer
+from bnnrepro.seeds import derive
+from bnnrepro.tasks.base import Task
+from bnnrepro.training.sources import Source
+
+
+@torch.inference_mode()
+def outputs_and_targets(
+    model: nn.Module, source: Source, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Return the model's outputs, one row a sample, and the targets, in the source's order."""
+    model.eval()
+    outputs, targets = [], []
+    for inputs, wanted in source.epoch(0):
+        outputs.append(model(inputs.to(device)))
+        targets.append(wanted.to(device))
+    return torch.cat(outputs), torch.cat(targets)
+
+
+def evaluate_mode(
+    model: nn.Module, task: Task, source: Source, device: torch.device
+) -> dict[str, float]:
+    """Return the task's metrics at the model's present weights."""
+    outputs, targets = outputs_and_targets(model, source, device)
+    return task.measure(task.predict(outputs), targets)
+
+
+@torch.inference_mode()
+def average_outputs(
+    model: nn.Module,
+    optimizer: BinaryOptimizer,
+    source: Source,
+    device: torch.device,
+    *,
+    task: Task,
+    samples: int,
+    average: str = "probabilities",
+    seed: int = 0,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Average the predictions of draws from the posterior.
+
+    The draws come from a stream of their own, so evaluating moves nothing in training; all samples
+    of a source are seen under the same draws.
+
+    Args:
+        model: the network whose parameters the optimizer owns.
+        optimizer: the method.
+        source: the samples.
+        device: where the model lives.
+        task: turns outputs into predictions.
+        samples: number of draws C, >= 1.
+        average: ``probabilities`` (equation (26) of the BayesBiNN paper) or ``logits`` (as the
+            published program does).
+        seed: the run's seed.
+
+    Returns:
+        Predictions, their standard deviation over the draws (both one row a sample), and targets.
+    """
+    stream = torch.Generator(device).manual_seed(derive(seed, "evaluate"))
+    previous, optimizer.generator = optimizer.generator, stream
+    total = squares = targets = None
+    try:
+        for _ in range(samples):
+            with optimizer.sampled_params():
+                outputs, targets = outputs_and_targets(model, source, device)
+            drawn = (task.predict(outputs) if average == "probabilities" else outputs).double()
+            total = drawn if total is None else total + drawn
+            squares = drawn.square() if squares is None else squares + drawn.square()
+    finally:
+        optimizer.generator = previous
+    assert total is not None
+    assert squares is not None
+    assert targets is not None
+    mean = total / samples
+    spread = (squares / samples - mean.square()).clamp_min(0).sqrt()
+    return (mean if average == "probabilities" else task.from_outputs(mean)), spread, targets

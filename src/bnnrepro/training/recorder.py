@@ -1,0 +1,129 @@
+"""A run's folder kept up to date while it trains, and picked up again after an interruption."""
+
+import logging
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from bnnrepro.store import atomic, status
+from bnnrepro.store.folder import RunFolder
+from bnnrepro.store.metrics import write_metrics
+from bnnrepro.tasks.base import Task
+from bnnrepro.training import checkpoint
+from bnnrepro.training.callbacks import Callback, Row
+from bnnrepro.training.trainer import Trainer
+
+log = logging.getLogger(__name__)
+
+
+def best_row(rows: list[Row], task: Task) -> Row | None:
+    """Return the first row of the best validation value; None without a validation split."""
+    key = f"validation_{task.metric}"
+    best: Row | None = None
+    for row in rows:
+        if key in row and (best is None or task.better(row[key], best[key])):
+            best = row
+    return best
+
+
+class Recorder(Callback):
+    """Writes metrics, status and checkpoints, and resumes from them.
+
+    Args:
+        folder: the run's folder, which exists.
+        signature: of the run's configuration; a checkpoint of another one is refused.
+        every: epochs between two checkpoints.
+        seconds: least time between two checkpoints; a stop or the last epoch always writes one.
+        stop_after: epoch after which training stops cleanly; None trains to the end.
+        about: what stands in every checkpoint so that it can be used by itself: shape, classes,
+            normalisation.
+        loggers: callbacks that are told of rows only when these are safe in a checkpoint, so that
+            a resumed run never logs an epoch twice.
+    """
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        signature: str,
+        *,
+        every: int = 1,
+        seconds: float = 20.0,
+        stop_after: int | None = None,
+        about: dict[str, Any] | None = None,
+        loggers: Sequence[Callback] = (),
+    ) -> None:
+        self.folder = folder
+        self.signature = signature
+        self.every = every
+        self.seconds = seconds
+        self.stop_after = stop_after
+        self.about = about or {}
+        self.loggers = loggers
+        self._written_at = time.monotonic()
+        self._told = 0
+
+    def on_fit_start(self, trainer: Trainer) -> None:
+        """Resume from the newest whole checkpoint."""
+        atomic.remove_leftovers(self.folder.path)
+        state = checkpoint.load_newest(
+            self.folder.checkpoint, self.folder.checkpoint_prev, self.signature, trainer.device
+        )
+        if state is not None:
+            trainer.load_state_dict(state)
+            inside = f", step {trainer.running.batch}" if trainer.running.batch else ""
+            log.info("resumed after epoch %d of %d%s", trainer.epoch, trainer.epochs, inside)
+            write_metrics(self.folder.metrics, trainer.rows)
+        self._told = trainer.epoch
+        for logger in self.loggers:
+            logger.on_fit_start(trainer)
+        self._report(trainer)
+        self._maybe_stop(trainer)
+
+    def on_epoch_end(self, trainer: Trainer, row: Row) -> None:
+        """Write what changed; a checkpoint if one is due."""
+        if best_row(trainer.rows, trainer.task) is row:
+            checkpoint.save(self.folder.best, self._snapshot(trainer), self.signature)
+        self._maybe_stop(trainer)
+        last = trainer.epoch == trainer.epochs or trainer.stop
+        due = trainer.epoch % self.every == 0
+        if last or (due and time.monotonic() - self._written_at >= self.seconds):
+            self._checkpoint(trainer)
+        write_metrics(self.folder.metrics, trainer.rows)
+        self._report(trainer)
+
+    def on_interrupt(self, trainer: Trainer) -> None:
+        """Save the state between two steps."""
+        self._checkpoint(trainer)
+
+    def close(self, exit_code: int) -> None:
+        """Pass the end on to the loggers."""
+        for logger in self.loggers:
+            logger.close(exit_code)
+
+    def _snapshot(self, trainer: Trainer) -> dict[str, Any]:
+        return {
+            "model": trainer.model.state_dict(),
+            "optimizer": trainer.optimizer.state_dict(),
+            "epoch": trainer.epoch,
+            "about": self.about,
+        }
+
+    def _maybe_stop(self, trainer: Trainer) -> None:
+        if self.stop_after is not None and trainer.epoch >= self.stop_after:
+            trainer.stop = True
+
+    def _checkpoint(self, trainer: Trainer) -> None:
+        checkpoint.save_rotating(
+            self.folder.checkpoint,
+            self.folder.checkpoint_prev,
+            {**trainer.state_dict(), "about": self.about},
+            self.signature,
+        )
+        self._written_at = time.monotonic()
+        for row in trainer.rows[self._told :]:
+            for logger in self.loggers:
+                logger.on_epoch_end(trainer, row)
+        self._told = trainer.epoch
+
+    def _report(self, trainer: Trainer) -> None:
+        status.write(self.folder, "running", epoch=trainer.epoch, epochs=trainer.epochs)

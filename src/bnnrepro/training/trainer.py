@@ -1,0 +1,376 @@
+"""The training loop: epochs, metrics, evaluation; it is handed a task and knows none."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from bnnrepro.optim import BinaryOptimizer, param_groups
+from bnnrepro.optim.schedules import Attached, Constant, Schedule
+from bnnrepro.seeds import derive
+from bnnrepro.tasks.base import Task
+from bnnrepro.training import checkpoint
+from bnnrepro.training.callbacks import Callback, NonFiniteLossError, Row
+from bnnrepro.training.evaluation import average_outputs, evaluate_mode, outputs_and_targets
+from bnnrepro.training.interrupts import StopRequest
+from bnnrepro.training.methods import Factory, method_factory
+from bnnrepro.training.sources import Source, as_source
+from bnnrepro.training.state import random_state, set_random_state
+
+EVALUATION_BATCH = 1000
+
+
+class Prediction(NamedTuple):
+    """Predictions averaged over draws, and their standard deviation; one row a sample."""
+
+    mean: Tensor
+    std: Tensor
+
+
+class History:
+    """The rows of training, one an epoch, in the columns of ``metrics.csv``."""
+
+    def __init__(self, rows: Sequence[Row]) -> None:
+        self.rows = list(rows)
+
+    @property
+    def epoch(self) -> list[int]:
+        """The epochs, from 1."""
+        return [row["epoch"] for row in self.rows]
+
+    @property
+    def history(self) -> dict[str, list[Any]]:
+        """The columns, each a list with one entry an epoch."""
+        names = self.rows[0].keys() if self.rows else ()
+        return {name: [row.get(name) for row in self.rows] for name in names}
+
+
+@dataclass
+class Running:
+    """Where training stands within an epoch: batches done, and sums over their samples.
+
+    ``sums`` holds loss, metric and number of samples, on the device (float64), ``bad_step`` the
+    first step (from 1) whose loss was not finite, 0 while there is none.
+    """
+
+    device: torch.device
+    batch: int = 0
+    seconds: float = 0.0
+    sums: Tensor = field(init=False)
+    bad_step: Tensor = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.sums = torch.zeros(3, dtype=torch.float64, device=self.device)
+        self.bad_step = torch.zeros((), dtype=torch.int64, device=self.device)
+
+    def add(self, loss: Tensor, score: Tensor, count: int) -> None:
+        """Count a batch in, without waiting for the device."""
+        self.batch += 1
+        self.sums[0] += loss * count
+        self.sums[1] += score
+        self.sums[2] += count
+        first = (self.bad_step == 0) & ~torch.isfinite(loss)
+        self.bad_step += first * self.batch
+
+
+class Trainer:
+    """Trains a model by a method on a task.
+
+    Args:
+        model: any ``nn.Module``; it is moved to the device.
+        task: loss and metrics.
+        device: ``auto`` (a GPU if there is one), ``cpu``, ``cuda`` or ``cuda:N``.
+        seed: fixes order, dropout and the method's draws. The model's first weights are the
+            caller's. ``fit`` seeds torch's global generator, which dropout reads.
+    """
+
+    def __init__(
+        self, model: nn.Module, task: Task, *, device: str = "auto", seed: int = 0
+    ) -> None:
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.device = torch.device(device)
+        self.model = model.to(self.device)
+        self.task = task
+        self.seed = seed
+        self.schedule: Schedule = Constant()
+        self.epoch = 0
+        self.rows: list[Row] = []
+        self.stop = False
+        self.stop_request = StopRequest()
+        self._factory: Factory | None = None
+        self._optimizer: BinaryOptimizer | None = None
+        self._generator = torch.Generator(self.device)
+        self._attached: Attached | None = None
+        self._callbacks: list[Callback] = []
+
+    # -- set-up -----------------------------------------------------------------------------
+
+    def compile(
+        self,
+        method: str | Callable[..., BinaryOptimizer] = "bayesbinn",
+        *,
+        scheduler: Schedule | None = None,
+        **settings: Any,
+    ) -> "Trainer":
+        """Choose the method and the schedule; training starts afresh.
+
+        Args:
+            method: a method's name (``bayesbinn``, ``ste``, ``bop``, ``pmf``,
+                ``full_precision``), an optimizer class, or any callable that takes the parameter
+                groups. ``train_set_size`` and ``generator`` are given to those that take them.
+            scheduler: one of ``bnnrepro.optim.schedules``; constant if None.
+            settings: the method's settings, such as ``lr=1e-4``.
+
+        Returns:
+            The trainer itself.
+
+        Raises:
+            ValueError: for an unknown name.
+        """
+        self._factory = method_factory(method, settings)
+        self._optimizer = None
+        self.schedule = scheduler or Constant()
+        self.epoch, self.rows = 0, []
+        return self
+
+    @property
+    def optimizer(self) -> BinaryOptimizer:
+        """The method at work; it exists once training has begun or a state was loaded."""
+        if self._optimizer is None:
+            raise RuntimeError("the method has no state yet: call compile(), then fit() or load()")
+        return self._optimizer
+
+    def build_optimizer(self, train_set_size: int) -> BinaryOptimizer:
+        """Make the method for a training set of so many samples, if it was not made yet."""
+        if self._factory is None:
+            raise RuntimeError("no method: call compile() first")
+        if self._optimizer is None:
+            self._generator.manual_seed(derive(self.seed, "method"))
+            self._optimizer = self._factory(
+                param_groups(self.model), train_set_size=train_set_size, generator=self._generator
+            )
+        return self._optimizer
+
+    # -- training ---------------------------------------------------------------------------
+
+    def fit(
+        self,
+        train_data: Any,
+        *,
+        validation_data: Any = None,
+        test_data: Any = None,
+        epochs: int = 1,
+        batch_size: int = 100,
+        callbacks: Sequence[Callback] = (),
+    ) -> History:
+        """Train up to so many epochs in all; a second call goes on where the first ended.
+
+        Args:
+            train_data: ``(inputs, targets)`` tensors, a Dataset, a DataLoader, or a source.
+            validation_data: the same, evaluated at the mode after each epoch; or None.
+            test_data: likewise.
+            epochs: length of the whole schedule, >= 1.
+            batch_size: samples a batch where the data does not say, >= 1.
+            callbacks: see ``bnnrepro.training.callbacks``.
+
+        Returns:
+            The history of all epochs.
+
+        Raises:
+            NonFiniteLossError: at the end of an epoch with a NaN or infinite loss.
+            Interrupted: if a signal asked to stop; the state is consistent.
+        """
+        if epochs < 1 or batch_size < 1:
+            raise ValueError(f"epochs={epochs}, batch_size={batch_size}: must be integers >= 1")
+        source = as_source(train_data, batch_size=batch_size, seed=self.seed, shuffle=True)
+        held_out = {
+            name: as_source(data, batch_size=EVALUATION_BATCH, seed=self.seed, shuffle=False)
+            for name, data in (("validation", validation_data), ("test", test_data))
+            if data is not None
+        }
+        self._begin(source, epochs)
+        self._callbacks = list(callbacks)
+        self._tell("on_fit_start")
+        while self.epoch < epochs and not self.stop:
+            self._train_epoch(source)
+            self._finish_epoch(source, held_out)
+        self._tell("on_fit_end")
+        return History(self.rows)
+
+    def _begin(self, source: Source, epochs: int) -> None:
+        torch.set_flush_denormal(True)  # Adam's moments of dead inputs decay into them, 20x slower
+        self.stop = False
+        fresh = self._optimizer is None
+        optimizer = self.build_optimizer(source.n_samples)
+        self.epochs, self.batches = epochs, len(source)
+        if fresh or self._attached is None:
+            torch.manual_seed(derive(self.seed, "dropout"))
+            self._attached = self.schedule.attach(optimizer, epochs, self.batches)
+            self.running = Running(self.device)
+        self._attached.epochs, self._attached.iterations = epochs, self.batches
+
+    def _train_epoch(self, source: Source) -> None:
+        assert self._attached is not None
+        self.model.train()
+        started, before = time.perf_counter(), self.running.seconds
+        for inputs, targets in source.epoch(self.epoch, self.running.batch):
+            self._attached.move_to(self.epoch, self.running.batch)
+            self._train_batch(inputs.to(self.device), targets.to(self.device))
+            self.running.seconds = before + time.perf_counter() - started
+            self._tell("on_batch_end")
+            if self.stop_request and self.running.batch < self.batches:
+                self._tell("on_interrupt")
+                raise self.stop_request.interruption()
+        step = int(self.running.bad_step)
+        if step:
+            raise NonFiniteLossError(self.epoch + 1, step, float(self.running.sums[0]))
+
+    def _train_batch(self, inputs: Tensor, targets: Tensor) -> None:
+        scores = []
+
+        def closure() -> Tensor:
+            outputs = self.model(inputs)
+            loss = self.task.loss(outputs, targets)
+            loss.backward()
+            scores.append(self.task.score(outputs.detach(), targets))
+            return loss
+
+        loss = self.optimizer.step(closure)
+        self.running.add(loss, torch.stack(scores).mean(), len(inputs))
+
+    def _finish_epoch(self, source: Source, held_out: dict[str, Source]) -> None:
+        assert self._attached is not None
+        metric = self.task.metric
+        loss, score, count = self.running.sums.tolist()
+        row: Row = {"epoch": self.epoch + 1, "lr": self._attached.current}
+        row |= {"train_loss": loss / count, f"train_{metric}": score / count}
+        for name, data in held_out.items():
+            row |= {f"{name}_{key}": value for key, value in self._quick_look(data).items()}
+        row["seconds"] = self.running.seconds
+        row |= self.optimizer.diagnostics()
+        self.rows.append(row)
+        self.epoch += 1
+        self.running = Running(self.device)
+        for callback in self._callbacks:
+            callback.on_epoch_end(self, row)
+        if self.stop_request:
+            self._tell("on_interrupt")
+            raise self.stop_request.interruption()
+
+    def _quick_look(self, source: Source) -> dict[str, float]:
+        """Return loss and metric at the mode, with one wait for the device."""
+        outputs, targets = outputs_and_targets(self.model, source, self.device)
+        loss = float(self.task.loss(outputs, targets))
+        return {
+            "loss": loss,
+            self.task.metric: float(self.task.score(outputs, targets)) / len(targets),
+        }
+
+    def _tell(self, hook: str) -> None:
+        for callback in self._callbacks:
+            getattr(callback, hook)(self)
+
+    # -- evaluation and prediction ----------------------------------------------------------
+
+    def evaluate(
+        self, data: Any, *, samples: int | None = None, average: str = "probabilities"
+    ) -> dict[str, float]:
+        """Return the task's metrics at the mode, or at the mean over draws if samples are given.
+
+        Args:
+            data: as for ``fit``.
+            samples: draws from the posterior, >= 1; None is the mode.
+            average: what is averaged over draws, ``probabilities`` or ``logits``.
+        """
+        source = as_source(data, batch_size=EVALUATION_BATCH, seed=self.seed, shuffle=False)
+        if samples is None:
+            return evaluate_mode(self.model, self.task, source, self.device)
+        predictions, _, targets = self._averaged(source, samples, average)
+        return self.task.measure(predictions, targets)
+
+    def predict(
+        self, inputs: Tensor, *, samples: int | None = None, average: str = "probabilities"
+    ) -> Tensor | Prediction:
+        """Return predictions at the mode, or mean and spread over draws if samples are given.
+
+        Args:
+            inputs: (N, ...), as the model takes them.
+            samples: draws from the posterior, >= 1; None is the mode.
+            average: what is averaged over draws; the spread is always of this.
+        """
+        data = (inputs, torch.zeros(len(inputs), dtype=torch.int64))
+        source = as_source(data, batch_size=EVALUATION_BATCH, seed=self.seed, shuffle=False)
+        if samples is None:
+            outputs, _ = outputs_and_targets(self.model, source, self.device)
+            return self.task.predict(outputs)
+        mean, std, _ = self._averaged(source, samples, average)
+        return Prediction(mean, std)
+
+    def _averaged(self, source: Source, samples: int, average: str) -> tuple[Tensor, ...]:
+        if samples < 1:
+            raise ValueError(f"samples={samples}: must be an integer >= 1")
+        if average not in ("probabilities", "logits"):
+            raise ValueError(f"average={average}: must be 'probabilities' or 'logits'")
+        return average_outputs(
+            self.model,
+            self.optimizer,
+            source,
+            self.device,
+            task=self.task,
+            samples=samples,
+            average=average,
+            seed=self.seed,
+        )
+
+    # -- state ------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that decides how training goes on: tensors, numbers, strings, lists, dicts."""
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "epoch": self.epoch,
+            "batch": self.running.batch,
+            "running": {
+                "seconds": self.running.seconds,
+                "sums": self.running.sums,
+                "bad_step": self.running.bad_step,
+            },
+            "rows": self.rows,
+            "random": random_state(self._generator),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go back to a state; the method must have been built for the same parameters."""
+        self.load_weights(state)
+        self.epoch, self.rows = state["epoch"], [dict(row) for row in state["rows"]]
+        self.running = Running(self.device, state["batch"], state["running"]["seconds"])
+        self.running.sums.copy_(state["running"]["sums"])
+        self.running.bad_step.copy_(state["running"]["bad_step"])
+        set_random_state(state["random"], self._generator)
+
+    def save(self, path: str | Path) -> None:
+        """Write the whole state to a file, atomically."""
+        size = self.optimizer.defaults.get("train_set_size", 1)
+        checkpoint.save(Path(path), {**self.state_dict(), "train_set_size": size}, "")
+
+    def load(self, path: str | Path) -> "Trainer":
+        """Take the state of a file that ``save`` wrote, for the same model and method.
+
+        Raises:
+            FileNotFoundError, bnnrepro.training.checkpoint.DamagedError: if it cannot be read.
+        """
+        state = checkpoint.load(Path(path), self.device)
+        self.build_optimizer(state["train_set_size"])
+        self.load_state_dict(state)
+        return self
+
+    def load_weights(self, state: dict[str, Any]) -> None:
+        """Take a state's weights and posterior, and nothing else of it."""
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])

@@ -1,0 +1,1 @@
+"""How bnnrepro runs Hydra's sweeps."""

@@ -1,0 +1,75 @@
+"""Sweeps in this process: every point is composed and checked, then run one after another."""
+
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Any
+
+from hydra._internal.core_plugins.basic_launcher import BasicLauncher
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.utils import JobReturn, JobStatus, run_job, setup_globals
+
+from bnnrepro.config.compose import load_points
+from bnnrepro.errors import UserError
+
+
+class SequentialLauncher(BasicLauncher):
+    """Hydra's basic launcher, which a failing run does not stop and which makes no folder."""
+
+    checks_every_point = True
+
+    def launch(
+        self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
+    ) -> Sequence[JobReturn]:
+        """Check every point, then run them in turn."""
+        setup_globals()
+        assert self.config is not None
+        assert self.hydra_context is not None
+        assert self.task_function is not None
+        configs = load_points(self.hydra_context.config_loader, self.config, job_overrides)
+        returns = []
+        for index, (overrides, config) in enumerate(zip(job_overrides, configs, strict=True)):
+            print(f"run {index + 1} of {len(configs)}: {' '.join(overrides)}", flush=True)
+            config.hydra.job.id = str(initial_job_idx + index)
+            config.hydra.job.num = initial_job_idx + index
+            done = run_job(
+                task_function=self.task_function,
+                config=config,
+                job_dir_key="hydra.run.dir",
+                job_subdir_key=None,
+                hydra_context=self.hydra_context,
+                configure_logging=False,
+            )
+            if done.status is JobStatus.FAILED:
+                _report(done._return_value)
+            returns.append(done)
+        return returns
+
+
+class GridSweeper(BasicSweeper):
+    """Hydra's basic sweeper, which starts nothing and leaves nothing before every check."""
+
+    def sweep(self, arguments: list[str]) -> Any:
+        """Launch all combinations in one batch."""
+        assert self.config is not None
+        assert self.hydra_context is not None
+        assert self.launcher is not None
+        loader = self.hydra_context.config_loader
+        parser = OverridesParser.create(config_loader=loader)
+        overrides = parser.parse_overrides([*self._parse_config(), *arguments])
+        batches = self.split_arguments(overrides, self.max_batch_size)
+        if not getattr(self.launcher, "checks_every_point", False) or len(batches) > 1:
+            load_points(loader, self.config, [point for batch in batches for point in batch])
+        first, returns = 0, []
+        for batch in batches:
+            returns.append(self.launcher.launch(batch, initial_job_idx=first))
+            first += len(batch)
+        return returns
+
+
+def _report(error: Exception) -> None:
+    if isinstance(error, UserError):
+        print(f"error: {error}", file=sys.stderr)
+    else:
+        traceback.print_exception(error)

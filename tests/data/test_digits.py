@@ -1,0 +1,73 @@
+import hashlib
+
+import pytest
+import torch
+from sklearn.datasets import load_digits
+
+from bnnrepro.data import digits
+from bnnrepro.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def data():
+    return digits.load()
+
+
+def sha256(split):
+    content = split.images.numpy().tobytes() + split.labels.numpy().tobytes()
+    return hashlib.sha256(content).hexdigest()
+
+
+def test_the_split_never_changes(data):
+    assert sha256(data.train) == "7531db42dd3ff2d2862222a0b92a7132eab114482b8de0e522adc4d755f9686c"
+    assert sha256(data.test) == "a2fc2790f951761efa3de96d98e5fd3fec1bfbc4ef550eb2193c8e5117cf4c96"
+
+
+def test_train_and_test_together_are_the_source(data):
+    assert (len(data.train), len(data.test)) == (1437, 360)
+    both = torch.cat([data.train.images, data.test.images]).view(1797, 64)
+    source = torch.from_numpy(load_digits().data * 255 / 16).round().to(torch.uint8)
+    assert sorted(both.tolist()) == sorted(source.tolist())
+    assert both.max() == 255
+
+
+def test_each_class_has_its_share_of_the_test_set(data):
+    whole = data.train.labels.bincount() + data.test.labels.bincount()
+    difference = data.test.labels.bincount() - whole * (360 / 1797)
+    assert difference.abs().max() < 1
+
+
+def test_statistics_are_measured_where_not_given(data):
+    pixels = data.train.images.double() / 255
+    assert data.mean == pytest.approx([pixels.mean().item()], abs=1e-9)
+    assert data.std == pytest.approx([pixels.std(correction=0).item()], abs=1e-9)
+    half = digits.load(mean=[0.5])
+    assert half.mean == (0.5,)
+    assert half.std == data.std
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("shape", [1, 28, 28]),
+        ("classes", 11),
+        ("mean", [0.1, 0.2]),
+        ("mean", [float("nan")]),
+        ("std", [0.0]),
+        ("augment", {"pad": -1}),
+        ("augment", {"pad": 8}),
+        ("augment", {"pad": 1.5}),
+        ("augment", {"flip": 3}),
+        ("augment", {"flop": True}),
+    ],
+)
+def test_a_wrong_declaration_is_one_line_that_names_its_key(key, value):
+    with pytest.raises(UserError, match=f"dataset.{key}") as caught:
+        digits.load(**{key: value})
+    assert "\n" not in str(caught.value)
+
+
+def test_a_right_declaration_and_an_augmentation_are_taken():
+    given = digits.load(shape=[1, 8, 8], classes=10, augment={"pad": 2, "flip": True})
+    assert (given.augmentation.pad, given.augmentation.flip) == (2, True)
+    assert digits.load(augment={"pad": 0, "flip": False}).augmentation is None
