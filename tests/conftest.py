@@ -14,3 +14,18 @@ def real_data() -> Path:
     if not (folder / "MNIST" / "raw").is_dir():
         pytest.skip(f"no real data in {folder}: set BNNREPRO_TEST_DATA to a folder that has it")
     return folder
+
+
+SMALL = ("model.hidden=[32]", "checkpoint_seconds=0", "device=cpu", "threads=1")
+
+
+@pytest.fixture
+def run_small(tmp_path):
+    """Compose, check and run a small digits run in this process; return its Result."""
+    from bnnrepro.config.compose import compose
+    from bnnrepro.run import run
+
+    def run_with(*overrides: str, out: Path = tmp_path / "runs"):
+        return run(compose(*SMALL, f"out={out}", *overrides))
+
+    return run_with

@@ -1,3 +1,31 @@
-"""bnnrepro: every rule for training binary-weight networks, on one identical protocol."""
+"""bnnrepro: every rule for training binary-weight networks, on one identical protocol.
+
+The top level is a small facade, imported lazily so that ``import bnnrepro`` costs nothing:
+
+- ``Trainer(model).compile(method="bayesbinn", lr=1e-4).fit(...)``: training without Hydra;
+- ``run(cfg)``: one run from its typed configuration, as ``run.py`` does it;
+- ``load(folder)``: a finished run's model and posterior;
+- ``optim``: the methods as torch optimizers.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+_HOMES = {"Trainer": "bnnrepro.api", "run": "bnnrepro.run", "load": "bnnrepro.api"}
+
+__all__ = ["Trainer", "load", "optim", "run"]
+
+if TYPE_CHECKING:
+    from bnnrepro import optim
+    from bnnrepro.api import Trainer, load
+    from bnnrepro.run import run
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    if name == "optim":
+        return import_module("bnnrepro.optim")
+    raise AttributeError(f"module 'bnnrepro' has no attribute '{name}'")

@@ -4,6 +4,7 @@ Exit codes: 0 done, 1 a run failed, 2 the input is not allowed, 130 interrupted.
 """
 
 import argparse
+import logging
 import os
 import shlex
 import sys
@@ -112,6 +113,8 @@ def _shown(hydra: Hydra, arguments: argparse.Namespace, name: str) -> str:
 def _hydra_command(hydra: Hydra, arguments: argparse.Namespace, name: str) -> None:
     """Do what Hydra itself offers."""
     overrides = arguments.overrides
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
     try:
         if arguments.cfg:
             hydra.show_cfg(name, overrides, arguments.cfg, arguments.package, arguments.resolve)
@@ -123,6 +126,8 @@ def _hydra_command(hydra: Hydra, arguments: argparse.Namespace, name: str) -> No
             hydra.shell_completion(name, overrides)
     except Exception as error:
         raise explain(error, hydra.config_loader, overrides, name) from error
+    finally:  # --info sends every log message to the screen from then on
+        root.handlers[:], root.level = handlers, level
 
 
 def _execute(hydra: Hydra, arguments: argparse.Namespace, name: str) -> int:
@@ -143,8 +148,17 @@ def _execute(hydra: Hydra, arguments: argparse.Namespace, name: str) -> int:
         configure_logging=False,
     )
     if done.status is JobStatus.FAILED:
-        raise done._return_value
+        return _failed(done._return_value)
     return 0
+
+
+def _failed(error: Exception) -> int:
+    from bnnrepro.run import RunFailedError
+
+    if not isinstance(error, RunFailedError) or os.environ.get("HYDRA_FULL_ERROR") == "1":
+        raise error
+    print(f"error: {error}", file=sys.stderr)
+    return 1
 
 
 def _refuse_idle_launcher(overrides: Sequence[str]) -> None:

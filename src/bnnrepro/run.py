@@ -104,7 +104,7 @@ def build(cfg: Config) -> Parts:
     if cfg.threads is not None:
         torch.set_num_threads(cfg.threads)
     device = _device(cfg.device)
-    data = instantiate(cfg.dataset, without=("validation_split",))
+    data = instantiate(cfg.dataset)
     sources = prepare(
         data,
         validation_split=cfg.dataset.validation_split,
@@ -226,6 +226,7 @@ def _fit_and_evaluate(
     values = _values(parts, folder, key)
     write_result(folder.result, values)
     status.write(folder, "done")
+    log.debug("done: %s", folder.result)
     folder.checkpoint_prev.unlink(missing_ok=True)
     return values
 
@@ -322,20 +323,22 @@ def _describe(parts: Parts, folder: RunFolder) -> None:
     config = yaml.safe_dump(parts.cfg.to_dict(), sort_keys=False)
     atomic.write_text(folder.config, config)
     atomic.write_text(folder.env, json.dumps(environment.describe(sys.argv), indent=2) + "\n")
-    print(reporting.heading(parts.cfg, parts.sources, parts.summary, parts.trainer.device))
-    print(f"folder: {folder.path}", flush=True)
+    heading = reporting.heading(parts.cfg, parts.sources, parts.summary, parts.trainer.device)
+    log.debug("%s", heading.replace("\n", "; "))
+    print(f"{heading}\nfolder: {folder.path}", flush=True)
 
 
 @contextmanager
 def _logging_to(folder: RunFolder) -> Iterator[None]:
-    """Send the log to the run's ``train.log``, and warnings and more to the screen."""
+    """Send all of the log to the run's ``train.log``, and all but the epochs to the screen."""
     form = logging.Formatter("%(asctime)s %(levelname)s %(message)s")
     to_file = logging.FileHandler(folder.log, delay=True)
     to_file.setFormatter(form)
     to_screen = logging.StreamHandler(sys.stderr)
+    to_screen.setLevel(logging.INFO)
     handlers: list[logging.Handler] = [to_file, to_screen]
     level = log.level
-    log.setLevel(logging.INFO)
+    log.setLevel(logging.DEBUG)
     for handler in handlers:
         log.addHandler(handler)
     try:

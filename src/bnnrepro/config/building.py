@@ -1,7 +1,7 @@
 """The one way from a part of the typed config to the object that it describes."""
 
 import inspect
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -13,7 +13,6 @@ from bnnrepro.errors import UserError
 def instantiate(
     part: Any,
     *,
-    without: Collection[str] = (),
     offered: Mapping[str, Any] | None = None,
     **extra: Any,
 ) -> Any:
@@ -24,9 +23,8 @@ def instantiate(
 
     Args:
         part: a group of the typed config.
-        without: keys that are not the target's.
-        offered: arguments that are passed only where the target asks for them by name.
-        extra: arguments that no config holds (parameters, generators); they win.
+        offered: arguments passed only where the target asks for them by name.
+        extra: arguments that no config holds (parameters, shapes); they win.
 
     Raises:
         UserError: the target refuses its arguments.
@@ -37,8 +35,9 @@ def instantiate(
     built = locate(f"{group}._target_", target)
     wanted = inspect.signature(built).parameters
     described = {"name", *DECLARED.get(group, ())} - set(wanted)
-    arguments = {k: v for k, v in values.items() if k not in {*described, *without}} | extra
+    arguments = {k: v for k, v in values.items() if k not in described}
     arguments |= {k: v for k, v in (offered or {}).items() if k in wanted}
+    arguments |= extra
     try:
         return built(**arguments)
     except (TypeError, ValueError) as error:

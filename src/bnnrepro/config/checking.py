@@ -33,7 +33,7 @@ def check(cfg: DictConfig) -> Config:
     refuse_unknown("", tree, names)
     for group in GROUPS:
         if not isinstance(tree.get(group), Mapping):
-            allowed = "one option must be chosen; --help lists them"
+            allowed = "must be one option, a mapping of keys; --help lists them"
             raise UserError(group, shown(tree.get(group)), allowed)
         tree[group] = _part(group, tree[group])
     config: Config = build("", tree, Config)
@@ -135,6 +135,17 @@ def _stop_after(config: Config) -> None:
         raise UserError("stop_after", config.stop_after, f"must be <= {epochs}, the epochs run")
 
 
+def _paper_is_whole(config: Config) -> None:
+    preset = config.preset
+    for key in ("epochs", "train_limit", "test_limit"):
+        value = getattr(preset, key)
+        if preset.name == "paper" and value is not None:
+            allowed = (
+                "preset=paper shortens nothing; give the shortened one a name: preset.name=short"
+            )
+            raise UserError(f"preset.{key}", value, allowed)
+
+
 def _out_is_a_folder(config: Config) -> None:
     if Path(config.out).exists() and not Path(config.out).is_dir():
         raise UserError("out", config.out, "must be a folder, not a file")
@@ -175,9 +186,10 @@ def _augmentation(config: Config) -> None:
 
 def _folder_shape(config: Config) -> None:
     data = config.dataset
-    if isinstance(data, schema.ImageFolder) and data.size and data.shape:
-        if data.shape[1:] != [data.size, data.size]:
-            raise UserError("dataset.size", data.size, f"contradicts dataset.shape={data.shape}")
+    if not isinstance(data, schema.ImageFolder) or not data.size or not data.shape:
+        return
+    if data.shape[1:] != [data.size, data.size]:
+        raise UserError("dataset.size", data.size, f"contradicts dataset.shape={data.shape}")
 
 
 def _drops(config: Config) -> None:
@@ -210,6 +222,7 @@ def _something_to_move(config: Config) -> None:
 
 COMBINATIONS: tuple[Callable[[Config], None], ...] = (
     _stop_after,
+    _paper_is_whole,
     _out_is_a_folder,
     _image_size,
     _normalisation,

@@ -90,7 +90,7 @@ def load_points(
     Raises:
         UserError: for the first point that is not allowed.
     """
-    shared = list(OmegaConf.to_container(master.hydra.overrides.hydra))
+    shared = [str(each) for each in master.hydra.overrides.hydra]
     loaded = []
     for point in points:
         try:

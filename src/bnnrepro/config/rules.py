@@ -128,7 +128,8 @@ def describe(annotation: Any) -> str:
         kind, comma, rest = describe(arguments[0]).partition(",")
         return f"{kind} {rules}".rstrip() + comma + rest
     if origin in (Union, types.UnionType):
-        return " or ".join(map(describe, arguments))
+        words_of_each = [describe(each) for each in arguments]
+        return ("; or " if "," in words_of_each[0] else " or ").join(words_of_each)
     if origin is Literal:
         return f"one of {', '.join(map(str, arguments))}"
     if _is_list(annotation):
@@ -197,7 +198,9 @@ def _is_list(annotation: Any) -> bool:
 def _dataclass_in(annotation: Any) -> type | None:
     """Return the dataclass that an annotation is, or that it allows besides null."""
     candidates = [annotation, *typing.get_args(annotation)]
-    return next((each for each in candidates if is_dataclass(each)), None)
+    return next(
+        (each for each in candidates if isinstance(each, type) and is_dataclass(each)), None
+    )
 
 
 def _join(key: str, name: str) -> str:

@@ -328,6 +328,8 @@ class Cosine(Moving):
 
     final: NotNegative
     """value at the end"""
+    span: Count | None
+    """epochs (iterations) until the end value, which then stays; null: the whole run"""
 
 
 @schema("scheduler", "bnnrepro.optim.schedules.Step")

@@ -32,7 +32,8 @@ def annotated(config: Any) -> str:
 
 
 def _lines(node: Any, depth: int) -> list[str]:
-    docs, indent, lines = field_docs(type(node)), "  " * depth, []
+    cls: type = type(node)
+    docs, indent, lines = field_docs(cls), "  " * depth, []
     for field in fields(node):
         value, doc = getattr(node, field.name), docs.get(field.name, "")
         if is_dataclass(value):
@@ -73,8 +74,11 @@ def _module_docs(module: str) -> dict[str, dict[str, str]]:
 
 def _class_docs(node: ast.ClassDef) -> dict[str, str]:
     docs = {}
-    for field, text in zip(node.body, node.body[1:], strict=False):
-        if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr):
-            if isinstance(field.target, ast.Name) and isinstance(text.value, ast.Constant):
-                docs[field.target.id] = " ".join(str(text.value.value).split())
+    for field, below in zip(node.body, node.body[1:], strict=False):
+        match field, below:
+            case (
+                ast.AnnAssign(target=ast.Name(id=name)),
+                ast.Expr(value=ast.Constant(value=str(text))),
+            ):
+                docs[name] = " ".join(text.split())
     return docs

@@ -56,7 +56,7 @@ def prepare(
     Raises:
         UserError: a split, limit or batch size that does not fit the data.
     """
-    available = limited(data.train, "train_limit", train_limit)
+    available = limited(data.train, "preset.train_limit", train_limit)
     kept, held = hold_out(len(available), validation_split, seed)
 
     def evaluation(split: Split) -> Batches:
@@ -73,7 +73,9 @@ def prepare(
         shuffle=True,
     )
     validation = evaluation(available.subset(held)) if len(held) else None
-    return Sources(train, validation, evaluation(limited(data.test, "test_limit", test_limit)))
+    return Sources(
+        train, validation, evaluation(limited(data.test, "preset.test_limit", test_limit))
+    )
 
 
 def limited(split: Split, key: str, limit: int | None) -> Split:

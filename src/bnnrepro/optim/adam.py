@@ -34,20 +34,35 @@ def adam_(
     states: Sequence[dict[str, Any]],
     group: dict[str, Any],
 ) -> None:
-    """Update the tensors in place; ``step`` and both moments are kept in the states."""
+    """Update the tensors in place; ``step`` and both moments are kept in the states.
+
+    torch's fused kernels walk through memory and never look at strides, so a gradient is first
+    brought into its tensor's layout, and where the moments have another one (the model was made
+    ``channels_last`` after them, say) the kernel that reads strides is taken.
+    """
     for tensor, state in zip(tensors, states, strict=True):
         if "exp_avg" not in state:
             state["step"] = torch.zeros((), dtype=torch.float32, device=tensor.device)
             state["exp_avg"] = torch.zeros_like(tensor)
             state["exp_avg_sq"] = torch.zeros_like(tensor)
+    gradients = [
+        g if g.stride() == t.stride() else torch.empty_like(t).copy_(g)
+        for t, g in zip(tensors, gradients, strict=True)
+    ]
+    first = [state["exp_avg"] for state in states]
+    second = [state["exp_avg_sq"] for state in states]
+    alike = all(
+        t.stride() == g.stride() == m.stride() == v.stride()
+        for t, g, m, v in zip(tensors, gradients, first, second, strict=True)
+    )
     adam(
         list(tensors),
-        list(gradients),
-        [state["exp_avg"] for state in states],
-        [state["exp_avg_sq"] for state in states],
+        gradients,
+        first,
+        second,
         [],
         [state["step"] for state in states],
-        fused=tensors[0].device.type in ("cpu", "cuda"),
+        fused=alike and tensors[0].device.type in ("cpu", "cuda"),
         amsgrad=False,
         beta1=group["betas"][0],
         beta2=group["betas"][1],

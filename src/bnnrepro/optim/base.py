@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-from bnnrepro.optim.adam import ADAM_DEFAULTS, adam_
+from bnnrepro.optim.adam import ADAM_DEFAULTS, adam_, check_adam
 
 Group = dict[str, Any]
 
@@ -27,6 +27,13 @@ def positive(name: str, value: float) -> float:
     """Return the value; ValueError unless it is a finite number > 0."""
     if not 0 < value < float("inf"):
         raise ValueError(f"{name}={value}: must be a finite number > 0")
+    return value
+
+
+def at_least_one(name: str, value: float, *, integer: bool = False) -> float:
+    """Return the value; ValueError unless it is a finite number (an integer) >= 1."""
+    if not 1 <= value < float("inf") or (integer and value != int(value)):
+        raise ValueError(f"{name}={value}: must be {'an integer' if integer else 'a number'} >= 1")
     return value
 
 
@@ -70,9 +77,7 @@ class BinaryOptimizer(torch.optim.Optimizer):
         train_samples: int = 1,
         generator: torch.Generator | None = None,
     ) -> None:
-        if train_samples < 1:
-            raise ValueError(f"train_samples={train_samples}: must be an integer >= 1")
-        self.train_samples = int(train_samples)
+        self.train_samples = int(at_least_one("train_samples", train_samples, integer=True))
         self.generator = generator
         self._inside = False
         self._draws = 0
@@ -83,15 +88,22 @@ class BinaryOptimizer(torch.optim.Optimizer):
 
     def add_param_group(self, param_group: Group) -> None:
         """Add a group, check it and give its parameters their first state and weights."""
+        params = param_group["params"]
+        if not isinstance(params, Tensor | set):  # a set is torch's to refuse
+            param_group = {**param_group, "params": list(params)}
         if param_group.get("binary") is False:
             param_group = {**self.real_defaults(), **param_group}
         self._refuse_repeated(param_group)
         super().add_param_group(param_group)
         group = self.param_groups[-1]
-        if "binary" not in group:
-            group["binary"] = self.binarizes
-            self._refuse_thin(group)
-        self._check(group)
+        try:
+            if "binary" not in group:
+                group["binary"] = self.binarizes
+                self._refuse_thin(group)
+            (self._check if group["binary"] else check_adam)(group)
+        except ValueError:
+            self.param_groups.pop()
+            raise
         for parameter in group["params"]:
             if parameter.requires_grad:
                 self._ensure_state(parameter, group)
@@ -284,8 +296,16 @@ class BinaryOptimizer(torch.optim.Optimizer):
     # -- state and diagnostics --------------------------------------------------------------
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Load a state; the parameters take the weights that it stands for."""
+        """Load a state; the parameters take the weights that it stands for.
+
+        Draws that no step has used are forgotten. Weights that are themselves the state (Bop's)
+        come with the model's own ``load_state_dict``.
+        """
         super().load_state_dict(state_dict)
+        self._gradients, self._draws = {}, 0
+        for parameter, state in self.state.items():
+            if "step" in state:  # torch leaves it where it was saved, its kernels want it here
+                state["step"] = state["step"].to(parameter.device)
         with torch.no_grad():
             for parameter, group in self._binary_with_state():
                 state = self.state[parameter]

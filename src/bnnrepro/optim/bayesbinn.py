@@ -30,6 +30,7 @@ from torch.nn import Parameter
 from bnnrepro.optim.base import (
     BinaryOptimizer,
     Group,
+    at_least_one,
     in_unit_interval,
     positive,
     random_signs_,
@@ -86,8 +87,9 @@ class BayesBiNN(BinaryOptimizer):
         super().__init__(params, defaults, train_samples=train_samples, generator=generator)
 
     def _check(self, group: Group) -> None:
-        for name in ("lr", "train_set_size", "temperature", "train_set_scale"):
+        for name in ("lr", "temperature", "train_set_scale"):
             positive(name, group[name])
+        at_least_one("train_set_size", group["train_set_size"])
         in_unit_interval("momentum", group["momentum"])
         if not math.isfinite(group["prior"]):
             raise ValueError(f"prior={group['prior']}: must be a finite number")

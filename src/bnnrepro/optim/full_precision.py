@@ -4,7 +4,6 @@ from typing import Any
 
 import torch
 
-from bnnrepro.optim.adam import check_adam
 from bnnrepro.optim.base import BinaryOptimizer, Group
 
 
@@ -12,7 +11,8 @@ class FullPrecision(BinaryOptimizer):
     """Adam (Kingma & Ba 2015, arXiv 1412.6980); nothing is binarised.
 
     Args:
-        params: parameters, named parameters or groups; a group with ``binary=True`` is an error.
+        params: parameters, named parameters or groups; whatever a group says of ``binary``, it
+            stays real-valued.
         lr: learning rate, >= 0.
         betas: decay rates of the two moments, each in [0, 1).
         eps: Adam's epsilon, >= 0.
@@ -42,6 +42,4 @@ class FullPrecision(BinaryOptimizer):
         return {}
 
     def _check(self, group: Group) -> None:
-        check_adam(group)
-        if group["binary"]:
-            raise ValueError("binary=True: full_precision binarises nothing; use another method")
+        raise ValueError("binary=True: full_precision binarises nothing; use another method")

@@ -4,6 +4,9 @@ from typing import Any
 
 from torch import nn
 
+# The others' scales have one dimension; these may have as many as the image.
+NORMALISATION = (nn.LayerNorm, nn.RMSNorm)
+
 
 def param_groups(model: nn.Module, **real: Any) -> list[dict[str, Any]]:
     """Sort a model's parameters into a binary and a real-valued group.
@@ -18,10 +21,17 @@ def param_groups(model: nn.Module, **real: Any) -> list[dict[str, Any]]:
     Returns:
         Groups for any of the optimizers, with the parameters' names.
     """
+    normalising = {
+        parameter
+        for module in model.modules()
+        if isinstance(module, NORMALISATION)
+        for parameter in module.parameters(recurse=False)
+    }
     binary: list[tuple[str, nn.Parameter]] = []
     remaining: list[tuple[str, nn.Parameter]] = []
     for name, parameter in model.named_parameters():
-        (binary if parameter.dim() >= 2 else remaining).append((name, parameter))
+        binarised = parameter.dim() >= 2 and parameter not in normalising
+        (binary if binarised else remaining).append((name, parameter))
     groups = [
         {"params": binary, "binary": True},
         {"params": remaining, "binary": False, **real},

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from bnnrepro.optim.adam import adam_, check_adam
-from bnnrepro.optim.base import BinaryOptimizer, Group, positive
+from bnnrepro.optim.base import BinaryOptimizer, Group, at_least_one
 
 
 class PMF(BinaryOptimizer):
@@ -67,18 +67,14 @@ class PMF(BinaryOptimizer):
 
     def _check(self, group: Group) -> None:
         check_adam(group)
-        positive("beta_max", group["beta_max"])
-        if group["rho"] < 1:
-            raise ValueError(f"rho={group['rho']}: must be a number >= 1")
-        if group["beta_interval"] < 1:
-            raise ValueError(f"beta_interval={group['beta_interval']}: must be an integer >= 1")
+        at_least_one("rho", group["rho"])
+        at_least_one("beta_interval", group["beta_interval"], integer=True)
+        at_least_one("beta_max", group["beta_max"])
 
     def _start(self, parameter: Parameter, group: Group) -> None:
         receptive = math.prod(parameter.shape[2:])
-        fan_out, fan_in = (
-            parameter.shape[0] * receptive,
-            math.prod(parameter.shape[1:2]) * receptive,
-        )
+        fan_out = math.prod(parameter.shape[:1]) * receptive
+        fan_in = math.prod(parameter.shape[1:2]) * receptive
         bound = math.sqrt(6.0 / (fan_in + fan_out))
         logits = torch.stack([torch.empty_like(parameter), torch.empty_like(parameter)])
         self.state[parameter]["logits"] = logits.uniform_(-bound, bound, generator=self.generator)

@@ -27,6 +27,12 @@ class Schedule:
     per: str = "epoch"
     stepped: str = "before"
 
+    def __post_init__(self) -> None:
+        for name, allowed in (("per", ("epoch", "iteration")), ("stepped", ("before", "after"))):
+            value = getattr(self, name)
+            if value not in allowed:
+                raise ValueError(f"{name}={value}: must be one of {', '.join(allowed)}")
+
     def value(self, base: float, position: int, total: int) -> float:
         """Return the value at a position in [0, total] for a base value."""
         return base
@@ -74,6 +80,7 @@ class Step(Schedule):
     milestones: Sequence[int] | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if (self.step_size is None) == (self.milestones is None):
             raise ValueError(
                 f"step_size={self.step_size}, milestones={self.milestones}: "

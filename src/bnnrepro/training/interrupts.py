@@ -4,6 +4,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 from bnnrepro.training.callbacks import Interrupted
 
@@ -33,11 +34,11 @@ def stop_on_signals() -> Iterator[StopRequest]:
     allows no handlers, nothing is changed.
     """
     request = StopRequest()
-    previous = {}
+    previous: dict[signal.Signals, Any] = {}
 
     def handle(number: int, frame: FrameType | None) -> None:
         request.signal = signal.Signals(number)
-        signal.signal(number, previous[number])
+        signal.signal(number, previous[signal.Signals(number)])
 
     try:
         for number in SIGNALS:

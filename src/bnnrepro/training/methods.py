@@ -13,12 +13,9 @@ Factory = Callable[..., BinaryOptimizer]
 
 def method_names() -> dict[str, type[BinaryOptimizer]]:
     """Return the methods of ``bnnrepro.optim`` by the names that ``Trainer.compile`` takes."""
-    classes = (getattr(optim, name) for name in optim.__all__)
-    return {
-        inspect.getmodule(cls).__name__.rpartition(".")[2]: cls  # type: ignore[union-attr]
-        for cls in classes
-        if inspect.isclass(cls) and cls is not BinaryOptimizer
-    }
+    exported: list[Any] = [getattr(optim, name) for name in optim.__all__]
+    classes = [cls for cls in exported if inspect.isclass(cls) and cls is not BinaryOptimizer]
+    return {cls.__module__.rpartition(".")[2]: cls for cls in classes}
 
 
 def method_factory(method: str | Factory, settings: dict[str, Any]) -> Factory:
@@ -37,6 +34,8 @@ def method_factory(method: str | Factory, settings: dict[str, Any]) -> Factory:
 
     def make(groups: Any, **available: Any) -> BinaryOptimizer:
         accepted = inspect.signature(build).parameters
+        if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in accepted.values()):
+            return build(groups, **{**available, **settings})
         given = {name: value for name, value in available.items() if name in accepted}
         return build(groups, **{**given, **settings})
 

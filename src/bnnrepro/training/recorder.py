@@ -11,6 +11,7 @@ from bnnrepro.store.metrics import write_metrics
 from bnnrepro.tasks.base import Task
 from bnnrepro.training import checkpoint
 from bnnrepro.training.callbacks import Callback, Row
+from bnnrepro.training.progress import epoch_line
 from bnnrepro.training.trainer import Trainer
 
 log = logging.getLogger(__name__)
@@ -90,6 +91,7 @@ class Recorder(Callback):
             self._checkpoint(trainer)
         write_metrics(self.folder.metrics, trainer.rows)
         self._report(trainer)
+        log.debug("%s", epoch_line(row, trainer.epochs, trainer.task.metric))
 
     def on_interrupt(self, trainer: Trainer) -> None:
         """Save the state between two steps."""

@@ -69,7 +69,9 @@ class GridSweeper(BasicSweeper):
 
 
 def _report(error: Exception) -> None:
-    if isinstance(error, UserError):
+    from bnnrepro.run import RunFailedError  # loads torch, as the run that failed has done
+
+    if isinstance(error, UserError | RunFailedError):
         print(f"error: {error}", file=sys.stderr)
     else:
         traceback.print_exception(error)

@@ -1,0 +1,48 @@
+# Everything from a bare clone: `make run`, `make test`. `make help` lists the targets.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run data test test-slow lint format types clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## */\t/' | expand -t 12
+
+setup: $(READY)  ## make .venv and install the pinned set into it
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or later is needed; make PYTHON=python3.11 ... names another one")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+run: $(READY)  ## train a binary network on real digits: the main job (ARGS="key=value ...")
+	$(BIN)/python run.py $(ARGS)
+
+data: $(READY)  ## fetch mnist, cifar10 and cifar100 ahead (ARGS="mnist --root DIR")
+	$(BIN)/python -m bnnrepro.data.fetch $(ARGS)
+
+test: $(READY)  ## run the fast tests (ARGS="-k word")
+	$(BIN)/python -m pytest -q -m 'not slow' $(ARGS)
+
+test-slow: $(READY)  ## run the slow tests
+	$(BIN)/python -m pytest -q -m slow $(ARGS)
+
+lint: $(READY)  ## check style and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(READY)  ## put the code into its format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: $(READY)  ## check the types of src/
+	$(BIN)/mypy
+
+clean:  ## remove .venv and all caches; runs and data stay
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

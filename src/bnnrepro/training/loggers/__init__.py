@@ -1,0 +1,66 @@
+"""Loggers besides the run's folder: wandb and TensorBoard. None of them can end a run."""
+
+import logging
+from collections.abc import Callable, Sequence
+
+from bnnrepro.config import Config
+from bnnrepro.store.folder import RunFolder
+from bnnrepro.training.callbacks import Callback, Row
+from bnnrepro.training.loggers.tensorboard import TensorBoard
+from bnnrepro.training.loggers.wandb import WandB
+from bnnrepro.training.trainer import Trainer
+
+__all__ = ["make_logger"]
+
+log = logging.getLogger(__name__)
+
+
+def make_logger(cfg: Config, folder: RunFolder, signature: str) -> Sequence[Callback]:
+    """Return the chosen loggers; their packages are imported when training starts.
+
+    Args:
+        cfg: of the run; ``cfg.logger`` chooses.
+        folder: of the run; all files of the loggers go beneath it.
+        signature: of the run's configuration; names the wandb run.
+    """
+    if cfg.logger.name == "wandb":
+        return (Guarded("wandb", WandB(cfg, folder, signature)),)
+    if cfg.logger.name == "tensorboard":
+        return (Guarded("tensorboard", TensorBoard(folder)),)
+    return ()
+
+
+class Guarded(Callback):
+    """A logger whose first failure is one warning and its last word.
+
+    Args:
+        name: of the logger, for the warning.
+        logger: what is guarded; it is closed in any case.
+    """
+
+    def __init__(self, name: str, logger: Callback) -> None:
+        self._name = name
+        self._logger = logger
+        self._failed = False
+
+    def on_fit_start(self, trainer: Trainer) -> None:
+        """Start the logger."""
+        self._try("start", lambda: self._logger.on_fit_start(trainer))
+
+    def on_epoch_end(self, trainer: Trainer, row: Row) -> None:
+        """Pass a row on, unless the logger failed before."""
+        if not self._failed:
+            self._try("log", lambda: self._logger.on_epoch_end(trainer, row))
+
+    def close(self, exit_code: int) -> None:
+        """Close the logger."""
+        self._try("finish", lambda: self._logger.close(exit_code))
+
+    def _try(self, what: str, action: Callable[[], None]) -> None:
+        try:
+            action()
+        except Exception as error:
+            if not self._failed:
+                reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+                log.warning("%s could not %s: %s; going on without it", self._name, what, reason)
+            self._failed = True

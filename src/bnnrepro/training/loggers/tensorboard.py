@@ -1,0 +1,52 @@
+"""TensorBoard event files in the run's folder."""
+
+from typing import TYPE_CHECKING
+
+from bnnrepro.store.folder import RunFolder
+from bnnrepro.training.callbacks import Callback, Row
+from bnnrepro.training.trainer import Trainer
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+FLUSH_SECONDS = 10
+
+
+class TensorBoard(Callback):
+    """Writes each column of ``metrics.csv`` as a scalar, with the epoch as its step.
+
+    A resumed run purges what earlier event files hold and writes all rows anew: a killed process
+    takes the end of its file with it, so how far that one went is not known.
+
+    Args:
+        folder: of the run; the files go to ``tensorboard`` in it.
+    """
+
+    def __init__(self, folder: RunFolder) -> None:
+        self._folder = folder.path / "tensorboard"
+        self._writer: SummaryWriter | None = None
+
+    def on_fit_start(self, trainer: Trainer) -> None:
+        """Open a new event file, and write the rows of a resumed run to it."""
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._writer = SummaryWriter(
+            self._folder, purge_step=1 if self._folder.exists() else None, flush_secs=FLUSH_SECONDS
+        )
+        for row in trainer.rows:
+            self._write(row)
+
+    def on_epoch_end(self, trainer: Trainer, row: Row) -> None:
+        """Write a row."""
+        self._write(row)
+
+    def close(self, exit_code: int) -> None:
+        """Close the event file."""
+        if self._writer is not None:
+            self._writer.close()
+
+    def _write(self, row: Row) -> None:
+        assert self._writer is not None
+        for name, value in row.items():
+            if name != "epoch":
+                self._writer.add_scalar(name, value, row["epoch"])

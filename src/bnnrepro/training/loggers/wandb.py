@@ -1,0 +1,121 @@
+"""Weights & Biases: one wandb run for a run's folder, however often it is interrupted."""
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from bnnrepro.config import Config
+from bnnrepro.store import atomic
+from bnnrepro.store.folder import RunFolder
+from bnnrepro.training.callbacks import Callback, Row
+from bnnrepro.training.trainer import Trainer
+
+# Settings that not every version of wandb has.
+NEWER_SETTINGS = {
+    "x_transaction_log_flush_interval": 0.1,  # seconds; later rows are lost with a killed process
+    "finish_timeout": 60.0,  # seconds; else a lost network would hold up the end for ever
+}
+
+
+class WandB(Callback):
+    """Logs each row of ``metrics.csv`` with the epoch as its step.
+
+    ``wandb.json`` in the run's folder holds the last epoch logged, so that a resumed run logs the
+    newer ones only.
+
+    Args:
+        cfg: of the run; ``cfg.logger`` says project, entity, mode, group and tags.
+        folder: of the run; wandb's files go to ``wandb`` in it.
+        signature: of the run's configuration; the wandb run's id.
+    """
+
+    def __init__(self, cfg: Config, folder: RunFolder, signature: str) -> None:
+        self._cfg = cfg
+        self._folder = folder.path.resolve()
+        self._signature = signature
+        self._run: Any = None
+        self._logged = 0
+
+    @property
+    def _marker(self) -> Path:
+        return self._folder / "wandb.json"
+
+    def on_fit_start(self, trainer: Trainer) -> None:
+        """Start or resume the wandb run; log what a killed process left unlogged."""
+        import wandb
+
+        cfg, chosen = self._cfg, self._cfg.logger
+        if self._marker.exists():
+            self._logged = json.loads(self._marker.read_text())["epoch"]
+        with _no_terminal():
+            self._run = wandb.init(
+                id=self._signature,
+                resume="allow",
+                name=f"{cfg.dataset.name}/{cfg.model.name}/{cfg.method.name}/seed{cfg.seed}",
+                dir=self._folder,
+                config=cfg.to_dict(),
+                project=chosen.project,
+                entity=chosen.entity,
+                mode=chosen.mode,
+                group=chosen.group,
+                tags=chosen.tags or None,
+                reinit="create_new",  # a caller's own wandb run stays as it is
+                allow_val_change=True,  # a resumed run may have another device or stop_after
+                settings=_settings(wandb),
+            )
+        if chosen.mode == "online":
+            print(f"wandb: {self._run.url}", flush=True)
+        self._catch_up(trainer.rows)
+
+    def on_epoch_end(self, trainer: Trainer, row: Row) -> None:
+        """Log this row and all others that are safe since the last call."""
+        self._catch_up(trainer.rows)
+
+    def close(self, exit_code: int) -> None:
+        """Finish the wandb run with the process's exit code."""
+        if self._run is not None:
+            self._run.finish(exit_code=exit_code)
+
+    def _catch_up(self, rows: list[Row]) -> None:
+        """Log the rows that are new, with one write of the marker for all of them."""
+        new = [row for row in rows if row["epoch"] > self._logged]
+        if not new:
+            return
+        self._mark(new[-1]["epoch"])  # first: a kill leaves a gap, never an epoch twice
+        try:
+            for row in new:
+                self._run.log(row, step=row["epoch"], commit=True)
+                self._logged = row["epoch"]
+        except Exception:
+            self._mark(self._logged)
+            raise
+
+    def _mark(self, epoch: int) -> None:
+        atomic.write_json(self._marker, {"id": self._signature, "epoch": epoch})
+
+
+def _settings(wandb: Any) -> Any:
+    """Return settings by which wandb is quiet and leaves our output, code and git state alone."""
+    settings = wandb.Settings(
+        console="off", silent=True, disable_git=True, disable_code=True, save_code=False
+    )
+    for name, value in NEWER_SETTINGS.items():
+        if hasattr(settings, name):
+            setattr(settings, name, value)
+    return settings
+
+
+@contextmanager
+def _no_terminal() -> Iterator[None]:
+    """Take standard input away: wandb asks for a login wherever that is a terminal."""
+    before = sys.stdin
+    with Path(os.devnull).open() as nothing:
+        sys.stdin = nothing
+        try:
+            yield
+        finally:
+            sys.stdin = before

@@ -1,0 +1,126 @@
+"""Every method that bnnrepro.optim exports, found by itself, with settings taken from signatures.
+
+A method of your own is tested as soon as it is exported; only an argument without a default that is
+not in ``REQUIRED`` needs a value there.
+"""
+
+import inspect
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+import bnnrepro.optim
+from bnnrepro.optim import BinaryOptimizer
+
+REQUIRED = {"lr": 1e-2, "train_set_size": 50}
+# Far from the defaults, so that noise, momentum, decay and every schedule inside a method are live.
+OTHER = {
+    "lr": 3e-2,
+    "temperature": 0.7,
+    "momentum": 0.8,
+    "prior": 0.2,
+    "init": 1.0,
+    "train_set_scale": 2.0,
+    "betas": (0.7, 0.9),
+    "eps": 1e-3,
+    "weight_decay": 0.01,
+    "grad_clip": None,
+    "weight_clip": 0.5,
+    "threshold": 1e-3,
+    "adaptivity_rate": 0.3,
+    "rho": 1.5,
+    "beta_interval": 2,
+    "beta_max": 5.0,
+}
+
+
+@dataclass(frozen=True)
+class Method:
+    cls: type[BinaryOptimizer]
+    settings: tuple[tuple[str, Any], ...]
+    label: str
+
+    def __call__(self, params, **more):
+        return self.cls(params, **{**dict(self.settings), **more})
+
+    def seeded(self, params, seed=0, **more):
+        return self(params, generator=torch.Generator().manual_seed(seed), **more)
+
+
+def classes():
+    exported = [getattr(bnnrepro.optim, name) for name in bnnrepro.optim.__all__]
+    return [
+        cls
+        for cls in exported
+        if inspect.isclass(cls) and issubclass(cls, BinaryOptimizer) and cls is not BinaryOptimizer
+    ]
+
+
+def methods():
+    for cls in classes():
+        arguments = inspect.signature(cls).parameters.values()
+        needed = [a.name for a in arguments if a.default is a.empty and a.name != "params"]
+        first = {name: REQUIRED[name] for name in needed}
+        other = first | {a.name: OTHER[a.name] for a in arguments if a.name in OTHER}
+        yield Method(cls, tuple(first.items()), f"{cls.__name__}-defaults")
+        yield Method(cls, tuple(other.items()), f"{cls.__name__}-other")
+
+
+METHODS = list(methods())
+BINARY = [m for m in METHODS if m.cls.binarizes]
+POSTERIOR = [m for m in METHODS if m.cls.has_posterior]
+every_method = pytest.mark.parametrize("method", METHODS, ids=lambda m: m.label)
+every_binary_method = pytest.mark.parametrize("method", BINARY, ids=lambda m: m.label)
+every_posterior = pytest.mark.parametrize("method", POSTERIOR, ids=lambda m: m.label)
+
+
+def weights(*shapes, seed=0, dtype=torch.float32):
+    """Parameters with values in (-1, 1)."""
+    source = torch.Generator().manual_seed(seed)
+    return [nn.Parameter(torch.rand(s, generator=source, dtype=dtype) * 2 - 1) for s in shapes]
+
+
+def targets_for(params, seed=1):
+    source = torch.Generator().manual_seed(seed)
+    return [torch.randn(p.shape, generator=source, dtype=p.dtype) for p in params]
+
+
+def loss_of(params, targets):
+    """A loss whose gradient depends on the weights and pulls some of them across zero."""
+    pairs = zip(params, targets, strict=True)
+    return sum((p * t).sum() + 0.1 * ((p - t) ** 2).sum() for p, t in pairs)
+
+
+def train(optimizer, params, steps, draws=1, seed=1):
+    """Steps on a loss that changes from step to step."""
+    for step in range(steps):
+        targets = targets_for(params, seed=1000 * seed + step)
+        for _ in range(draws):
+            with optimizer.sampled_params(train=True):
+                loss_of(params, targets).backward()
+        optimizer.step()
+
+
+def copies(tensors):
+    return [t.detach().clone() for t in tensors]
+
+
+def same(first, second):
+    return all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+def tensors_of_state(optimizer):
+    return [
+        value
+        for group in optimizer.param_groups
+        for p in group["params"]
+        for _, value in sorted(optimizer.state.get(p, {}).items())
+        if isinstance(value, torch.Tensor)
+    ]
+
+
+def are_signs(tensors):
+    return all(bool((t.abs() == 1).all()) for t in tensors)

@@ -1,0 +1,379 @@
+"""Each method against its reference in plain NumPy, in float64, over hundreds of steps."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from bnnrepro.optim import PMF, STE, BayesBiNN, Bop, FullPrecision
+from bnnrepro.optim.bayesbinn import _near, _reach, relax, scale
+
+from . import reference
+
+STEPS = 250
+EPS = np.finfo(np.float64).eps
+# What both sides may differ by after all the steps: values are of order 1, and rounding grows at
+# most by the sum of the steps.
+CLOSE = {"rtol": 1e-9, "atol": 1e-10}
+
+# Few and long; a failing example is shown as it is, shrinking such runs takes minutes.
+long_examples = settings(
+    max_examples=8, derandomize=True, deadline=None, phases=[Phase.explicit, Phase.generate]
+)
+shapes = st.lists(st.integers(1, 5), min_size=1, max_size=4).map(tuple)
+seeds = st.integers(0, 2**31)
+gradient_scales = st.floats(-3, 3).map(lambda power: 10**power)
+adam_settings = st.fixed_dictionaries(
+    {
+        "lr": st.floats(1e-4, 0.1),
+        "betas": st.tuples(st.floats(0, 0.95), st.floats(0, 0.999)),
+        "eps": st.sampled_from([1e-8, 1e-4]),
+        "weight_decay": st.sampled_from([0.0, 1e-4, 0.1]),
+    }
+)
+
+
+def parameter(shape, seed):
+    values = np.random.default_rng(seed).normal(size=shape)
+    return nn.Parameter(torch.from_numpy(values)), values
+
+
+def gradients_of(shape, seed, size, steps=STEPS):
+    """Gradients as training has them: noise around a drift, and exact zeros (dead inputs)."""
+    rng = np.random.default_rng(seed + 1)
+    drift = rng.normal(size=shape) * size
+    for _ in range(steps):
+        yield (drift + rng.normal(size=shape) * size) * (rng.random(shape) > 0.1)
+
+
+def train_on(optimizer, p, g):
+    with optimizer.sampled_params(train=True):
+        soft = p.detach().numpy().copy()
+        (p * torch.from_numpy(np.asarray(g))).sum().backward()
+    return soft
+
+
+def array(tensor):
+    return tensor.detach().numpy()
+
+
+def assert_close(ours, theirs, rtol, atol):
+    ours = np.asarray(ours.detach())
+    assert (np.abs(ours - theirs) <= rtol * np.abs(theirs) + atol).all(), (ours, theirs)
+
+
+def assert_same_signs(p, value, margin=1e-9):
+    clear = np.abs(value) > margin
+    assert (array(p)[clear] == reference.sign(value)[clear]).all()
+
+
+@given(shapes, seeds, gradient_scales, adam_settings)
+@long_examples
+def test_full_precision(shape, seed, size, adam):
+    p, values = parameter(shape, seed)
+    optimizer, rule = FullPrecision([p], **adam), reference.Adam(values, **adam)
+    for g in gradients_of(shape, seed, size):
+        train_on(optimizer, p, g)
+        optimizer.step()
+        rule.step(g)
+        assert_close(p, rule.value, **CLOSE)
+    assert_close(optimizer.state[p]["exp_avg"], rule.m, rtol=1e-9, atol=1e-12 * size)
+    assert_close(optimizer.state[p]["exp_avg_sq"], rule.v, rtol=1e-9, atol=1e-12 * size**2)
+
+
+@given(
+    shapes,
+    seeds,
+    gradient_scales,
+    adam_settings,
+    st.sampled_from([None, 1.0, 0.05]),
+    st.sampled_from([1.0, 0.3]),
+)
+@long_examples
+def test_ste(shape, seed, size, adam, grad_clip, weight_clip):
+    p, values = parameter(shape, seed)
+    options = {"grad_clip": grad_clip, "weight_clip": weight_clip, **adam}
+    optimizer = STE([{"params": [p], "binary": True}], **options)
+    rule = reference.STE(values, **options)
+    for g in gradients_of(shape, seed, size):
+        train_on(optimizer, p, g)
+        optimizer.step()
+        rule.step(g)
+        assert_close(optimizer.state[p]["latent"], rule.adam.value, **CLOSE)
+        assert_same_signs(p, rule.adam.value)
+
+
+@given(
+    shapes,
+    seeds,
+    gradient_scales,
+    st.sampled_from([0.0, 1e-8, 1e-3, 0.5]),
+    st.sampled_from([1e-4, 0.05, 0.7, 1.0]),
+)
+@long_examples
+def test_bop(shape, seed, size, threshold, rate):
+    p, _ = parameter(shape, seed)
+    optimizer = Bop(
+        [{"params": [p], "binary": True}],
+        threshold=threshold,
+        adaptivity_rate=rate,
+        generator=torch.Generator().manual_seed(seed),
+    )
+    rule = reference.Bop(array(p).copy(), threshold, rate)
+    for g in gradients_of(shape, seed, size):
+        train_on(optimizer, p, g)
+        optimizer.step()
+        rule.step(g)
+        np.testing.assert_array_equal(array(p), rule.mode)
+    assert_close(optimizer.state[p]["momentum"], rule.m, rtol=1e-9, atol=1e-12 * size)
+
+
+@given(
+    shapes,
+    seeds,
+    gradient_scales,
+    adam_settings,
+    st.sampled_from([1.0, 1.2, 2.0]),
+    st.integers(1, 60),
+    st.sampled_from([1.0, 3.0, 8.0]),
+)
+@long_examples
+def test_pmf(shape, seed, size, adam, rho, interval, beta_max):
+    # 1 - w^2 loses about beta |theta| digits to cancellation, so beta stays small here.
+    p, _ = parameter(shape, seed)
+    options = {"rho": rho, "beta_interval": interval, "beta_max": beta_max}
+    optimizer = PMF(
+        [{"params": [p], "binary": True}],
+        **options,
+        **adam,
+        generator=torch.Generator().manual_seed(seed),
+    )
+    rule = reference.PMF(array(optimizer.state[p]["logits"]).copy(), **options, **adam)
+    for g in gradients_of(shape, seed, size):
+        assert_close(torch.from_numpy(train_on(optimizer, p, g)), rule.draw(), rtol=1e-5, atol=1e-6)
+        optimizer.step()
+        rule.step(g)
+        assert_close(optimizer.state[p]["logits"], rule.adam.value, rtol=1e-5, atol=1e-6)
+        assert_same_signs(p, rule.adam.value[0] - rule.adam.value[1], 1e-5)
+    assert optimizer.param_groups[0]["beta"] == rule.beta
+
+
+@given(
+    st.lists(shapes, min_size=1, max_size=2),
+    seeds,
+    st.floats(1e-3, 0.1),
+    st.floats(0.5, 10),
+    st.sampled_from([0.0, 0.5, 0.99]),
+    st.sampled_from([0.0, 0.4]),
+    st.integers(1, 3),
+)
+@long_examples
+def test_bayesbinn_with_noise(all_shapes, seed, lr, tau, momentum, prior, draws):
+    """Moderate natural parameters, where every weight is drawn: the whole trajectory agrees."""
+    params = [parameter(shape, seed)[0] for shape in all_shapes]
+    source = torch.Generator().manual_seed(seed)
+    optimizer = BayesBiNN(
+        [{"params": params, "binary": True}],
+        lr=lr,
+        train_set_size=20,
+        temperature=tau,
+        momentum=momentum,
+        prior=prior,
+        init=1.0,
+        train_set_scale=2.5,
+        generator=source,
+    )
+    twin = torch.Generator()
+    twin.set_state(source.get_state())
+    rules = [
+        reference.BayesBiNN(
+            array(optimizer.state[p]["natural_parameter"]).copy(), lr, 50, tau, momentum, prior
+        )
+        for p in params
+    ]
+    rng = np.random.default_rng(seed)
+    for _ in range(STEPS):
+        for _ in range(draws):
+            uniforms = [torch.rand(p.shape, generator=twin, dtype=p.dtype).numpy() for p in params]
+            gradients = [rng.normal(size=p.shape) * 0.01 for p in params]
+            with optimizer.sampled_params(train=True):
+                for p, rule, u, g in zip(params, rules, uniforms, gradients, strict=True):
+                    assert_close(p, rule.draw(u), **CLOSE)
+                    rule.consume(g)
+                sum(
+                    (p * torch.from_numpy(np.asarray(g))).sum()
+                    for p, g in zip(params, gradients, strict=True)
+                ).backward()
+        optimizer.step()
+        for p, rule in zip(params, rules, strict=True):
+            rule.step()
+            natural = optimizer.state[p]["natural_parameter"]
+            assert_close(natural, rule.natural, **CLOSE)
+            assert_same_signs(p, rule.natural)
+    for p, rule in zip(params, rules, strict=True):
+        if momentum:
+            assert_close(optimizer.state[p]["momentum"], rule.m, **CLOSE)
+
+
+def put(optimizer, p, natural):
+    """Make these the natural parameters of an optimizer, as if it had come to them by itself."""
+    state = optimizer.state_dict()
+    state["state"][0]["natural_parameter"] = natural.clone()
+    optimizer.load_state_dict(state)
+
+
+def spread_natural(rng, count, crowd):
+    """Natural parameters of all sizes; a share ``crowd`` of them small enough to be drawn."""
+    size = np.where(rng.random(count) < crowd, rng.uniform(0, 15, count), rng.uniform(300, 1e6))
+    return size * rng.choice([-1.0, 1.0], count)
+
+
+@given(
+    seeds,
+    st.sampled_from([1e-12, 1e-10, 1e-8, 1e-4, 1e-2, 1.0, 10.0]),
+    st.sampled_from([0.01, 0.6]),
+    st.sampled_from([0.0, 0.9]),
+)
+@settings(max_examples=60, derandomize=True, deadline=None)
+def test_one_step_of_bayesbinn_from_any_state(seed, tau, crowd, momentum):
+    """Natural parameters and temperatures of every size, the sparse path and the dense one.
+
+    One step, because the rule itself magnifies rounding without bound here; the tolerance is the
+    rounding of w, of 1 - w^2 and of 1 - mu^2, carried through the equations.
+    """
+    rng = np.random.default_rng(seed)
+    natural = spread_natural(rng, 400, crowd)
+    p = nn.Parameter(torch.zeros(20, 20, dtype=torch.float64))
+    source = torch.Generator().manual_seed(seed)
+    optimizer = BayesBiNN(
+        [p], lr=0.01, train_set_size=30, temperature=tau, momentum=momentum, generator=source
+    )
+    state = optimizer.state[p]
+    put(optimizer, p, torch.from_numpy(natural).view(20, 20))
+    twin = torch.Generator()
+    twin.set_state(source.get_state())
+
+    drawn = np.abs(natural) <= _reach(torch.float64, tau)
+    if drawn.sum() > natural.size // 16:
+        drawn[:] = True
+    assert drawn.all() == (crowd > 0.1)
+    uniform = np.full(natural.size, 0.5)
+    uniform[drawn] = torch.rand(int(drawn.sum()), generator=twin, dtype=torch.float64).numpy()
+    rule = reference.BayesBiNN(natural, 0.01, 30, tau, momentum)
+    w = rule.draw(uniform)
+    g = rng.normal(size=natural.size)
+
+    soft = train_on(optimizer, p, g.reshape(20, 20)).ravel()
+    optimizer.step()
+    rule.consume(g)
+    rule.step()
+
+    delta = np.abs(np.log(uniform / (1 - uniform))) / 2
+    argument = 4 * EPS * (np.abs(natural) + delta + 1) / tau
+    w_error = np.minimum((1 - w**2) * argument + 4 * EPS, 2.0)
+    assert (np.abs(soft - w) <= 4 * w_error).all()
+    slack = 1 - np.tanh(natural) ** 2 + 1e-10
+    s_error = (2 * w_error + 4 * EPS) / (tau * slack) + rule.s * 8 * EPS / slack
+    step = 0.01 * (30 * np.abs(rule.s * g) + np.abs(natural))
+    bound = 4 * (0.01 * 30 * np.abs(g) * s_error + 8 * EPS * (np.abs(natural) + step))
+    difference = np.abs(array(state["natural_parameter"]).ravel() - rule.natural)
+    assert (difference <= bound).all()
+    np.testing.assert_array_equal(array(p), reference.sign(array(state["natural_parameter"])))
+
+
+TEMPERATURES = [1e-12, 1e-10, 1e-8, 1e-5, 1e-2, 0.1, 0.5, 1.0, 3.0, 10.0]
+both_precisions = pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+
+
+@both_precisions
+@pytest.mark.parametrize("tau", TEMPERATURES)
+def test_beyond_reach_no_noise_can_change_anything(dtype, tau):
+    """w is the mode and s tau is 1, to the last bit, for the extreme uniforms (w is monotonic)."""
+    reach = _reach(dtype, tau)
+    first = torch.nextafter(torch.tensor(reach, dtype=dtype), torch.tensor(math.inf, dtype=dtype))
+    sizes = torch.cat(
+        [
+            first.view(1),
+            first + torch.logspace(-6, 6, 4001, dtype=dtype),
+            torch.tensor([1e10, 1e30, torch.finfo(dtype).max / 1e12], dtype=dtype),
+        ]
+    )
+    natural = torch.cat([sizes, -sizes])
+    mode = torch.sign(natural)
+    smallest = torch.finfo(dtype).eps / 2
+    for u in (smallest, 2 * smallest, 0.5, 1 - 2 * smallest, 1 - smallest):
+        uniform = torch.full_like(natural, u)
+        assert ((uniform > 0) & (uniform < 1)).all()
+        delta = uniform.logit() / 2
+        w = relax(natural, delta.clone(), tau)
+        assert torch.equal(w, mode)
+        assert torch.equal(scale(w, natural), torch.ones_like(w))
+
+
+@both_precisions
+def test_a_uniform_is_a_multiple_of_half_an_epsilon(dtype):
+    """What the largest |delta| rests on: torch draws no uniform between 0 and eps / 2."""
+    step = torch.finfo(dtype).eps / 2
+    drawn = torch.rand(200_000, generator=torch.Generator().manual_seed(0), dtype=dtype)
+    assert torch.equal(drawn / step, (drawn / step).round())
+
+
+@both_precisions
+def test_noise_is_finite_and_bounded(dtype):
+    largest = math.log(2 / torch.finfo(dtype).eps) / 2
+    p = nn.Parameter(torch.zeros(2, 2, dtype=dtype))
+    optimizer = BayesBiNN([p], lr=1, train_set_size=1, generator=torch.Generator().manual_seed(0))
+    noise = optimizer._noise(torch.empty(300_000, dtype=dtype))
+    assert noise.abs().max() <= largest * (1 + 1e-6)
+    # The distribution function of delta is sigmoid(2 delta); 99.99 % of the time within 0.004.
+    for at in (-1.0, 0.0, 0.7):
+        share = float((noise <= at).double().mean())
+        assert share == pytest.approx(1 / (1 + math.exp(-2 * at)), abs=0.004)
+
+
+class GivenNoise(BayesBiNN):
+    """BayesBiNN whose noise is fixed for every weight, whether all or few of them ask for it."""
+
+    given: torch.Tensor
+
+    def _noise(self, like):
+        if like.shape == self.given.shape:
+            return self.given.clone()
+        (p,) = self._near
+        group = self.param_groups[0]
+        return self.given[_near(self.state[p]["natural_parameter"], group["temperature"])].clone()
+
+
+@both_precisions
+@pytest.mark.parametrize("tau", [1e-10, 1e-3, 0.5])
+def test_sparse_and_dense_draws_give_the_same_update(dtype, tau, monkeypatch):
+    rng = np.random.default_rng(3)
+    natural = torch.from_numpy(spread_natural(rng, 4096, 0.03)).to(dtype).view(64, 64)
+    near = natural.abs() <= _reach(dtype, tau)
+    assert 20 < int(near.sum()) <= 4096 // 16
+    noise = torch.from_numpy(rng.logistic(size=(64, 64)) / 2).to(dtype).clamp(-8.3, 8.3)
+    gradient = torch.from_numpy(rng.normal(size=(64, 64)) * 1e-6).to(dtype)
+
+    def update():
+        p = nn.Parameter(torch.zeros(64, 64, dtype=dtype))
+        optimizer = GivenNoise([p], lr=1e-3, train_set_size=30, temperature=tau)
+        optimizer.given = noise
+        put(optimizer, p, natural)
+        with optimizer.sampled_params(train=True):
+            drawn = p.detach().clone()
+            (p * gradient).sum().backward()
+        restored = p.detach().clone()
+        optimizer.step()
+        return drawn, restored, p.detach(), optimizer.state[p]["natural_parameter"]
+
+    assert _near(natural, tau) is not None
+    sparse = update()
+    monkeypatch.setattr("bnnrepro.optim.bayesbinn._near", lambda natural, temperature: None)
+    dense = update()
+    for first, second in zip(sparse, dense, strict=True):
+        assert torch.equal(first, second)
+    assert not torch.equal(sparse[0], torch.sign(natural))  # the noise did show

@@ -1,0 +1,70 @@
+"""The pinned set, the ranges and the conda environment say the same."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).parents[1]
+
+
+def project() -> dict:
+    try:
+        import tomllib
+    except ModuleNotFoundError:  # Python 3.10
+        pytest.skip("needs tomllib, Python 3.11")
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def pins() -> dict[str, Requirement]:
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    found = [Requirement(line) for line in lines if line and not line.startswith("#")]
+    return {name(each): each for each in found}
+
+
+def name(requirement: Requirement) -> str:
+    return re.sub(r"[-_.]+", "-", requirement.name).lower()
+
+
+def direct() -> list[Requirement]:
+    described = project()
+    wanted = described["dependencies"] + described["optional-dependencies"]["dev"]
+    return [Requirement(each) for each in wanted]
+
+
+def test_every_dependency_is_pinned_within_its_range():
+    pinned = pins()
+    for requirement in direct():
+        pin = pinned[name(requirement)]
+        (exact,) = pin.specifier
+        assert exact.operator == "=="
+        assert requirement.specifier.contains(exact.version), requirement
+
+
+def test_constraints_name_no_index_and_no_path():
+    text = (ROOT / "constraints.txt").read_text()
+    assert "://" not in text
+    assert not re.search(r"^-", text, flags=re.M)
+
+
+def test_conda_users_get_the_same_set():
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    python, pip, nested = environment["dependencies"]
+    assert pip == "pip"
+    assert nested == {"pip": ["--constraint constraints.txt", "--editable .[dev]"]}
+    version = python.removeprefix("python=")
+    assert f"on Python {version}" in (ROOT / "constraints.txt").read_text()
+    minimum = project()["requires-python"].removeprefix(">=")
+    assert tuple(map(int, version.split("."))) >= tuple(map(int, minimum.split(".")))
+
+
+def test_the_makefile_lists_its_targets(tmp_path):
+    text = (ROOT / "Makefile").read_text()
+    described = re.findall(r"^([a-z-]+):.*## ", text, flags=re.M)
+    phony = re.search(r"^\.PHONY: (.*)$", text, flags=re.M)
+    assert set(described) == set(phony[1].split())
+    assert {"setup", "run", "test", "test-slow", "lint", "format", "types", "clean"} <= set(
+        described
+    )

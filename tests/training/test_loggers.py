@@ -1,0 +1,299 @@
+import csv
+import json
+import os
+import pty
+import signal
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from bnnrepro.config.compose import compose
+from bnnrepro.errors import UserError
+from bnnrepro.run import Result, run
+
+CHECKOUT = Path(__file__).parents[2]
+RunIt = Callable[..., Result]
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_of_the_user(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in [each for each in os.environ if each.startswith("WANDB_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+
+
+@pytest.fixture
+def run_it(tmp_path: Path) -> Iterator[RunIt]:
+    threads = torch.get_num_threads()
+    yield lambda *overrides: run(compose(*tiny(tmp_path), *overrides))
+    torch.set_num_threads(threads)
+
+
+def tiny(out: Path) -> list[str]:
+    return ["dataset=digits", "epochs=4", "model.hidden=[16]", "threads=1", f"out={out / 'runs'}"]
+
+
+# -- wandb --------------------------------------------------------------------------------------
+
+
+def records(file: Path) -> Iterator[Any]:
+    """Read a .wandb file: LevelDB's log format behind a header of 7 bytes."""
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    block, header = 32768, 7
+    data, position, record = file.read_bytes(), 7, b""
+    while position + header <= len(data):
+        left = block - position % block
+        if left < header:
+            position += left
+            continue
+        _, length, kind = struct.unpack_from("<IHB", data, position)
+        record += data[position + header : position + header + length]
+        position += header + length
+        if position <= len(data) and kind in (1, 4):  # whole, or the last part
+            yield Record.FromString(record)
+            record = b""
+
+
+def wandb_files(folder: Path) -> list[Path]:
+    return sorted(file for file in folder.glob("wandb/*/*.wandb") if "latest-run" not in file.parts)
+
+
+def logged(folder: Path) -> list[dict[str, Any]]:
+    rows = []
+    for file in wandb_files(folder):
+        for record in records(file):
+            if record.WhichOneof("record_type") == "history":
+                items = record.history.item
+                rows.append({i.key or i.nested_key[0]: json.loads(i.value_json) for i in items})
+    return rows
+
+
+def exit_codes(folder: Path) -> list[int]:
+    return [
+        record.exit.exit_code
+        for file in wandb_files(folder)
+        for record in records(file)
+        if record.WhichOneof("record_type") == "exit"
+    ]
+
+
+def run_records(folder: Path) -> list[Any]:
+    return [
+        record.run
+        for file in wandb_files(folder)
+        for record in records(file)
+        if record.WhichOneof("record_type") == "run"
+    ]
+
+
+def warnings_in(folder: Path) -> list[str]:
+    log = folder / "train.log"
+    return [line for line in log.read_text().splitlines() if "WARNING" in line]
+
+
+def metrics(folder: Path) -> list[dict[str, float]]:
+    with (folder / "metrics.csv").open() as handle:
+        return [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(handle)]
+
+
+def test_a_resumed_run_stays_one_wandb_run_with_each_epoch_once(run_it: RunIt) -> None:
+    folder = run_it("logger=wandb", "stop_after=2").folder.path
+    again = run_it("logger=wandb", "logger.tags=[a]", "logger.group=g")
+    assert again.folder.path == folder
+    rows = logged(folder)
+    assert [row["_step"] for row in rows] == [row["epoch"] for row in rows] == [1, 2, 3, 4]
+    for row, expected in zip(rows, metrics(folder), strict=True):
+        assert {name: row[name] for name in expected} == pytest.approx(expected, rel=1e-6)
+    assert exit_codes(folder) == [0, 0]
+    first, second = run_records(folder)
+    assert first.run_id == second.run_id == again.signature
+    assert first.display_name == "digits/mlp/bayesbinn/seed0"
+    assert (second.run_group, list(second.tags), second.project) == ("g", ["a"], "bnnrepro")
+    config = {each.key: json.loads(each.value_json) for each in second.config.update}
+    assert config["model"]["hidden"] == [16]
+    assert not (folder / "train.log").exists() or not warnings_in(folder)
+
+
+def test_rows_that_a_checkpoint_holds_but_wandb_does_not_are_logged_first(run_it: RunIt) -> None:
+    run_it("logger=none", "stop_after=2")
+    folder = run_it("logger=wandb").folder.path
+    assert [row["_step"] for row in logged(folder)] == [1, 2, 3, 4]
+
+
+def test_wandb_learns_that_a_run_failed(run_it: RunIt) -> None:
+    folder = run_it("logger=none", "stop_after=1").folder
+    folder.best.unlink()
+    folder.best.mkdir()  # the next best epoch cannot be written
+    with pytest.raises(IsADirectoryError):
+        run_it("logger=wandb")
+    assert exit_codes(folder.path) == [1]
+
+
+def test_the_environment_does_not_override_the_configs_mode(
+    run_it: RunIt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    folder = run_it("logger=wandb", "epochs=1").folder.path
+    assert [row["_step"] for row in logged(folder)] == [1]
+
+
+def finishes_with_one_warning(result: Result, logger: str) -> str:
+    assert result.path.exists()
+    (warning,) = warnings_in(result.folder.path)
+    assert logger in warning
+    return warning
+
+
+@pytest.mark.parametrize(
+    ("logger", "module"), [("wandb", "wandb"), ("tensorboard", "torch.utils.tensorboard")]
+)
+def test_a_missing_package_is_a_warning(
+    run_it: RunIt, monkeypatch: pytest.MonkeyPatch, logger: str, module: str
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    finishes_with_one_warning(run_it(f"logger={logger}"), logger)
+
+
+def test_what_wandb_refuses_at_its_start_is_a_warning(run_it: RunIt) -> None:
+    result = run_it("logger=wandb", "logger.project='a:b'")
+    assert "could not start" in finishes_with_one_warning(result, "wandb")
+
+
+def test_online_without_a_login_is_a_warning(run_it: RunIt) -> None:
+    result = run_it("logger=wandb", "logger.mode=online")
+    assert "could not start" in finishes_with_one_warning(result, "wandb")
+
+
+def test_rows_that_wandb_failed_to_log_are_logged_by_the_resumed_run(
+    run_it: RunIt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finished = []
+
+    class BrokenRun:
+        def log(self, row: dict[str, Any], **_: Any) -> None:
+            raise OSError("no space left")
+
+        def finish(self, exit_code: int) -> None:
+            finished.append(exit_code)
+            raise OSError("no space left")
+
+    broken = SimpleNamespace(init=lambda **_: BrokenRun(), Settings=lambda **_: SimpleNamespace())
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "wandb", broken)
+        folder = run_it("logger=wandb", "stop_after=2", "checkpoint_seconds=0").folder.path
+        (warning,) = warnings_in(folder)
+        assert "could not log: no space left" in warning
+        assert finished == [0]
+    run_it("logger=wandb")
+    assert [row["_step"] for row in logged(folder)] == [1, 2, 3, 4]
+
+
+def command(out: Path, *overrides: str) -> list[str]:
+    return [sys.executable, str(CHECKOUT / "run.py"), *tiny(out), *overrides]
+
+
+@pytest.mark.slow
+def test_online_without_a_login_does_not_ask_on_a_terminal(tmp_path: Path) -> None:
+    ours, theirs = pty.openpty()
+    try:
+        done = subprocess.run(
+            command(tmp_path, "logger=wandb", "logger.mode=online"),
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            timeout=120,
+        )
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    assert done.returncode == 0
+    (folder,) = (tmp_path / "runs").glob("*/*/*/*")
+    assert "could not start" in warnings_in(folder)[0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_signal_never_doubles_an_epoch(
+    run_it: RunIt, tmp_path: Path, number: signal.Signals
+) -> None:
+    """The signal goes to wandb's own process too, as from a terminal or a cluster."""
+    changes = ["logger=wandb", "epochs=400", "checkpoint_seconds=0"]
+    process = subprocess.Popen(command(tmp_path, *changes), start_new_session=True)
+    try:
+        folder = await_epoch(tmp_path / "runs", 5)
+    finally:
+        os.killpg(process.pid, number)
+        code = process.wait(timeout=60)
+    killed = number == signal.SIGKILL
+    assert exit_codes(folder) == ([] if killed else [code])
+    assert killed or code == 128 + number
+    run_it(*changes)
+    steps = [row["_step"] for row in logged(folder)]
+    assert sorted(set(steps)) == steps
+    assert steps[-1] == 400
+    if not killed:
+        assert len(steps) == 400
+
+
+def await_epoch(runs: Path, epoch: int) -> Path:
+    for _ in range(600):
+        for marker in runs.glob("*/*/*/*/wandb.json"):
+            if json.loads(marker.read_text())["epoch"] >= epoch:
+                return marker.parent
+        time.sleep(0.1)
+    raise TimeoutError("wandb logged nothing")
+
+
+# -- TensorBoard --------------------------------------------------------------------------------
+
+
+def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(folder / "tensorboard"), size_guidance={"scalars": 0})
+    events.Reload()
+    tags = events.Tags()["scalars"]
+    return {tag: [(each.step, each.value) for each in events.Scalars(tag)] for tag in tags}
+
+
+@pytest.mark.parametrize("before", ["tensorboard", "none"])
+def test_a_resumed_run_has_each_epoch_once_in_tensorboard(run_it: RunIt, before: str) -> None:
+    run_it(f"logger={before}", "stop_after=2")
+    folder = run_it("logger=tensorboard").folder.path
+    rows = metrics(folder)
+    found = scalars(folder)
+    assert set(found) == set(rows[0]) - {"epoch"}
+    for name, points in found.items():
+        assert [step for step, _ in points] == [1, 2, 3, 4]
+        assert [value for _, value in points] == pytest.approx([row[name] for row in rows])
+
+
+def test_tensorboard_that_cannot_write_is_a_warning(run_it: RunIt) -> None:
+    folder = run_it("logger=none", "stop_after=2").folder.path
+    (folder / "tensorboard").write_text("in the way")
+    finishes_with_one_warning(run_it("logger=tensorboard"), "tensorboard")
+
+
+# -- both ---------------------------------------------------------------------------------------
+
+
+def test_an_unknown_logger_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(UserError, match=r"wandb|tensorboard"):
+        compose("logger=tensorbord")
+
+
+def test_logger_packages_are_imported_only_where_they_are_chosen() -> None:
+    code = (
+        "import sys, bnnrepro.training.loggers; "
+        "sys.exit(bool({'wandb', 'tensorboard', 'torch.utils.tensorboard'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
