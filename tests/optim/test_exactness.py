@@ -14,7 +14,7 @@ from bnnrepro.optim.bayesbinn import _near, _reach, relax, scale
 
 from . import reference
 
-STEPS = 250
+STEPS = 200
 EPS = np.finfo(np.float64).eps
 # What both sides may differ by after all the steps: values are of order 1, and rounding grows at
 # most by the sum of the steps.
@@ -39,7 +39,7 @@ adam_settings = st.fixed_dictionaries(
 
 def parameter(shape, seed):
     values = np.random.default_rng(seed).normal(size=shape)
-    return nn.Parameter(torch.from_numpy(values)), values
+    return nn.Parameter(torch.tensor(values)), values
 
 
 def gradients_of(shape, seed, size, steps=STEPS):

@@ -41,5 +41,6 @@ class FullPrecision(BinaryOptimizer):
         """Return nothing: all groups are real-valued here and take the optimizer's own settings."""
         return {}
 
-    def _check(self, group: Group) -> None:
-        raise ValueError("binary=True: full_precision binarises nothing; use another method")
+    def add_param_group(self, param_group: Group) -> None:
+        """Add a group, as one of real-valued weights."""
+        super().add_param_group({**param_group, "binary": False})
