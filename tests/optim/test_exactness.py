@@ -22,7 +22,7 @@ CLOSE = {"rtol": 1e-9, "atol": 1e-10}
 
 # Few and long; a failing example is shown as it is, shrinking such runs takes minutes.
 long_examples = settings(
-    max_examples=8, derandomize=True, deadline=None, phases=[Phase.explicit, Phase.generate]
+    max_examples=6, derandomize=True, deadline=None, phases=[Phase.explicit, Phase.generate]
 )
 shapes = st.lists(st.integers(1, 5), min_size=1, max_size=4).map(tuple)
 seeds = st.integers(0, 2**31)

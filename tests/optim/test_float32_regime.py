@@ -100,7 +100,7 @@ def test_the_first_step_is_saturated():
 
 
 def test_noise_matters_only_near_zero():
-    """Two runs of the rule with other noise are the same run wherever |lambda| stayed above 8.32."""
+    """Runs with other noise are the same run wherever |lambda| stayed above 8.32."""
     steps = gradients(20, size=3e-10)  # small ones, so that many weights pass through zero
     start = np.where(np.random.default_rng(0).random(SHAPE) < 0.5, -30, 30).astype(np.float32)
     first, low, one = reference_run(start, steps, seed=1, pull=3e-10)

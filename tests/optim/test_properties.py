@@ -1,5 +1,6 @@
 """What every method promises, asked of every method that bnnrepro.optim exports."""
 
+import inspect
 import io
 import math
 
@@ -85,9 +86,14 @@ def test_an_exception_inside_a_draw_leaves_the_weights_and_loses_the_draw(method
     optimizer = method.seeded(params)
     train(optimizer, params, 3)
     before = copies(params)
-    with pytest.raises(KeyError), optimizer.sampled_params(train=train_draw):
-        loss_of(params, targets_for(params)).backward()
-        raise KeyError
+
+    def draw():
+        with optimizer.sampled_params(train=train_draw):
+            loss_of(params, targets_for(params)).backward()
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        draw()
     assert same(params, before)
     with pytest.raises(RuntimeError, match="without a draw"):
         optimizer.step()
@@ -383,6 +389,7 @@ def test_memory_formats_change_nothing(method, of_weights, of_gradients):
                 elif name == "logits":
                     value.copy_(torch.stack([start, -start.flip(0)]))
             p.copy_(start.sign() if method.cls.binarizes else start)
+        optimizer.diagnostics()
         for step in range(6):
             source.manual_seed(step)
             (g,) = targets_for([p], step)
@@ -587,8 +594,6 @@ def test_a_module_with_biases_and_batch_norm_trains(method):
         nn.Conv2d(2, 6, 3), nn.BatchNorm2d(6), nn.ReLU(), nn.Flatten(), nn.Linear(24, 3)
     )
     groups = param_groups(model, lr=0.02)
-    if not method.cls.binarizes:
-        groups = [{**group, "binary": False} for group in groups]
     optimizer = method.seeded(groups)
     source = torch.Generator().manual_seed(0)
     inputs = torch.randn(64, 2, 4, 4, generator=source)
@@ -677,8 +682,6 @@ NUMBERLESS = {"params", "generator"}
 
 @every_method
 def test_a_setting_out_of_range_is_an_error_that_names_it(method):
-    import inspect
-
     arguments = set(inspect.signature(method.cls).parameters) - NUMBERLESS
     assert arguments <= set(OUT_OF_RANGE), "say here what is out of range"
     for name in arguments:
@@ -695,9 +698,16 @@ def test_so_is_a_real_groups(method, name):
             method([{"params": weights((2,)), "binary": False, name: value}])
 
 
-def test_full_precision_refuses_a_binary_group():
-    with pytest.raises(ValueError, match="binary=True"):
-        FullPrecision([{"params": weights((2, 2)), "binary": True}])
+def test_full_precision_takes_any_groups_and_binarises_none():
+    binary, real = weights((2, 2), (3,))
+    before = copies([binary, real])
+    optimizer = FullPrecision(
+        [{"params": [binary], "binary": True}, {"params": [real], "binary": False}], lr=0.1
+    )
+    assert same([binary, real], before)
+    train(optimizer, [binary, real], 2)
+    assert not same([binary], before[:1])
+    assert not are_signs([binary])
 
 
 # -- schedulers, prior, diagnostics --------------------------------------------------------------
@@ -783,7 +793,10 @@ def test_flips_are_counted_from_one_call_to_the_next(method):
     optimizer = method.seeded(params)
     reference, shares = copies(params), []
     for call in range(12):
-        train(optimizer, params, 2, seed=call)
+        for _ in range(6):
+            with optimizer.sampled_params(train=True):
+                loss_of(params, targets_for(params, call // 8)).backward()
+            optimizer.step()
         flipped = sum(int((a != b).sum()) for a, b in zip(params, reference, strict=True))
         shares.append(flipped / total)
         assert optimizer.diagnostics()["flipped"] == pytest.approx(shares[-1])

@@ -346,9 +346,15 @@ class BinaryOptimizer(torch.optim.Optimizer):
 
 def random_signs_(tensor: Tensor, generator: torch.Generator | None) -> Tensor:
     """Fill the tensor with +1 and -1, each with probability one half."""
-    return tensor.bernoulli_(0.5, generator=generator).mul_(2).sub_(1)
+    return zero_one_to_signs_(tensor.bernoulli_(0.5, generator=generator))
 
 
 def sign_(target: Tensor, latent: Tensor) -> Tensor:
     """Write the sign of the latent values into the target, with sign(0) = +1."""
-    return torch.ge(latent, 0, out=target).mul_(2).sub_(1)
+    return zero_one_to_signs_(torch.ge(latent, 0, out=target))
+
+
+def zero_one_to_signs_(tensor: Tensor) -> Tensor:
+    """Turn 0 into -1 and 1 into +1, in one pass."""
+    minus_one = torch.full((), -1.0, dtype=tensor.dtype, device=tensor.device)
+    return torch.add(minus_one, tensor, alpha=2, out=tensor)

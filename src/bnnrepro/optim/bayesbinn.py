@@ -155,15 +155,36 @@ class BayesBiNN(BinaryOptimizer):
         for parameter, gradient in zip(params, gradients, strict=True):
             state = self.state[parameter]
             natural = state["natural_parameter"]
-            natural_gradient = (
-                gradient.mul_(data).add_(natural).sub_(state.get("prior", group["prior"]))
-            )
             if beta > 0:
-                if "momentum" not in state:
-                    state["momentum"] = torch.zeros_like(natural)
-                natural_gradient = state["momentum"].lerp_(natural_gradient, 1 - beta)
-            natural.sub_(natural_gradient, alpha=rate)
+                self._follow_momentum(state, gradient.mul_(data), group, rate)
+            else:
+                self._follow_gradient(state, gradient, data, group, rate)
             sign_(parameter, natural)
+
+    def _follow_momentum(
+        self, state: dict[str, Any], data_term: Tensor, group: Group, rate: float
+    ) -> None:
+        natural = state["natural_parameter"]
+        if "momentum" not in state:
+            state["momentum"] = torch.zeros_like(natural)
+        prior: Tensor | float = state["prior"] if "prior" in state else group["prior"]
+        natural_gradient = data_term.add_(natural).sub_(prior)
+        state["momentum"].lerp_(natural_gradient, 1 - group["momentum"])
+        natural.sub_(state["momentum"], alpha=rate)
+
+    def _follow_gradient(
+        self, state: dict[str, Any], gradient: Tensor, data: float, group: Group, rate: float
+    ) -> None:
+        """Do the same for beta = 0 in two passes, without a natural gradient in memory.
+
+        lambda - alpha lambda is not (1 - alpha) lambda: in float32 the latter loses a small alpha.
+        """
+        natural = state["natural_parameter"]
+        natural.add_(natural, alpha=-rate).add_(gradient, alpha=-rate * data)
+        if "prior" in state:
+            natural.add_(state["prior"], alpha=rate)
+        elif group["prior"]:
+            natural.add_(rate * group["prior"])
 
     # -- the posterior ----------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-from bnnrepro.optim.base import BinaryOptimizer, Group, random_signs_, sign_
+from bnnrepro.optim.base import BinaryOptimizer, Group, random_signs_, sign_, zero_one_to_signs_
 
 
 class Bop(BinaryOptimizer):
@@ -57,5 +57,5 @@ class Bop(BinaryOptimizer):
         gamma = group["adaptivity_rate"]
         for parameter, gradient in zip(params, gradients, strict=True):
             momentum = self.state[parameter]["momentum"].lerp_(gradient, gamma)
-            flips = torch.mul(momentum, parameter, out=gradient) > group["threshold"]
-            parameter.copy_(torch.where(flips, -parameter, parameter))
+            push = torch.mul(momentum, parameter, out=gradient)
+            parameter.mul_(zero_one_to_signs_(torch.le(push, group["threshold"], out=push)))
