@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run data test test-slow lint format types clean
+.PHONY: help setup run data test test-slow fidelity traps lint format types clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## */\t/' | expand -t 12
@@ -27,10 +27,16 @@ data: $(READY)  ## fetch mnist, cifar10 and cifar100 ahead (ARGS="mnist --root D
 	$(BIN)/python -m bnnrepro.data.fetch $(ARGS)
 
 test: $(READY)  ## run the fast tests (ARGS="-k word")
-	$(BIN)/python -m pytest -q -m 'not slow' $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 -m 'not slow' $(ARGS)
 
 test-slow: $(READY)  ## run the slow tests
-	$(BIN)/python -m pytest -q -m slow $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m slow $(ARGS)
+
+fidelity: $(READY)  ## MNIST's first two epochs beside the published runs' (ARGS="--root DIR")
+	$(BIN)/python benchmarks/fidelity.py $(ARGS)
+
+traps: $(READY)  ## what each difference of the published programs changes (ARGS="--root DIR")
+	$(BIN)/python benchmarks/traps.py $(ARGS)
 
 lint: $(READY)  ## check style and format
 	$(BIN)/ruff check .

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 import yaml
+from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from bnnrepro.data.augment import normalise
@@ -103,7 +104,10 @@ def load(folder: str | Path, which: str | None = None, *, device: str = "auto") 
         state = checkpoint.load(path)
     except (FileNotFoundError, checkpoint.DamagedError) as error:
         raise UserError("folder", str(path), "is missing or damaged") from error
-    config = check(yaml.safe_load(run.config.read_text()))
+    try:
+        config = check(DictConfig(yaml.safe_load(run.config.read_text())))
+    except (OSError, TypeError, ValueError, yaml.YAMLError) as error:
+        raise UserError("folder", str(run.config), "is missing or damaged") from error
     about = state["about"]
     model = instantiate(config.model, shape=tuple(about["shape"]), classes=len(about["classes"]))
     loaded = Trainer(model, device=device, seed=config.seed)

@@ -1,14 +1,16 @@
 """One run from its configuration: build, train, evaluate, record."""
 
 import errno
+import fcntl
 import json
 import logging
+import os
 import shutil
 import sys
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -124,7 +126,10 @@ def build(cfg: Config) -> Parts:
     task = Classification(ece_bins=cfg.evaluate.ece_bins)
     trainer = Trainer(model, task, device=str(device), seed=cfg.seed)
     trainer.compile(method, scheduler=instantiate(cfg.scheduler))
-    optimizer = trainer.build_optimizer(sources.train.n_samples)
+    try:
+        optimizer = trainer.build_optimizer(sources.train.n_samples)
+    except TypeError as error:
+        raise UserError("method", cfg.method.name, str(error)) from error
     binary = {p for g in optimizer.param_groups if g["binary"] for p in g["params"]}
     summary = summarise(trainer.model, data.shape, binary.__contains__)
     return Parts(cfg, data, sources, trainer, summary)
@@ -148,8 +153,8 @@ def _device(name: str) -> torch.device:
 def _finished(folder: RunFolder, cfg: Config) -> dict[str, Any] | None:
     """Return a finished run's result; None if there is something to train."""
     state = status.read(folder)
-    if state.effective == "running" and status.alive(state):
-        raise UserError("run", str(folder.path), f"is being run by process {state.pid} already")
+    if state.effective == "running" and status.alive(state) and state.pid != os.getpid():
+        raise _busy(folder)
     if state.state == "failed" and cfg.on_failed == "skip":
         raise RunFailedError(f"{folder.path}: failed before ({state.error}); on_failed=retry")
     if not folder.result.exists():
@@ -157,7 +162,48 @@ def _finished(folder: RunFolder, cfg: Config) -> dict[str, Any] | None:
     if cfg.on_done == "rerun":
         shutil.rmtree(folder.path)
         return None
-    return read_result(folder.result)
+    values = _read(folder)
+    if state.state != "done":  # killed between the result and the word of it
+        _say_done(folder)
+    return values
+
+
+def _say_done(folder: RunFolder) -> None:
+    status.write(folder, "done")
+    folder.checkpoint_prev.unlink(missing_ok=True)
+
+
+def _read(folder: RunFolder) -> dict[str, Any]:
+    values = read_result(folder.result)
+    kinds = {"signature": str, "evaluate": dict, "evaluations": list}
+    wrong = [key for key, kind in kinds.items() if not isinstance(values.get(key), kind)]
+    if values["signature"] != folder.path.name:
+        wrong.append("signature")
+    if wrong:
+        cure = "remove the run's folder to train it again"
+        raise UserError("result", str(folder.result), f"damaged: {wrong[0]!r} is wrong; {cure}")
+    return values
+
+
+def _busy(folder: RunFolder) -> UserError:
+    number = status.read(folder).pid
+    return UserError("run", str(folder.path), f"is being run by process {number} already")
+
+
+@contextmanager
+def _alone(folder: RunFolder) -> Iterator[None]:
+    """Hold the run's folder against other processes that start at the same moment."""
+    handle = os.open(folder.path, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise _busy(folder) from None
+        except OSError as error:  # some network file systems lock no folders: the status decides
+            log.debug("no lock: %s", error)
+        yield
+    finally:
+        os.close(handle)
 
 
 def _evaluate_again(parts: Parts, folder: RunFolder, values: dict[str, Any]) -> dict[str, Any]:
@@ -175,8 +221,13 @@ def _evaluate_again(parts: Parts, folder: RunFolder, values: dict[str, Any]) -> 
 
 
 def _train(parts: Parts, folder: RunFolder, key: str) -> dict[str, Any] | None:
-    cfg = parts.cfg
     folder.create()
+    with _alone(folder), _logging_to(folder):
+        return _train_alone(parts, folder, key)
+
+
+def _train_alone(parts: Parts, folder: RunFolder, key: str) -> dict[str, Any] | None:
+    cfg = parts.cfg
     recorder = Recorder(
         folder,
         key,
@@ -186,25 +237,25 @@ def _train(parts: Parts, folder: RunFolder, key: str) -> dict[str, Any] | None:
         about=_about(parts.data),
         loggers=make_logger(cfg, folder, key),
     )
+    recorder.read(parts.trainer.device)  # before anything in the folder changes
     bar = progress()
     code = 1
-    with _logging_to(folder):
-        try:
-            status.write(folder, "running", epochs=cfg.effective_epochs)
-            _describe(parts, folder)
-            values = _fit_and_evaluate(parts, folder, key, [recorder, bar])
-            code = 0
-            return values
-        except Interrupted as stop:
-            code = stop.exit_code
-            status.write(folder, "interrupted")
-            log.warning("%s; the same command goes on from there", stop)
-            raise SystemExit(code) from stop
-        except Exception as error:
-            raise _failed(folder, error) from error
-        finally:
-            bar.close(code)
-            recorder.close(code)
+    try:
+        status.write(folder, "running", epochs=cfg.effective_epochs)
+        _describe(parts, folder)
+        values = _fit_and_evaluate(parts, folder, key, [recorder, bar])
+        code = 0
+        return values
+    except Interrupted as stop:
+        code = stop.exit_code
+        status.write(folder, "interrupted")
+        log.warning("%s; the same command goes on from there", stop)
+        raise SystemExit(code) from stop
+    except Exception as error:
+        raise _failed(folder, error) from error
+    finally:
+        bar.close(code)
+        recorder.close(code)
 
 
 def _fit_and_evaluate(
@@ -225,9 +276,8 @@ def _fit_and_evaluate(
         return None
     values = _values(parts, folder, key)
     write_result(folder.result, values)
-    status.write(folder, "done")
+    _say_done(folder)
     log.debug("done: %s", folder.result)
-    folder.checkpoint_prev.unlink(missing_ok=True)
     return values
 
 
@@ -328,11 +378,23 @@ def _describe(parts: Parts, folder: RunFolder) -> None:
     print(f"{heading}\nfolder: {folder.path}", flush=True)
 
 
+class _LogFile(logging.FileHandler):
+    """A log that a full disk cuts short, and that then says no more about it."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        """Lose the line."""
+
+    def close(self) -> None:
+        """Close the file, whether or not its last lines find room."""
+        with suppress(OSError):
+            super().close()
+
+
 @contextmanager
 def _logging_to(folder: RunFolder) -> Iterator[None]:
     """Send all of the log to the run's ``train.log``, and all but the epochs to the screen."""
     form = logging.Formatter("%(asctime)s %(levelname)s %(message)s")
-    to_file = logging.FileHandler(folder.log, delay=True)
+    to_file = _LogFile(folder.log, delay=True)
     to_file.setFormatter(form)
     to_screen = logging.StreamHandler(sys.stderr)
     to_screen.setLevel(logging.INFO)
@@ -353,12 +415,10 @@ def _logging_to(folder: RunFolder) -> Iterator[None]:
 def _failed(folder: RunFolder, error: Exception) -> Exception:
     """Record a failure as far as the disk lets it; return what the caller raises."""
     line = " ".join(str(error).split()) or type(error).__name__
-    try:
-        with folder.log.open("a") as handle:
-            handle.write("".join(traceback.format_exception(error)))
+    with suppress(OSError), folder.log.open("a") as handle:
+        handle.write("".join(traceback.format_exception(error)))
+    with suppress(OSError):
         status.write(folder, "failed", error=line)
-    except OSError as also:
-        log.debug("the failure could not be recorded: %s", also)
     if isinstance(error, UserError):
         return error
     if isinstance(error, NonFiniteLossError):

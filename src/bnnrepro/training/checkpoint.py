@@ -5,7 +5,7 @@ import logging
 import pickle
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 
@@ -23,7 +23,7 @@ class DamagedError(Exception):
 def save(path: Path, state: dict[str, Any], signature: str) -> None:
     """Write a state to a file, atomically; a full disk or a kill leaves the old file."""
     with atomic.replacing(path) as handle:
-        torch.save({"format": FORMAT, "signature": signature, **state}, handle)
+        _write(handle, state, signature)
 
 
 def save_rotating(path: Path, previous: Path, state: dict[str, Any], signature: str) -> None:
@@ -32,10 +32,19 @@ def save_rotating(path: Path, previous: Path, state: dict[str, Any], signature: 
     At every moment at least one of the two names holds a whole checkpoint.
     """
     with atomic.replacing(path) as handle:
-        torch.save({"format": FORMAT, "signature": signature, **state}, handle)
+        _write(handle, state, signature)
         handle.flush()
         if path.exists():
             path.replace(previous)
+
+
+def _write(handle: BinaryIO, state: dict[str, Any], signature: str) -> None:
+    try:
+        torch.save({"format": FORMAT, "signature": signature, **state}, handle)
+    except RuntimeError as error:
+        if isinstance(error.__context__, OSError):  # torch hides that the disk is full
+            raise error.__context__ from None
+        raise
 
 
 def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
@@ -71,22 +80,23 @@ def load_newest(
     Raises:
         UserError: if none of those there are can be read, or one is of another configuration.
     """
-    damaged = []
+    damaged: dict[Path, DamagedError] = {}
     for candidate in (path, previous):
         try:
             state = load(candidate, device)
         except FileNotFoundError:
             continue
         except DamagedError as error:
-            damaged.append(candidate)
-            log.warning("%s; falling back to the checkpoint before", error)
+            damaged[candidate] = error
             continue
         check_signature(candidate, state, signature)
+        for reason in damaged.values():
+            log.warning("%s; falling back to the checkpoint before", reason)
         return state
     if damaged:
         raise UserError(
             "checkpoint",
-            str(damaged[0]),
+            str(next(iter(damaged))),
             "damaged, and there is no whole one before it; remove the run's folder to train afresh",
         )
     return None

@@ -14,8 +14,11 @@ Factory = Callable[..., BinaryOptimizer]
 def method_names() -> dict[str, type[BinaryOptimizer]]:
     """Return the methods of ``bnnrepro.optim`` by the names that ``Trainer.compile`` takes."""
     exported: list[Any] = [getattr(optim, name) for name in optim.__all__]
-    classes = [cls for cls in exported if inspect.isclass(cls) and cls is not BinaryOptimizer]
-    return {cls.__module__.rpartition(".")[2]: cls for cls in classes}
+    return {
+        cls.__module__.rpartition(".")[2]: cls
+        for cls in exported
+        if isinstance(cls, type) and issubclass(cls, BinaryOptimizer) and cls is not BinaryOptimizer
+    }
 
 
 def method_factory(method: str | Factory, settings: dict[str, Any]) -> Factory:

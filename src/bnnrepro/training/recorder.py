@@ -5,6 +5,8 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+import torch
+
 from bnnrepro.store import atomic, status
 from bnnrepro.store.folder import RunFolder
 from bnnrepro.store.metrics import write_metrics
@@ -60,15 +62,24 @@ class Recorder(Callback):
         self.stop_after = stop_after
         self.about = about or {}
         self.loggers = loggers
+        self._state: dict[str, Any] | None = None
         self._written_at = time.monotonic()
         self._told = 0
 
-    def on_fit_start(self, trainer: Trainer) -> None:
-        """Resume from the newest whole checkpoint."""
-        atomic.remove_leftovers(self.folder.path)
-        state = checkpoint.load_newest(
-            self.folder.checkpoint, self.folder.checkpoint_prev, self.signature, trainer.device
+    def read(self, device: torch.device) -> None:
+        """Read the newest whole checkpoint; nothing in the folder is changed.
+
+        Raises:
+            UserError: if all there are are damaged, or one is of another configuration.
+        """
+        self._state = checkpoint.load_newest(
+            self.folder.checkpoint, self.folder.checkpoint_prev, self.signature, device
         )
+
+    def on_fit_start(self, trainer: Trainer) -> None:
+        """Resume from the checkpoint that was read."""
+        atomic.remove_leftovers(self.folder.path)
+        state, self._state = self._state, None
         if state is not None:
             trainer.load_state_dict(state)
             inside = f", step {trainer.running.batch}" if trainer.running.batch else ""

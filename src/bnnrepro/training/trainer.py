@@ -106,6 +106,8 @@ class Trainer:
         self._optimizer: BinaryOptimizer | None = None
         self._generator = torch.Generator(self.device)
         self._attached: Attached | None = None
+        self._random: dict[str, Any] | None = None  # between calls of fit
+        self._training = False
         self._callbacks: list[Callback] = []
 
     # -- set-up -----------------------------------------------------------------------------
@@ -151,9 +153,17 @@ class Trainer:
             raise RuntimeError("no method: call compile() first")
         if self._optimizer is None:
             self._generator.manual_seed(derive(self.seed, "method"))
-            self._optimizer = self._factory(
+            made = self._factory(
                 param_groups(self.model), train_set_size=train_set_size, generator=self._generator
             )
+            if not isinstance(made, BinaryOptimizer):
+                raise TypeError(
+                    f"method={type(made).__name__}: must make a bnnrepro.optim.BinaryOptimizer; "
+                    "full_precision trains real-valued weights"
+                )
+            self._optimizer = made
+            self._attached = self.schedule.attach(made, epochs=1, iterations=1)
+            self.running, self._random = Running(self.device), None
         return self._optimizer
 
     # -- training ---------------------------------------------------------------------------
@@ -195,24 +205,37 @@ class Trainer:
         }
         self._begin(source, epochs)
         self._callbacks = list(callbacks)
-        self._tell("on_fit_start")
-        while self.epoch < epochs and not self.stop:
-            self._train_epoch(source)
-            self._finish_epoch(source, held_out)
-        self._tell("on_fit_end")
+        try:
+            self._tell("on_fit_start")
+            self._take_up_random()
+            while self.epoch < epochs and not self.stop:
+                self._train_epoch(source)
+                self._finish_epoch(source, held_out)
+            self._tell("on_fit_end")
+        finally:
+            self._lay_down_random()
         return History(self.rows)
 
     def _begin(self, source: Source, epochs: int) -> None:
         torch.set_flush_denormal(True)  # Adam's moments of dead inputs decay into them, 20x slower
         self.stop = False
-        fresh = self._optimizer is None
-        optimizer = self.build_optimizer(source.n_samples)
+        self.build_optimizer(source.n_samples)
+        assert self._attached is not None
         self.epochs, self.batches = epochs, len(source)
-        if fresh or self._attached is None:
-            torch.manual_seed(derive(self.seed, "dropout"))
-            self._attached = self.schedule.attach(optimizer, epochs, self.batches)
-            self.running = Running(self.device)
         self._attached.epochs, self._attached.iterations = epochs, self.batches
+
+    def _take_up_random(self) -> None:
+        """Go on with the chance of the call or the state before, whatever was drawn since."""
+        if self._random is None:
+            torch.manual_seed(derive(self.seed, "dropout"))
+        else:
+            set_random_state(self._random, self._generator)
+        self._training = True
+
+    def _lay_down_random(self) -> None:
+        if self._training:
+            self._random = random_state(self._generator)
+        self._training = False
 
     def _train_epoch(self, source: Source) -> None:
         assert self._attached is not None
@@ -342,7 +365,7 @@ class Trainer:
                 "bad_step": self.running.bad_step,
             },
             "rows": self.rows,
-            "random": random_state(self._generator),
+            "random": random_state(self._generator) if self._training else self._random,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -352,7 +375,7 @@ class Trainer:
         self.running = Running(self.device, state["batch"], state["running"]["seconds"])
         self.running.sums.copy_(state["running"]["sums"])
         self.running.bad_step.copy_(state["running"]["bad_step"])
-        set_random_state(state["random"], self._generator)
+        self._random = state["random"]
 
     def save(self, path: str | Path) -> None:
         """Write the whole state to a file, atomically."""

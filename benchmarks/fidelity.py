@@ -1,0 +1,178 @@
+"""The first two epochs on MNIST beside the published runs': `make fidelity`.
+
+Trains the MLP at full size for the first two epochs of the 500-epoch protocol (Table 9 of the
+BayesBiNN paper) and compares training loss, training accuracy and test accuracy with the published
+learning curves: the authors' five runs for bayesbinn, the reproduction's logs for ste and
+full_precision (mean and sample standard deviation). Bop and PMF have no published curve; theirs
+are shown. Exit code 1 if a figure is off by more than 4 of its spreads or 0.35 points of accuracy
+or 0.01 of loss, whichever is larger.
+
+    python benchmarks/fidelity.py [--root DATA] [--seeds 2] [--write FILE.json]
+"""
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import mean
+
+from bnnrepro.config.compose import compose
+from bnnrepro.errors import UserError
+from bnnrepro.run import run
+from bnnrepro.store import atomic, environment
+
+FIGURES = ("train_loss", "train_accuracy", "test_accuracy")
+TOLERANCE = {"train_loss": 0.01, "train_accuracy": 0.35, "test_accuracy": 0.35}
+SPREADS = 4
+EPOCHS = 2
+METHODS = ("bayesbinn", "ste", "full_precision", "bop", "pmf")
+
+# Mean and sample standard deviation of each figure, (method, epoch): {figure: (mean, spread)}.
+PUBLISHED: dict[tuple[str, int], dict[str, tuple[float, float]]] = {
+    ("bayesbinn", 1): {
+        "train_loss": (0.535, 0.005),
+        "train_accuracy": (92.55, 0.15),
+        "test_accuracy": (96.77, 0.18),
+    },
+    ("bayesbinn", 2): {
+        "train_loss": (0.448, 0.001),
+        "train_accuracy": (95.63, 0.05),
+        "test_accuracy": (97.16, 0.17),
+    },
+    ("ste", 1): {
+        "train_loss": (0.528, 0.001),
+        "train_accuracy": (92.72, 0.09),
+        "test_accuracy": (96.56, 0.04),
+    },
+    ("ste", 2): {
+        "train_loss": (0.455, 0.002),
+        "train_accuracy": (95.29, 0.07),
+        "test_accuracy": (97.02, 0.05),
+    },
+    ("full_precision", 1): {"train_accuracy": (92.73, 0.10), "test_accuracy": (96.99, 0.03)},
+    ("full_precision", 2): {"train_accuracy": (96.10, 0.09), "test_accuracy": (97.68, 0.10)},
+}
+
+Row = Mapping[str, float]
+
+
+def allowed(figure: str, spread: float) -> float:
+    """Return how far a figure may be off: 4 spreads or the fixed tolerance."""
+    return max(SPREADS * spread, TOLERANCE[figure])
+
+
+def compare(method: str, epoch: int, rows: Sequence[Row]) -> list[dict[str, object]]:
+    """Return a record a figure: ours (mean over seeds), theirs, and whether it is within."""
+    records = []
+    for figure in FIGURES:
+        ours = mean(row[figure] for row in rows)
+        record: dict[str, object] = {
+            "method": method,
+            "epoch": epoch,
+            "figure": figure,
+            "ours": ours,
+            "n": len(rows),
+        }
+        published = PUBLISHED.get((method, epoch), {}).get(figure)
+        if published:
+            theirs, spread = published
+            record |= {
+                "published": theirs,
+                "spread": spread,
+                "spreads_off": (ours - theirs) / spread,
+                "within": abs(ours - theirs) <= allowed(figure, spread),
+            }
+        records.append(record)
+    return records
+
+
+def first_epochs(method: str, seed: int, overrides: Sequence[str]) -> list[Row]:
+    """Train the first epochs of a cell of Table 9, or read them where they were trained before."""
+    from bnnrepro.store.metrics import read_metrics
+
+    result = run(
+        compose(
+            f"method={method}",
+            "dataset=mnist",
+            f"seed={seed}",
+            f"stop_after={EPOCHS}",
+            *overrides,
+        )
+    )
+    return [row for row in read_metrics(result.folder.metrics) if row["epoch"] <= EPOCHS]
+
+
+def table(records: Sequence[Mapping[str, object]]) -> str:
+    """Return the records as a Markdown table, a row a method and epoch."""
+    lines = [
+        "| method, epoch | n | train loss | train accuracy | test accuracy |",
+        "|---|---|---|---|---|",
+    ]
+    keys = dict.fromkeys((r["method"], r["epoch"]) for r in records)
+    for method, epoch in keys:
+        chosen = [r for r in records if (r["method"], r["epoch"]) == (method, epoch)]
+        cells = " | ".join(cell(r) for r in chosen)
+        lines.append(f"| {method}, {epoch} | {chosen[0]['n']} | {cells} |")
+    return "\n".join(lines)
+
+
+def cell(record: Mapping[str, object]) -> str:
+    """Return ours, theirs and the number of spreads between."""
+    digits = 3 if record["figure"] == "train_loss" else 2
+    ours = f"{record['ours']:.{digits}f}"
+    if "published" not in record:
+        return ours
+    verdict = "" if record["within"] else " **off**"
+    return (
+        f"{ours} (published {record['published']:.{digits}f} ± {record['spread']:.{digits}f}, "
+        f"{record['spreads_off']:+.1f} spreads{verdict})"
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the comparison; return 1 if a figure is off."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--root", help="folder of MNIST; run.py's default if not given")
+    parser.add_argument("--seeds", type=int, default=2, help="seeds of the compared methods")
+    parser.add_argument(
+        "--out", help="folder of the runs, to go on with; a temporary one if not given"
+    )
+    parser.add_argument("--write", type=Path, help="also write the figures to this JSON file")
+    options = parser.parse_args(argv)
+    with tempfile.TemporaryDirectory() as scratch:
+        overrides = [f"out={options.out or scratch}"]
+        overrides += [f"dataset.root={options.root}"] if options.root else []
+        try:
+            records = [
+                record
+                for method in METHODS
+                for record in measured(method, options.seeds, overrides)
+            ]
+        except UserError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 2
+    print(table(records))
+    off = [r for r in records if r.get("within") is False]
+    print(f"{len(off)} figures off" if off else "all figures within the published spread")
+    if options.write:
+        content = {"environment": environment.describe(sys.argv), "figures": records}
+        atomic.write_json(options.write, content)
+    return 1 if off else 0
+
+
+def measured(method: str, seeds: int, overrides: Sequence[str]) -> list[dict[str, object]]:
+    """Return the records of a method's first epochs; one seed where nothing is compared."""
+    compared = any(name == method for name, _ in PUBLISHED)
+    runs = [first_epochs(method, seed, overrides) for seed in range(seeds if compared else 1)]
+    return [
+        record
+        for epoch in range(EPOCHS)
+        for record in compare(method, epoch + 1, [rows[epoch] for rows in runs])
+    ]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,567 @@
+"""Bad input of any kind: one or two lines that name key, value and what is allowed; exit code 2."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from PIL import Image
+
+from bnnrepro import legacy
+from bnnrepro.cli import main
+from bnnrepro.errors import UserError
+from bnnrepro.store import process
+
+Prepare = Callable[[Path, pytest.MonkeyPatch], None]
+RUN_PY = Path(__file__).parents[1] / "run.py"
+TINY = ["model.hidden=[8]", "batch_size=20", "device=cpu", "threads=1", "checkpoint_seconds=0"]
+SMOKE = [*TINY, "preset=smoke"]
+STOPPED = [*TINY, "preset=quick"]  # was stopped after the second of three epochs
+RUNS = Path("multirun", "digits", "mlp", "bayesbinn")
+
+
+class Row(NamedTuple):
+    argv: list[str]
+    fragments: list[str]
+    prepare: Prepare | None = None  # makes files in the current folder
+    entry: Callable[[Sequence[str]], int] = main
+    name: str = ""
+
+    def __str__(self) -> str:
+        return self.name or " ".join(self.argv)
+
+
+# Command lines that cannot be composed, and fragments that the message must have.
+CONFIGS: list[tuple[list[str], list[str]]] = [
+    # options
+    (["method=bayesbin"], ["method=bayesbin", "bop", "did you mean 'bayesbinn'?"]),
+    (["dataset=cifar"], ["dataset=cifar", "digits", "did you mean"]),
+    (["preset=tiny"], ["preset=tiny", "paper, quick, smoke"]),
+    (["experiment=nope"], ["experiment=nope", "short_mnist_bayesbinn"]),
+    (["protocol=foo"], ["protocol=foo", "mnist_ste"]),
+    (["protocol/shared=foo"], ["protocol/shared=foo", "mnist"]),
+    (["method=null"], ["method=null", "bayesbinn"]),
+    (["method=[ste,bop]"], ["method=[ste,bop]", "bayesbinn"]),
+    (["~method"], ["method", "bayesbinn"]),
+    # keys
+    (["methd=ste"], ["methd=ste", "did you mean 'method'?"]),
+    (["method.lrr=1"], ["method.lrr=1", "temperature", "did you mean 'lr'?"]),
+    (["methd.lr=1"], ["methd.lr=1", "did you mean 'method'?"]),
+    (["evaluate.sample=3"], ["evaluate.sample=3", "did you mean 'samples'?"]),
+    (["+method.foo=3"], ["method.foo=3", "temperature"]),
+    (["+foo=3"], ["foo=3", "batch_size"]),
+    (["~method.lr"], ["method.lr", "missing", "a number > 0"]),
+    (["~method.lrr"], ["method.lrr", "did you mean 'lr'?"]),
+    (["hydra/launchr=basic"], ["hydra/launchr=basic", "did you mean 'hydra/launcher'?"]),
+    (["seed.x=1"], ["seed.x=1", "seed is a single value"]),
+    # types and ranges
+    (["seed=-1"], ["seed=-1", "a whole number >= 0"]),
+    (["seed=1.5"], ["seed=1.5", "whole number"]),
+    (["seed=abc"], ["seed=abc", "whole number"]),
+    (["seed=true"], ["seed=true", "whole number"]),
+    (["epochs=0"], ["epochs=0", ">= 1"]),
+    (["batch_size=1"], ["batch_size=1", ">= 2"]),
+    (["method.lr=-1"], ["method.lr=-1", "a number > 0"]),
+    (["method.lr=nan"], ["method.lr=nan", "a number > 0"]),
+    (["method.lr=inf"], ["method.lr=inf", "a number > 0"]),
+    (["method.lr="], ["method.lr=", "a number > 0"]),
+    (["method.momentum=1"], ["method.momentum=1", "[0, 1)"]),
+    (["model.dropout=1"], ["model.dropout=1", "[0, 1)"]),
+    (["model.hidden=512"], ["model.hidden=512", "a list"]),
+    (["model.hidden=[0]"], ["model.hidden=[0]", ">= 1"]),
+    (["method=ste", "method.betas=[0.9]"], ["method.betas=[0.9]", "length 2"]),
+    (["threads=0"], ["threads=0", ">= 1", "null"]),
+    (["device=gpu"], ["device=gpu", "cpu"]),
+    (["on_done=never"], ["on_done=never", "skip, rerun"]),
+    (["evaluate.average=mean"], ["evaluate.average=mean", "probabilities, logits"]),
+    (["logger=wandb", "logger.mode=on"], ["logger.mode=on", "offline, online"]),
+    (["dataset.augment=crop"], ["dataset.augment=crop", "pad, flip"]),
+    (["method.name=a/b"], ["method.name=a/b", "letters"]),
+    (["method._target_=nothing.here"], ["method._target_=nothing.here", "cannot be imported"]),
+    (["method._target_=bnnrepro.models.vgg.VGG"], ["method._target_", "is a model"]),
+    (["dataset=image_folder"], ["dataset.root=???", "needs a value"]),
+    # combinations
+    (["model=vgg", "dataset.shape=[1,7,7]"], ["model=vgg", "8x8", "7x7"]),
+    (["dataset.mean=[0.5]"], ["dataset.std=null", "both"]),
+    (["dataset.mean=[0,0]", "dataset.std=[1,1]"], ["dataset.mean=[0.0, 0.0]", "length 1"]),
+    (["dataset.augment.pad=8"], ["dataset.augment.pad=8", "8x8"]),
+    (["preset=quick", "stop_after=4"], ["stop_after=4", "<= 3"]),
+    (["scheduler.final=1"], ["scheduler.final=1", "method.lr"]),
+    (["scheduler=step", "scheduler.milestones=[3]"], ["scheduler.milestones=[3]", "exactly one"]),
+    (["scheduler=step", "scheduler.step_size=null"], ["scheduler.milestones=null", "exactly one"]),
+    (
+        ["scheduler=step", "scheduler.step_size=null", "scheduler.milestones=[5,3]"],
+        ["scheduler.milestones=[5, 3]", "increase"],
+    ),
+    (
+        ["dataset=image_folder", "dataset.root=x", "dataset.size=9", "dataset.shape=[3,8,8]"],
+        ["dataset.size=9", "contradicts"],
+    ),
+    # grammar and interpolation
+    (["seed"], ["seed", "key=value"]),
+    (["seed=[1"], ["seed=[1", "key=value"]),
+    (["foo bar=3"], ["foo bar=3", "key=value"]),
+    (["seed=${nothing}"], ["seed=${nothing}", "not found"]),
+    (["seed=${oc.env:NO_SUCH_VARIABLE}"], ["seed=", "NO_SUCH_VARIABLE"]),
+    (["method.lr=${method.lr}"], ["method.lr=", "Recursive"]),
+    # sweeps
+    (["seed=1,2"], ["seed=1,2", "-m"]),
+    (["seed=range(3)"], ["seed=range(3)", "-m"]),
+    (["hydra/launcher=basic"], ["hydra/launcher=basic", "python run.py -m hydra/launcher=basic"]),
+    (["-m", "seed=range(0)"], ["seed=range(0)", "empty"]),
+    (["-m", "experiment=glob(zz*)"], ["experiment=glob(zz*)", "empty"]),
+    (["-m", "seed=0,-1"], ["seed=-1", ">= 0"]),
+    # both methods have the key and the default method lacks it: only the seed is wrong
+    (["-m", "method=pmf,full_precision", "method.weight_decay=1", "seed=-1"], ["seed=-1"]),
+    (["-m", "method=pmf,ste", "method.weight_decay=1"], ["method.weight_decay=1", "grad_clip"]),
+    (["-m", "seed=0,-1", "hydra/launcher=basic"], ["seed=-1", ">= 0"]),
+    (["-m", "method=ste,bayesbin"], ["method=bayesbin", "did you mean"]),
+    (["-m", "protocol=mnist_bayesbinn,foo"], ["protocol=foo", "mnist_ste"]),
+    (["-m", "hydra/launcher=slrm"], ["hydra/launcher=slrm", "sequential"]),
+    (["-m", "hydra/launcher=basic,sequential"], ["hydra/launcher", "cannot be swept"]),
+    # flags
+    (["--nonsense"], ["--nonsense"]),
+    (["--cfg", "wrong"], ["wrong", "job"]),
+    (["-m", "--cfg", "job"], ["only one of"]),
+    (["--cfg", "job", "--package", "methd"], ["--package=methd", "method"]),
+    (["--config-dir", "nope"], ["--config-dir=nope"]),
+    (["--config-name", "nope"], ["--config-name=nope"]),
+]
+
+
+# -- files in the way ---------------------------------------------------------------------------
+
+
+def taken(folder: Path, _: pytest.MonkeyPatch) -> None:
+    (folder / "taken").write_text("a file")
+
+
+MNIST_FILES = [
+    f"{part}-{kind}-ubyte" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")
+]
+
+
+def mnist_files(spoil: Callable[[Path], None]) -> Prepare:
+    """MNIST's layout with other bytes that pass for whole; then one file is spoilt."""
+
+    def prepare(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        from hashlib import md5
+
+        from bnnrepro.data import mnist
+
+        raw = folder / "data" / "MNIST" / "raw"
+        raw.mkdir(parents=True)
+        for name in MNIST_FILES:
+            (raw / name).write_bytes(name.encode())
+        sums = {name: md5(name.encode()).hexdigest() for name in MNIST_FILES}
+        monkeypatch.setattr(mnist, "RAW_MD5", sums)
+        spoil(raw / MNIST_FILES[3])
+
+    return prepare
+
+
+def cut_short(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def flip_a_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def half_a_cifar(folder: Path, _: pytest.MonkeyPatch) -> None:
+    (folder / "data" / "cifar-10-batches-py").mkdir(parents=True)
+    (folder / "data" / "cifar-10-batches-py" / "data_batch_1").write_bytes(b"no pickle")
+
+
+def no_data(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BNNREPRO_DATA", "nowhere")
+
+
+def without_gpu(folder: Path, _: pytest.MonkeyPatch) -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+
+
+def images(change: Callable[[Path], None] = lambda root: None) -> Prepare:
+    """A tree of two classes, three images each to train and to test on; then it is changed."""
+
+    def prepare(folder: Path, _: pytest.MonkeyPatch) -> None:
+        for split in ("train", "test"):
+            for kind in ("cat", "dog"):
+                (folder / "tree" / split / kind).mkdir(parents=True)
+                for number in range(3):
+                    path = folder / "tree" / split / kind / f"{number}.png"
+                    Image.new("L", (4, 4), 40 * number).save(path)
+        change(folder / "tree")
+
+    return prepare
+
+
+def empty_folder(root: Path) -> None:
+    shutil.rmtree(root)
+    root.mkdir()
+
+
+def no_images(root: Path) -> None:
+    for path in (root / "train").rglob("*.png"):
+        path.unlink()
+
+
+def one_class(root: Path) -> None:
+    for split in ("train", "test"):
+        shutil.rmtree(root / split / "dog")
+
+
+# -- runs that were there before ----------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a finished run (SMOKE) and one stopped after two of three epochs (STOPPED)."""
+    folder = tmp_path_factory.mktemp("runs")
+    for argv in (SMOKE, [*STOPPED, "stop_after=2"]):
+        assert main([f"out={folder / 'multirun'}", *argv]) == 0
+    return folder
+
+
+def of_a_run(file: str, *spoil: Callable[[Path], None]) -> Prepare:
+    """Spoil a file (and others like it) of every run that has it."""
+
+    def prepare(folder: Path, _: pytest.MonkeyPatch) -> None:
+        paths = list((folder / RUNS).glob(f"*/{file}"))
+        assert paths
+        for path in paths:
+            for each in spoil:
+                each(path)
+
+    return prepare
+
+
+def no_json(path: Path) -> None:
+    path.write_text('{"signature": ')
+
+
+def without(key: str) -> Callable[[Path], None]:
+    def prepare(path: Path) -> None:
+        content = json.loads(path.read_text())
+        del content[key]
+        path.write_text(json.dumps(content))
+
+    return prepare
+
+
+def with_text(key: str) -> Callable[[Path], None]:
+    def prepare(path: Path) -> None:
+        path.write_text(json.dumps(json.loads(path.read_text()) | {key: "changed"}))
+
+    return prepare
+
+
+def of_another_config(path: Path) -> None:
+    """Put a state that is whole, but another run's, into its place."""
+    others = [each for each in path.parents[1].glob("*/checkpoint.pt") if each != path]
+    shutil.copy(others[0], path)
+
+
+def running(path: Path) -> None:
+    """Another process that lives says that it runs it."""
+    other = os.getppid()
+    said = {"state": "running", "pid": other, "host": process.host()}
+    said["process"] = process.start_mark(other)
+    path.write_text(json.dumps(json.loads(path.read_text()) | said))
+
+
+# -- what only shows when a run is built --------------------------------------------------------
+
+FOLDER = ["dataset=image_folder", "dataset.root=tree", *SMOKE, "batch_size=2"]
+HERE = ["dataset.root=data", "dataset.download=false"]
+
+ROWS_OF_RUNS: list[Row] = [
+    # data
+    Row(["dataset=mnist", *HERE], ["dataset.root=data", "no MNIST there", "make data"]),
+    Row(
+        ["dataset=mnist", *HERE],
+        ["dataset.root=data", "t10k-labels", "missing"],
+        mnist_files(Path.unlink),
+        name="mnist without a file",
+    ),
+    Row(
+        ["dataset=mnist", *HERE],
+        ["dataset.root=data", "t10k-labels", "damaged or cut short"],
+        mnist_files(cut_short),
+        name="mnist cut short",
+    ),
+    Row(
+        ["dataset=mnist", *HERE],
+        ["dataset.root=data", "t10k-labels", "damaged or cut short"],
+        mnist_files(flip_a_bit),
+        name="mnist with a wrong bit",
+    ),
+    Row(["dataset=cifar10", *HERE], ["dataset.root=data", "no CIFAR10 there", "make data"]),
+    Row(["dataset=cifar100", *HERE], ["dataset.root=data", "no CIFAR100 there"]),
+    Row(
+        ["dataset=cifar10", *HERE],
+        ["dataset.root=data", "data_batch_2", "missing"],
+        half_a_cifar,
+        name="half a cifar10",
+    ),
+    Row(
+        ["dataset=mnist", "dataset.download=false"],
+        ["dataset.root=nowhere", "no MNIST there"],
+        no_data,
+        name="BNNREPRO_DATA=nowhere",
+    ),
+    Row(
+        ["dataset=mnist", "dataset.root=taken/data"],
+        ["dataset.root=taken/data", "cannot be written"],
+        taken,
+        name="a data root beneath a file",
+    ),
+    Row(["dataset=mnist", "dataset.root=/proc/data"], ["dataset.root=/proc/data", "written"]),
+    Row(["dataset.shape=[1,9,9]", *SMOKE], ["dataset.shape=[1, 9, 9]", "[1, 8, 8]"]),
+    Row(["dataset.classes=7", *SMOKE], ["dataset.classes=7", "10 classes"]),
+    Row(["dataset=image_folder", "dataset.root=nope"], ["dataset.root=nope", "train/<class>/"]),
+    Row(FOLDER, ["dataset.root=tree", "no folder tree/train"], images(empty_folder), name="empty"),
+    Row(FOLDER, ["dataset.root=tree", "no images in train"], images(no_images), name="no images"),
+    Row(FOLDER, ["dataset.root=tree", "one class cat"], images(one_class), name="one class"),
+    Row(
+        FOLDER,
+        ["dataset.root=tree", "only one of them", "wolf"],
+        images(lambda root: (root / "test" / "dog").rename(root / "test" / "wolf")),
+        name="other classes",
+    ),
+    Row(
+        FOLDER,
+        ["dataset.root=tree", "test/dog/1.png cannot be read"],
+        images(lambda root: cut_short_by_half(root / "test" / "dog" / "1.png")),
+        name="an unreadable image",
+    ),
+    Row(
+        FOLDER,
+        ["dataset.size=null", "cat/0.png is 4x4", "dog/2.png is 5x4"],
+        images(lambda root: Image.new("L", (5, 4)).save(root / "train" / "dog" / "2.png")),
+        name="different sizes",
+    ),
+    Row(
+        [*FOLDER, "model=vgg", "model.hidden=[8]", "model.channels=[2,2,2,2,2,2]"],
+        ["model=vgg", "8x8", "4x4"],
+        images(),
+        name="images too small",
+    ),
+    Row([*FOLDER, "batch_size=50"], ["batch_size=50", "at most 5"], images(), name="few images"),
+    # sizes
+    Row([*SMOKE, "batch_size=500"], ["batch_size=500", "at most 160"]),
+    Row([*SMOKE, "dataset.validation_split=0.999"], ["dataset.validation_split=0.999", "none of"]),
+    Row([*SMOKE, "dataset.validation_split=0.001"], ["dataset.validation_split=0.001", "none of"]),
+    # parts
+    Row(
+        [*SMOKE, "method=full_precision", "method._target_=torch.optim.Adam"],
+        ["method=full_precision", "BinaryOptimizer"],
+    ),
+    Row([*SMOKE, "dataset._target_=bnnrepro.data.mnist.load"], ["dataset.root", "missing"]),
+    # places
+    Row([*SMOKE, "out=taken"], ["out=taken", "must be a folder"], taken),
+    Row([*SMOKE, "out=taken/deep"], ["out=taken/deep", "must be a folder"], taken),
+    Row([*SMOKE, "out=/proc/runs"], ["out=/proc/runs", "that can be written"]),
+    Row([*SMOKE, "device=cuda"], ["device=cuda", "there are 0 GPUs here", "cpu"], without_gpu),
+    Row([*SMOKE, "device=cuda:99"], ["device=cuda:99", "GPUs here", "cpu"]),
+]
+
+ROWS_OF_OLD_RUNS: list[Row] = [
+    Row(
+        STOPPED,
+        ["checkpoint=", "checkpoint.pt: damaged", "remove the run's folder"],
+        of_a_run("checkpoint*.pt", flip_a_bit),
+        name="both checkpoints damaged",
+    ),
+    Row(
+        STOPPED,
+        ["checkpoint=", "checkpoint.pt", "is of the configuration", "remove the run's folder"],
+        of_a_run("checkpoint.pt", of_another_config),
+        name="a checkpoint of another config",
+    ),
+    Row(
+        STOPPED,
+        ["run=multirun/digits/mlp/bayesbinn/", "is being run by process"],
+        of_a_run("status.json", running),
+        name="run by another process",
+    ),
+    Row(
+        SMOKE,
+        ["result=", "result.json", "not JSON"],
+        of_a_run("result.json", no_json),
+        name="a result that is cut short",
+    ),
+    Row(
+        SMOKE,
+        ["result=", "'n_train' is missing"],
+        of_a_run("result.json", without("n_train")),
+        name="a result without a key",
+    ),
+    Row(
+        SMOKE,
+        ["result=", "'evaluations' is wrong", "remove the run's folder"],
+        of_a_run("result.json", without("evaluations")),
+        name="a result without its evaluations",
+    ),
+    Row(
+        SMOKE,
+        ["result=", "'signature' is wrong", "remove the run's folder"],
+        of_a_run("result.json", with_text("signature")),
+        name="a result of another run",
+    ),
+    Row(
+        [*SMOKE, "evaluate.samples=3"],
+        ["checkpoint=", "best.pt", "missing or damaged"],
+        of_a_run("best.pt", flip_a_bit),
+        name="a damaged best.pt",
+    ),
+    Row(
+        [*SMOKE, "evaluate.samples=3"],
+        ["checkpoint=", "best.pt", "missing or damaged"],
+        of_a_run("best.pt", Path.unlink),
+        name="a missing best.pt",
+    ),
+]
+
+
+def old_file(content: object) -> Prepare:
+    text = content if isinstance(content, str) else json.dumps(content)
+    return lambda folder, _: (folder / "old.json").write_text(text) and None
+
+
+OLD = ["bayesbinn", "old.json"]
+ROWS_OF_OLD_FILES: list[Row] = [
+    Row(OLD, ["FILE=old.json", "cannot be read"], entry=legacy.main, name="no file"),
+    Row(OLD, ["FILE=old.json", "not JSON"], old_file("{'a': 1}"), legacy.main, "no JSON"),
+    Row(OLD, ["FILE=old.json", "one JSON object"], old_file([1]), legacy.main, "a list"),
+    Row(OLD, ["dataset=", "missing"], old_file({}), legacy.main, "an empty object"),
+    Row(
+        OLD,
+        ["epoch=3", "did you mean 'epochs'?"],
+        old_file({"epoch": 3}),
+        legacy.main,
+        "an unknown old key",
+    ),
+    Row(["bayes", "old.json"], ["program=bayes", "ste"], old_file({}), legacy.main, "no program"),
+]
+
+
+def cut_short_by_half(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+# -- the test -----------------------------------------------------------------------------------
+
+
+def tree(folder: Path) -> dict[str, bytes | None]:
+    """Everything in a folder."""
+    paths = sorted(folder.rglob("*"))
+    return {
+        str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
+        for path in paths
+    }
+
+
+def assert_says(err: str, fragments: list[str]) -> None:
+    assert err.startswith("error: ")
+    assert len(err.splitlines()) <= 2
+    assert "Traceback" not in err
+    for fragment in fragments:
+        assert fragment in err
+
+
+ROWS = [*(Row(*each) for each in CONFIGS), *ROWS_OF_RUNS, *ROWS_OF_OLD_RUNS, *ROWS_OF_OLD_FILES]
+
+
+@pytest.mark.parametrize("row", ROWS, ids=str)
+def test_bad_input(
+    row: Row,
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    if row in ROWS_OF_OLD_RUNS:
+        shutil.copytree(request.getfixturevalue("runs"), tmp_path, dirs_exist_ok=True)
+        capsys.readouterr()
+    if row.prepare is not None:
+        row.prepare(tmp_path, monkeypatch)
+    monkeypatch.chdir(tmp_path)
+    before = tree(tmp_path)
+    assert row.entry(row.argv) == 2
+    out, err = capsys.readouterr()
+    assert "result:" not in out
+    assert_says(err, row.fragments)
+    assert tree(tmp_path) == before, "something was left behind"
+
+
+@pytest.mark.slow
+def test_as_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same from outside: six rows that fail in different places, as real processes."""
+    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+    names = (
+        "method=bayesbin",
+        "-m seed=0,-1",
+        "mnist cut short",
+        "an unreadable image",
+        f"{' '.join(SMOKE)} batch_size=500",
+        f"{' '.join(SMOKE)} out=taken",
+    )
+    rows = [next(row for row in ROWS if str(row) == name) for name in names]
+    started = []
+    for number, row in enumerate(rows):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        if row.prepare is not None:
+            row.prepare(folder, monkeypatch)
+        command = [sys.executable, RUN_PY, *row.argv]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        started.append((row, folder, tree(folder), subprocess.Popen(command, cwd=folder, **pipes)))
+    for row, folder, before, child in started:
+        out, err = child.communicate(timeout=120)
+        assert child.returncode == 2
+        assert "result:" not in out
+        assert_says(err, row.fragments)
+        assert tree(folder) == before, "something was left behind"
+
+
+# -- load() -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("spoil", "which", "fragments"),
+    [
+        (shutil.rmtree, None, ["result=", "cannot be read"]),
+        (lambda run: no_json(run / "result.json"), None, ["result=", "not JSON"]),
+        (lambda run: (run / "config.yaml").unlink(), None, ["folder=", "config.yaml", "missing"]),
+        (lambda run: (run / "config.yaml").write_text("- 1"), None, ["folder=", "damaged"]),
+        (lambda run: flip_a_bit(run / "best.pt"), None, ["folder=", "best.pt", "damaged"]),
+        (lambda run: (run / "checkpoint.pt").unlink(), "final", ["folder=", "checkpoint.pt"]),
+        (lambda run: None, "last", ["which=last", "'best' or 'final'"]),
+    ],
+)
+def test_load_of_what_is_no_run(
+    runs: Path,
+    tmp_path: Path,
+    spoil: Callable[[Path], None],
+    which: str | None,
+    fragments: list[str],
+) -> None:
+    from bnnrepro import load
+
+    (result,) = (runs / RUNS).glob("*/result.json")
+    folder = Path(shutil.copytree(result.parent, tmp_path / "run"))
+    spoil(folder)
+    with pytest.raises(UserError) as caught:
+        load(folder, which)
+    assert_says(f"error: {caught.value}", fragments)
