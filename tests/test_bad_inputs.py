@@ -267,9 +267,10 @@ def with_text(key: str) -> Callable[[Path], None]:
 
 
 def of_another_config(path: Path) -> None:
-    """Put a state that is whole, but another run's, into its place."""
-    others = [each for each in path.parents[1].glob("*/checkpoint.pt") if each != path]
-    shutil.copy(others[0], path)
+    """Put the finished run's state, which is whole, into the place of the stopped one's."""
+    if not (path.parent / "result.json").exists():
+        (other,) = path.parents[1].glob("*/result.json")
+        shutil.copy(other.parent / "checkpoint.pt", path)
 
 
 def running(path: Path) -> None:
@@ -310,7 +311,7 @@ ROWS_OF_RUNS: list[Row] = [
     Row(["dataset=cifar100", *HERE], ["dataset.root=data", "no CIFAR100 there"]),
     Row(
         ["dataset=cifar10", *HERE],
-        ["dataset.root=data", "data_batch_2", "missing"],
+        ["dataset.root=data", "data_batch_1", "damaged or cut short"],
         half_a_cifar,
         name="half a cifar10",
     ),
@@ -353,7 +354,7 @@ ROWS_OF_RUNS: list[Row] = [
     ),
     Row(
         [*FOLDER, "model=vgg", "model.hidden=[8]", "model.channels=[2,2,2,2,2,2]"],
-        ["model=vgg", "8x8", "4x4"],
+        ["model=vgg", "(1, 4, 4)", "VGG takes images"],
         images(),
         name="images too small",
     ),
@@ -512,7 +513,7 @@ def test_as_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names = (
         "method=bayesbin",
         "-m seed=0,-1",
-        "mnist cut short",
+        "half a cifar10",
         "an unreadable image",
         f"{' '.join(SMOKE)} batch_size=500",
         f"{' '.join(SMOKE)} out=taken",

@@ -17,7 +17,7 @@ SHARED = {
     "cifar10": {"epochs": 500, "batch_size": 50, "pad": 4, "flip": True, "model": "vgg"},
     "cifar100": {"epochs": 500, "batch_size": 50, "pad": 4, "flip": True, "model": "vgg"},
 }
-COSINE = {"name": "cosine", "final": 1e-16, "per": "epoch", "stepped": "before"}
+COSINE = {"name": "cosine", "final": 1e-16, "span": None, "per": "epoch", "stepped": "before"}
 
 
 def step(step_size: int, factor: float, per: str) -> dict[str, object]:
