@@ -308,8 +308,6 @@ def _model_notes(program: str, old: Mapping[str, Any], model: Mapping[str, Any])
         notes.append("changed: one task; its program trained five permuted ones in turn")
     if architecture == "LRNetBig":
         notes.append("repaired: BatchNorm after convolutions is applied; it was built and not used")
-    if architecture == "LRNetSmall":
-        notes.append("changed: BatchNorm's momentum holds after linear layers too; it was 0.1")
     if old.get("eps", model["norm_eps"]) != model["norm_eps"]:
         notes.append(f"repaired: eps={old['eps']} is used; it was {model['norm_eps']} always")
     own = model[_momentum_key(model)]

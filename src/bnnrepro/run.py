@@ -186,8 +186,9 @@ def _read(folder: RunFolder) -> dict[str, Any]:
 
 
 def _busy(folder: RunFolder) -> UserError:
-    number = status.read(folder).pid
-    return UserError("run", str(folder.path), f"is being run by process {number} already")
+    state = status.read(folder)
+    who = f"process {state.pid}" if status.alive(state) else "another process"
+    return UserError("run", str(folder.path), f"is being run by {who} already")
 
 
 @contextmanager

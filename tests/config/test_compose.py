@@ -152,6 +152,10 @@ def test_models_of_the_paper() -> None:
     assert (vgg.channels, vgg.hidden) == ([128, 128, 256, 256, 512, 512], [1024, 1024])
     assert (vgg.norm_eps, vgg.conv_norm_momentum, vgg.linear_norm_momentum) == (1e-5, 0.2, 0.1)
     assert mlp.norm_position == vgg.norm_position == "before_activation"
+    for name, after_convolutions in (("lrnet_small", 0.15), ("lrnet_big", 0.2)):
+        lrnet = compose(f"model={name}", "dataset=cifar10").model
+        momenta = (lrnet.conv_norm_momentum, lrnet.linear_norm_momentum)
+        assert (lrnet.norm_eps, *momenta) == (1e-5, after_convolutions, 0.1)
 
 
 @pytest.mark.parametrize("method", options("method"))

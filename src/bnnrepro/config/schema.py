@@ -181,8 +181,10 @@ class LRNetSmall(Model):
 
     norm_eps: Positive
     """BatchNorm's epsilon, added to the variance"""
-    norm_momentum: Share
-    """BatchNorm's momentum: weight of the newest batch in the running statistics"""
+    conv_norm_momentum: Share
+    """BatchNorm's momentum after convolutions: weight of the newest batch"""
+    linear_norm_momentum: Share
+    """BatchNorm's momentum after linear layers"""
 
     def minimum_size(self) -> int:
         """Halved twice."""

@@ -16,7 +16,8 @@ class LRNetSmall(ConvolutionalNetwork):
         shape: (C, H, W) of an image, H and W of at least 4.
         classes: Number of logits.
         norm_eps: BatchNorm's addition to the variance.
-        norm_momentum: Weight of a batch in BatchNorm's running statistics, in [0, 1].
+        conv_norm_momentum: Weight of a batch in the running statistics after convolutions, [0, 1].
+        linear_norm_momentum: The same after linear layers.
 
     Raises:
         ValueError: The image is smaller than 4x4.
@@ -29,7 +30,8 @@ class LRNetSmall(ConvolutionalNetwork):
         shape: Sequence[int],
         classes: int,
         norm_eps: float = 1e-5,
-        norm_momentum: float = 0.15,
+        conv_norm_momentum: float = 0.15,
+        linear_norm_momentum: float = 0.1,
     ) -> None:
         super().__init__(
             shape,
@@ -39,8 +41,8 @@ class LRNetSmall(ConvolutionalNetwork):
             kernel=5,
             pool_every=1,
             norm_eps=norm_eps,
-            conv_norm_momentum=norm_momentum,
-            linear_norm_momentum=norm_momentum,
+            conv_norm_momentum=conv_norm_momentum,
+            linear_norm_momentum=linear_norm_momentum,
         )
 
 

@@ -1,0 +1,503 @@
+"""One run and its folder: what it writes, what it does not do twice, and how it fails."""
+
+import csv
+import json
+import multiprocessing
+import pickle
+import resource
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from hashlib import md5
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from bnnrepro.cli import main
+from bnnrepro.config.compose import compose, conf_dir
+from bnnrepro.run import Result, RunFailedError, build
+from bnnrepro.store import status
+from bnnrepro.store.folder import RunFolder
+from bnnrepro.store.metrics import COLUMNS, read_metrics
+
+RunSmall = Callable[..., Result]
+SMALL = ["model.hidden=[32]", "checkpoint_seconds=0", "device=cpu", "threads=1"]
+DIVERGES = ["method=full_precision", "method.lr=1e38", "scheduler=constant"]
+
+
+def without_times(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: without_times(part) for key, part in value.items() if key != "seconds"}
+    return [without_times(part) for part in value] if isinstance(value, list) else value
+
+
+def outcome(folder: RunFolder) -> tuple[Any, Any, dict[str, torch.Tensor]]:
+    """What a run found, without how long it took."""
+    result = json.loads(folder.result.read_text())
+    weights = torch.load(folder.checkpoint)["model"]
+    return without_times(result), without_times(read_metrics(folder.metrics)), weights
+
+
+def assert_same(one: RunFolder, other: RunFolder) -> None:
+    *figures, weights = outcome(one)
+    *wanted, wanted_weights = outcome(other)
+    assert figures == wanted
+    assert all(torch.equal(weights[name], value) for name, value in wanted_weights.items())
+
+
+def content(folder: RunFolder) -> dict[str, tuple[bytes, int]]:
+    """Every file's bytes and the time it was written."""
+    return {p.name: (p.read_bytes(), p.stat().st_mtime_ns) for p in folder.path.iterdir()}
+
+
+# -- what is written ----------------------------------------------------------------------------
+
+
+def test_the_result_has_every_key_of_the_contract(run_small: RunSmall) -> None:
+    run = run_small("preset=smoke")
+    result = run.values
+    assert set(result) == {
+        "signature", "preset", "seed", "task", "dataset", "model", "method", "epochs",
+        "n_train", "n_validation", "n_test", "final", "best", "parameters", "seconds", "device",
+        "stands_for", "evaluate", "evaluations",
+    }  # fmt: skip
+    metrics = {"accuracy", "nll", "ece"}
+    for moment in ("final", "best"):
+        figures = result[moment]
+        assert set(figures) == {"epoch", "train", "validation", "test"}
+        assert set(figures["train"]) == {"accuracy", "loss"}
+        for split in ("validation", "test"):
+            assert set(figures[split]) == {"mode", "mean"}
+            assert all(set(each) == metrics for each in figures[split].values())
+    assert result["parameters"] == {
+        "binary": 64 * 32 + 32 * 10,
+        "real": 0,
+        "bits": 64 * 32 + 32 * 10,
+    }
+    assert (result["n_train"], result["n_validation"], result["n_test"]) == (160, 40, 100)
+    assert run.path.parent.name == result["signature"]
+
+
+def test_metrics_begin_with_the_columns_of_the_contract(run_small: RunSmall) -> None:
+    run = run_small("epochs=3")
+    with run.folder.metrics.open() as handle:
+        header, *rows = csv.reader(handle)
+    assert tuple(header[: len(COLUMNS)]) == COLUMNS
+    assert "flipped" in header
+    assert [row[0] for row in rows] == ["1", "2", "3"]
+
+
+def test_best_is_the_first_epoch_of_the_best_validation_value(run_small: RunSmall) -> None:
+    run = run_small("epochs=12")
+    rows = read_metrics(run.folder.metrics)
+    values = [row["validation_accuracy"] for row in rows]
+    chosen = rows[values.index(max(values))]
+    best = run.values["best"]
+    assert best["epoch"] == chosen["epoch"]
+    assert best["validation"]["mode"]["accuracy"] == pytest.approx(max(values), abs=1e-4)
+    assert best["test"]["mode"]["accuracy"] == pytest.approx(chosen["test_accuracy"], abs=1e-4)
+    assert best["train"]["loss"] == chosen["train_loss"]
+    assert run.values["final"]["epoch"] == 12
+    assert run.values["final"]["validation"]["mode"]["nll"] == pytest.approx(
+        rows[-1]["validation_loss"], abs=1e-5
+    )
+
+
+@pytest.mark.parametrize(("preset", "epochs", "n_train"), [("quick", 3, 1150), ("smoke", 1, 160)])
+def test_a_shortened_run_says_so(
+    run_small: RunSmall, preset: str, epochs: int, n_train: int
+) -> None:
+    result = run_small(f"preset={preset}").values
+    assert (result["preset"], result["epochs"], result["n_train"]) == (preset, epochs, n_train)
+
+
+def test_without_a_validation_split_there_is_no_best(run_small: RunSmall) -> None:
+    run = run_small("preset=smoke", "dataset.validation_split=0")
+    assert "best" not in run.values
+    assert "validation" not in run.values["final"]
+    assert (run.values["n_train"], run.values["n_validation"]) == (200, 0)
+    assert not run.folder.best.exists()
+    assert not any(key.startswith("validation") for key in read_metrics(run.folder.metrics)[0])
+
+
+@pytest.mark.parametrize("batch_size", [3, 53, 159, 160])
+def test_a_last_batch_of_one_is_no_obstacle(run_small: RunSmall, batch_size: int) -> None:
+    result = run_small("preset=smoke", f"batch_size={batch_size}").values
+    assert result["n_train"] == 160  # 53 x 3 + 1, 3 x 53 + 1, 159 + 1
+    assert np.isfinite(result["final"]["train"]["loss"])
+
+
+# -- what is not done twice ---------------------------------------------------------------------
+
+
+def test_a_finished_run_is_left_alone(run_small: RunSmall) -> None:
+    first = run_small("preset=smoke")
+    before = content(first.folder)
+    again = run_small("preset=smoke")
+    assert content(again.folder) == before
+    assert again.values == first.values
+
+
+def test_another_evaluation_trains_nothing_and_is_added_once(run_small: RunSmall) -> None:
+    first = run_small("preset=smoke", "method.temperature=1", "method.init=1", "method.lr=1e-6")
+    before = content(first.folder)
+    for _ in range(2):
+        more = run_small(
+            "preset=smoke",
+            "method.temperature=1",
+            "method.init=1",
+            "method.lr=1e-6",
+            "evaluate.samples=100",
+        )
+    after = content(more.folder)
+    result = json.loads(more.folder.result.read_text())
+    changed = {name for name in before if before[name] != after[name]}
+    assert changed == {"result.json"}
+    (added,) = result["evaluations"]
+    assert added["evaluate"]["samples"] == 100
+    assert added["final"]["test"]["mode"] == result["final"]["test"]["mode"]
+    assert added["final"]["test"]["mean"] != result["final"]["test"]["mean"]
+    assert {**result, "evaluations": []} == {**first.values, "evaluations": []}
+
+
+def test_a_stopped_run_goes_on_to_the_same_end(run_small: RunSmall, tmp_path: Path) -> None:
+    stopped = run_small("epochs=4", "stop_after=2")
+    assert stopped.values is None
+    assert status.read(stopped.folder).state == "interrupted"
+    assert len(read_metrics(stopped.folder.metrics)) == 2
+    run_small("epochs=4", "stop_after=2")
+    assert len(read_metrics(stopped.folder.metrics)) == 2
+    resumed = run_small("epochs=4")
+    assert resumed.folder == stopped.folder
+    assert "resumed after epoch 2 of 4" in resumed.folder.log.read_text()
+    assert_same(resumed.folder, run_small("epochs=4", out=tmp_path / "undisturbed").folder)
+
+
+def test_on_done_rerun_trains_again(run_small: RunSmall) -> None:
+    first = run_small("preset=smoke")
+    before, was = content(first.folder), outcome(first.folder)
+    again = run_small("preset=smoke", "on_done=rerun")
+    after = content(again.folder)
+    assert all(before[name][1] < after[name][1] for name in before)
+    assert outcome(again.folder)[:2] == was[:2]
+
+
+# -- chance -------------------------------------------------------------------------------------
+
+
+def test_the_seed_decides_split_weights_and_order() -> None:
+    def built(seed: int) -> tuple[torch.Tensor, ...]:
+        parts = build(compose(*SMALL, f"seed={seed}"))
+        source = parts.sources.train
+        batch, _ = next(source.epoch(0))
+        weights = torch.cat([p.detach().flatten() for p in parts.trainer.model.parameters()])
+        return source.split.labels, batch, weights
+
+    for one, same, other in zip(built(0), built(0), built(1), strict=True):
+        assert torch.equal(one, same)
+        assert not torch.equal(one, other)
+
+
+def test_the_same_seed_gives_the_same_bits(run_small: RunSmall, tmp_path: Path) -> None:
+    wanted = run_small("epochs=3", "model.dropout=0.5")
+    torch.rand(17)  # what else draws in this process changes nothing
+    assert_same(
+        run_small("epochs=3", "model.dropout=0.5", out=tmp_path / "b").folder, wanted.folder
+    )
+
+
+# -- failures -----------------------------------------------------------------------------------
+
+
+def test_a_loss_that_is_not_finite(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    argv = [*SMALL, "epochs=3", *DIVERGES]
+    assert main(argv) == 1
+    err = capsys.readouterr().err
+    assert err.startswith("error: the loss is")
+    assert "at epoch 1, step" in err
+    assert len(err.splitlines()) == 1
+    (path,) = tmp_path.glob("multirun/digits/mlp/full_precision/*")
+    folder = RunFolder(path)
+    state = status.read(folder)
+    assert state.state == "failed"
+    assert "at epoch 1, step" in state.error
+    assert "NonFiniteLossError" in folder.log.read_text()
+    assert not folder.result.exists()
+
+    assert main([*argv, "on_failed=skip"]) == 1
+    assert "failed before (the loss is" in capsys.readouterr().err
+    assert status.read(folder).attempt == 1
+    assert main(argv) == 1
+    assert status.read(folder).attempt == 2
+
+
+def test_a_failed_run_that_can_go_on_is_tried_again(run_small: RunSmall) -> None:
+    run = run_small("epochs=3", "stop_after=1")
+    status.write(run.folder, "failed", error="for a reason that is gone")
+    with pytest.raises(RunFailedError, match="for a reason that is gone"):
+        run_small("epochs=3", "on_failed=skip")
+    assert run_small("epochs=3").values is not None
+    assert "resumed after epoch 1 of 3" in run.folder.log.read_text()
+    assert status.read(run.folder).error is None
+
+
+def test_the_other_runs_of_a_sweep_go_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    lrs = "method.lr=1e38,1e-3,2e-3"
+    sweep = ["-m", *SMALL, "preset=smoke", "method=full_precision", "scheduler=constant", lrs]
+    assert main(sweep) == 1
+    assert len(list(tmp_path.glob("multirun/**/result.json"))) == 2
+    (line,) = [x for x in capsys.readouterr().err.splitlines() if x.startswith("failed:")]
+    assert "method.lr=1e+38" in line
+    assert "at epoch 1, step" in line
+
+
+@contextmanager
+def no_file_above(size: int) -> Iterator[None]:
+    """Let every write beyond so many bytes of a file fail."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_file_that_finds_no_room(
+    run_small: RunSmall, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = [f"out={tmp_path / 'runs'}", *SMALL, "model.hidden=[256]", "epochs=4"]
+    assert main([*argv, "stop_after=2"]) == 0
+    capsys.readouterr()
+    with no_file_above(100_000):
+        assert main(argv) == 1
+    assert_disk_is_full(capsys.readouterr().err)
+    assert_goes_on(argv, tmp_path, run_small)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 1.5 MB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1500k", "tmpfs", str(folder)]
+    if (
+        sys.platform != "linux"
+        or subprocess.run(mount, capture_output=True, check=False).returncode
+    ):
+        pytest.skip("this user may not mount a small disk")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_full_disk(
+    run_small: RunSmall, small_disk: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = [f"out={small_disk / 'runs'}", *SMALL, "model.hidden=[256]", "epochs=4"]
+    assert main([*argv, "stop_after=2"]) == 0
+    capsys.readouterr()
+    ballast = small_disk / "ballast"
+    with ballast.open("wb", buffering=0) as file, suppress(OSError):
+        while file.write(bytes(4096)):
+            pass
+    assert main(argv) == 1
+    assert_disk_is_full(capsys.readouterr().err)
+    ballast.unlink()
+    assert_goes_on(argv, tmp_path, run_small, small_disk / "runs")
+
+
+def assert_disk_is_full(err: str) -> None:
+    (line,) = [each for each in err.splitlines() if "resumed after" not in each]
+    assert line.startswith("error: ")
+    assert "No space left" in line or "File too large" in line
+    assert "the same command goes on" in line
+
+
+def assert_goes_on(
+    argv: list[str], tmp_path: Path, run_small: RunSmall, runs: Path | None = None
+) -> None:
+    (path,) = (runs or tmp_path / "runs").glob("digits/mlp/bayesbinn/*")
+    folder = RunFolder(path)
+    assert not list(path.glob("*.tmp")) + list(path.glob(".*"))
+    torch.load(folder.checkpoint)
+    assert main(argv) == 0
+    wanted = run_small("model.hidden=[256]", "epochs=4", out=tmp_path / "undisturbed")
+    assert_same(folder, wanted.folder)
+
+
+def test_two_processes_in_one_folder(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Started at the same moment; the one that comes second refuses."""
+    forks = multiprocessing.get_context("fork")
+    gate = forks.Barrier(2)
+
+    def work() -> None:
+        gate.wait()
+        sys.exit(main([f"out={tmp_path / 'runs'}", *SMALL, "epochs=60"]))
+
+    both = [forks.Process(target=work) for _ in range(2)]
+    for each in both:
+        each.start()
+    for each in both:
+        each.join(120)
+    assert sorted(each.exitcode for each in both) == [0, 2]
+    (line,) = [x for x in capfd.readouterr().err.splitlines() if x.startswith("error:")]
+    assert "is being run by" in line
+    (path,) = tmp_path.glob("runs/digits/mlp/bayesbinn/*")
+    assert status.read(RunFolder(path)).attempt == 1
+
+
+def test_an_interrupted_notebook_cell_may_be_run_again(run_small: RunSmall) -> None:
+    """A status that names this very process is no other one's."""
+    run = run_small("epochs=2", "stop_after=1")
+    status.write(run.folder, "running")
+    assert run_small("epochs=2").values is not None
+
+
+# -- every method on every data set -------------------------------------------------------------
+
+
+def idx(array: np.ndarray) -> bytes:
+    """MNIST's file format."""
+    sizes = b"".join(size.to_bytes(4, "big") for size in array.shape)
+    return bytes([0, 0, 8, array.ndim]) + sizes + array.tobytes()
+
+
+def write_mnist(root: Path) -> list[tuple[Any, str, Any]]:
+    from bnnrepro.data import mnist
+
+    random, sums = np.random.default_rng(0), {}
+    (root / mnist.RAW).mkdir(parents=True)
+    for part, count in (("train", 60), ("t10k", 20)):
+        files = {
+            f"{part}-images-idx3-ubyte": random.integers(0, 256, (count, 28, 28), np.uint8),
+            f"{part}-labels-idx1-ubyte": np.arange(count, dtype=np.uint8) % 10,
+        }
+        for name, array in files.items():
+            (root / mnist.RAW / name).write_bytes(idx(array))
+            sums[name] = md5(idx(array)).hexdigest()
+    return [(mnist, "RAW_MD5", sums)]
+
+
+def write_cifar(root: Path, name: str) -> list[tuple[Any, str, Any]]:
+    from bnnrepro.data.cifar import SETS
+
+    source, random = SETS[name], np.random.default_rng(0)
+    classes, key = (10, "labels") if name == "cifar10" else (100, "fine_labels")
+    folder = root / source.base_folder
+    folder.mkdir(parents=True)
+
+    def written(file: str, value: object) -> str:
+        (folder / file).write_bytes(pickle.dumps(value))
+        return md5((folder / file).read_bytes()).hexdigest()
+
+    sums = []
+    for listed in ("train_list", "test_list"):
+        renewed = []
+        for file, _ in getattr(source, listed):
+            data = random.integers(0, 256, (60, 3072), np.uint8)
+            value = {"data": data, key: random.integers(0, classes, 60).tolist()}
+            renewed.append([file, written(file, value)])
+        sums.append((source, listed, renewed))
+    names = {source.meta["key"]: [f"class {number}" for number in range(classes)]}
+    meta = source.meta | {"md5": written(source.meta["filename"], names)}
+    return [*sums, (source, "meta", meta)]
+
+
+def write_images(root: Path) -> None:
+    random = np.random.default_rng(0)
+    for split in ("train", "test"):
+        for kind in ("circle", "cross", "square"):
+            (root / split / kind).mkdir(parents=True)
+            for number in range(20):
+                pixels = random.integers(0, 256, (12, 12, 3), np.uint8)
+                Image.fromarray(pixels).save(root / split / kind / f"{number}.png")
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[tuple[Any, str, Any]]]:
+    """All data sets in miniature as they lie on disk, and the checksums that they go with."""
+    root, sums = tmp_path_factory.mktemp("data"), []
+    sums += write_mnist(root)
+    sums += write_cifar(root, "cifar10")
+    sums += write_cifar(root, "cifar100")
+    write_images(root / "images")
+    return root, sums
+
+
+@pytest.fixture
+def data(written: tuple[Path, list[tuple[Any, str, Any]]], monkeypatch: pytest.MonkeyPatch) -> Path:
+    root, sums = written
+    for owner, name, value in sums:
+        monkeypatch.setattr(owner, name, value)
+    return root
+
+
+VGG = ["model.channels=[2,2,2,2,2,2]", "model.hidden=[8]"]
+DATA_SETS = {
+    "digits": ["model.hidden=[8]"],
+    "mnist": ["model.hidden=[8]", "dataset.root={data}", "dataset.download=false"],
+    "cifar10": [*VGG, "dataset.root={data}", "dataset.download=false"],
+    "cifar100": [*VGG, "dataset.root={data}", "dataset.download=false"],
+    "image_folder": ["model.hidden=[8]", "dataset.root={data}/images"],
+}
+METHODS = sorted(path.stem for path in (conf_dir() / "method").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("dataset", DATA_SETS)
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_on_every_data_set(
+    method: str, dataset: str, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = [each.format(data=data) for each in DATA_SETS[dataset]]
+    common = ["preset=smoke", "batch_size=20", "device=cpu", "threads=1", "evaluate.samples=2"]
+    argv = [f"method={method}", f"dataset={dataset}", *settings, *common, f"out={tmp_path}"]
+    assert main(argv) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    result = json.loads(Path(last.removeprefix("result: ")).read_text())
+    assert (result["method"], result["dataset"], result["epochs"]) == (method, dataset, 1)
+    state = torch.load(Path(last.removeprefix("result: ")).parent / "best.pt")
+    weights = [value for value in state["model"].values() if value.dim() >= 2]
+    assert weights
+    binary = all((value.abs() == 1).all() for value in weights)
+    assert binary == (method != "full_precision")
+
+
+# -- the real MNIST -----------------------------------------------------------------------------
+
+
+@pytest.mark.realdata
+def test_real_mnist_in_short(run_small: RunSmall, real_data: Path) -> None:
+    root = [f"dataset.root={real_data}", "dataset.download=false"]
+    result = run_small("dataset=mnist", *root, "epochs=1", "preset=smoke").values
+    assert (result["n_train"], result["n_validation"], result["n_test"]) == (180, 20, 100)
+
+
+@pytest.mark.slow
+@pytest.mark.realdata
+@pytest.mark.timeout(1800)
+def test_an_epoch_of_real_mnist_in_little_memory(real_data: Path, tmp_path: Path) -> None:
+    code = (
+        "import resource, sys; from bnnrepro.cli import main; done = main(sys.argv[1:]); "
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss); sys.exit(done)"
+    )
+    root = [f"dataset.root={real_data}", "dataset.download=false"]
+    argv = [*root, f"out={tmp_path}", "device=cpu", "threads=1", "epochs=1"]
+    command = [sys.executable, "-c", code, "method=bayesbinn", "dataset=mnist", *argv]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    kilobytes = int(done.stdout.splitlines()[-1])
+    assert kilobytes < 1.2e6
+    (path,) = tmp_path.glob("mnist/mlp/bayesbinn/*/result.json")
+    result = json.loads(path.read_text())
+    assert (result["n_train"], result["preset"]) == (54_000, "paper")
+    assert result["parameters"]["binary"] == 10_014_720
+    assert result["final"]["test"]["mode"]["accuracy"] > 90
