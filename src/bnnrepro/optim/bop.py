@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-from bnnrepro.optim.base import BinaryOptimizer, Group, random_signs_, sign_, zero_one_to_signs_
+from bnnrepro.optim.base import BinaryOptimizer, Group, random_signs_, sign_
 
 
 class Bop(BinaryOptimizer):
@@ -58,4 +58,5 @@ class Bop(BinaryOptimizer):
         for parameter, gradient in zip(params, gradients, strict=True):
             momentum = self.state[parameter]["momentum"].lerp_(gradient, gamma)
             push = torch.mul(momentum, parameter, out=gradient)
-            parameter.mul_(zero_one_to_signs_(torch.le(push, group["threshold"], out=push)))
+            flips = torch.gt(push, group["threshold"], out=push)
+            parameter.addcmul_(parameter, flips, value=-2)

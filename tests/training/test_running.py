@@ -1,0 +1,98 @@
+"""The running figures of an epoch, and losses that are not finite."""
+
+import math
+import sys
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from bnnrepro import Trainer
+from bnnrepro.tasks import Classification
+from bnnrepro.training.callbacks import NonFiniteLossError
+from bnnrepro.training.trainer import Running
+
+LOSS = st.floats(0, 1e6, allow_nan=False, width=32)
+BATCHES = st.lists(st.lists(LOSS, min_size=1, max_size=9), min_size=1, max_size=12)
+
+
+def running(batches: list[list[float]]) -> Running:
+    """Each batch hands in its mean loss and the sum of its scores (here the losses too)."""
+    sums = Running(torch.device("cpu"))
+    for batch in batches:
+        values = torch.tensor(batch, dtype=torch.float64)
+        sums.add(values.mean(), values.sum(), len(batch))
+    return sums
+
+
+@given(BATCHES)
+@settings(deadline=None)
+def test_unequal_batches_give_the_exact_mean_over_samples(batches: list[list[float]]) -> None:
+    sums = running(batches)
+    samples = [value for batch in batches for value in batch]
+    loss, score, count = sums.sums.tolist()
+    assert count == len(samples)
+    assert sums.batch == len(batches)
+    assert loss / count == pytest.approx(math.fsum(samples) / len(samples), rel=1e-12, abs=1e-12)
+    assert score / count == pytest.approx(math.fsum(samples) / len(samples), rel=1e-12, abs=1e-12)
+    assert int(sums.bad_step) == 0
+
+
+@given(BATCHES, st.data())
+@settings(deadline=None)
+def test_the_first_step_that_is_not_finite_is_kept(
+    batches: list[list[float]], data: st.DataObject
+) -> None:
+    spoilt = data.draw(st.sets(st.integers(1, len(batches)), min_size=1))
+    for step in spoilt:
+        batches[step - 1][0] = data.draw(st.sampled_from([math.nan, math.inf, -math.inf]))
+    assert int(running(batches).bad_step) == min(spoilt)
+
+
+class Spoilt(Classification):
+    """Cross-entropy that is NaN at one step."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__()
+        self.left = step
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        if torch.is_grad_enabled():
+            self.left -= 1
+        return super().loss(outputs, targets) * (math.nan if self.left == 0 else 1.0)
+
+
+@pytest.mark.parametrize(("at", "epoch", "step"), [(1, 1, 1), (4, 1, 4), (5, 2, 1), (7, 2, 3)])
+def test_the_error_names_epoch_and_step(at: int, epoch: int, step: int) -> None:
+    data: Any = torch.randn(40, 4), torch.arange(40) % 2
+    trainer = Trainer(nn.Linear(4, 2, bias=False), Spoilt(at), device="cpu").compile("ste")
+    with pytest.raises(NonFiniteLossError, match=f"at epoch {epoch}, step {step}:"):
+        trainer.fit(data, epochs=2, batch_size=10)
+    assert len(trainer.rows) == epoch - 1
+
+
+def test_training_leaves_the_processor_as_it_was() -> None:
+    """Denormal numbers count as 0 while training runs, and no longer."""
+    assert sys.float_info.min / 2 > 0
+    data: Any = torch.randn(40, 4), torch.arange(40) % 2
+    Trainer(nn.Linear(4, 2, bias=False), device="cpu").compile("ste").fit(data)
+    assert sys.float_info.min / 2 > 0
+
+
+def test_an_epochs_figures_are_means_over_samples() -> None:
+    """The last batch has 5 samples, the others 20; nothing moves, so the mean is known."""
+    torch.manual_seed(0)
+    inputs, targets = torch.randn(45, 4), torch.arange(45) % 2
+    model = nn.Linear(4, 2, bias=False)
+    trainer = Trainer(model, device="cpu").compile("bop", threshold=1e9)
+    trainer.build_optimizer(45)
+    outputs = model(inputs)
+    wanted = nn.functional.cross_entropy(outputs, targets).item()
+    accuracy = 100 * (outputs.argmax(1) == targets).double().mean().item()
+    (row,) = trainer.fit((inputs, targets), validation_data=(inputs, targets), batch_size=20).rows
+    for split in ("train", "validation"):
+        assert row[f"{split}_loss"] == pytest.approx(wanted, rel=1e-6)
+        assert row[f"{split}_accuracy"] == pytest.approx(accuracy, rel=1e-9)
