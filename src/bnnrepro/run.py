@@ -109,7 +109,7 @@ def build(cfg: Config) -> Parts:
     data = instantiate(cfg.dataset)
     sources = prepare(
         data,
-        validation_split=cfg.dataset.validation_split,
+        validation_split=getattr(cfg.dataset, "validation_split", 0.0),
         seed=cfg.seed,
         device=device,
         batch_size=cfg.batch_size,

@@ -12,7 +12,7 @@ PAGES = [
     *(page for page in sorted((ROOT / "docs").glob("*.md")) if page.name != "legacy.md"),
 ]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-FILE = re.compile(r"# ([\w./]+\.(?:py|yaml))\n")
+FILE = re.compile(r"(?:# @package _global_\n)?# ([\w./]+\.(?:py|yaml))\n")
 
 
 @dataclass(frozen=True)
@@ -33,10 +33,10 @@ class Block:
         return named[1] if named else None
 
     def write(self, folder: Path) -> None:
-        """Write the block to its file below a folder, without the line that names it."""
+        """Write the block to its file below a folder, as a reader copies it."""
         path = folder / self.file
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(self.text.split("\n", 1)[1])
+        path.write_text(self.text)
 
     def commands(self) -> list[list[str]]:
         """The words of each command; a backslash at a line's end continues it."""

@@ -7,9 +7,8 @@ The rules, by the language of a fence:
   A block whose first line names a file is written to that file instead; so is ``yaml``.
 - ``sh``, line by line:
   - ``python run.py``: through the front door in this process, with ``SHORT`` added. Composing and
-    checking are those of the line as printed. A run on data that are here then is trained, with its
-    preset replaced by ``SMALL``; one on data that would have to be fetched ends there, after every
-    check, each point of a sweep.
+    checking are those of the line as printed, at each point of a sweep. Then a run is trained, in
+    the size that ``shortened`` gives it; one that needs a network, for data or wandb, ends here.
   - ``make TARGET``: ``make -n``; a ``python run.py`` that this prints is run by the rule above.
   - ``python FILE.py``, ``python -m MODULE``: with ``--help``.
   - anything else is an error: such a fence must be ``text``.
@@ -20,6 +19,7 @@ A finished run's folder in a page (``multirun/…/<signature>``) stands for that
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -30,6 +30,7 @@ import pytest
 import torch
 from PIL import Image
 
+import bnnrepro.optim
 from bnnrepro import cli
 from bnnrepro.config import check
 from bnnrepro.config.compose import compose
@@ -37,54 +38,63 @@ from bnnrepro.config.schema import Preset
 from bnnrepro.run import run
 from bnnrepro.store.signature import signature
 
-from .pages import PAGES, ROOT, Block, blocks
+from .pages import PAGES, ROOT, blocks
 
 SHORT = ["threads=1", "device=cpu"]
-SMALL = Preset("small", epochs=2, train_limit=120, test_limit=40)
+SMALL = Preset("small", epochs=3, train_limit=120, test_limit=40)
 FETCHED = ("mnist", "cifar10", "cifar100")
 KNOWN = {"sh", "python", "yaml", "text", "json"}
 SIGNATURE = re.compile(r"multirun(?:/\w+){3}/[0-9a-f]{10}")
-README = ROOT / "README.md"
-LIMITED = {"epochs", "train_limit", "test_limit"}
+README, EXTENDING = ROOT / "README.md", ROOT / "docs" / "extending.md"
 
 
 def shortened(config):
-    """The same run on little data; a preset that shortens it already stays."""
-    if config.preset.epochs is None:
-        config = replace(config, preset=SMALL)
-    stop = config.stop_after
-    return replace(config, stop_after=stop and min(stop, config.effective_epochs))
+    """The same run, short, on little data, an MLP with few units."""
+    stop = config.stop_after and min(config.stop_after, SMALL.epochs - 1)
+    model = config.model
+    if hasattr(model, "hidden"):
+        model = replace(model, hidden=[16 for _ in model.hidden])
+    return replace(config, preset=SMALL, stop_after=stop, model=model)
+
+
+def needs_network(config) -> bool:
+    online = getattr(config.logger, "mode", None) == "online"
+    return online or config.dataset.name in FETCHED
 
 
 @pytest.fixture
 def reader(tmp_path, monkeypatch):
-    """A reader's folder: run lines work in it, with what the pages ask for."""
+    """A reader's folder, a checkout without its code; gives the configs that were started in it."""
     started = []
 
     def task(cfg):
         config = check(cfg)
         started.append(config)
-        if config.dataset.name not in FETCHED:
+        if not needs_network(config):
             run(shortened(config))
 
     monkeypatch.setattr(cli, "task", task)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("BNNREPRO_DATA", raising=False)
-    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+    for name in os.environ:
+        if name.startswith(("WANDB_", "BNNREPRO_DATA", "HYDRA_FULL_ERROR")):
+            monkeypatch.delenv(name)
     monkeypatch.setattr(sys, "path", [*sys.path])
+    shutil.copytree(ROOT / "conf", "conf")
+    added = tmp_path / "src" / "bnnrepro" / "optim"
+    monkeypatch.setattr(bnnrepro.optim, "__path__", [*bnnrepro.optim.__path__, str(added)])
+    image_folder(tmp_path / "DIR")
     modules, threads = set(sys.modules), torch.get_num_threads()
     torch.set_num_threads(1)
-    image_folder(tmp_path / "DIR")
     yield started
     torch.set_num_threads(threads)
     for name in set(sys.modules) - modules:
-        if name.partition(".")[0] == "mybnn":
+        if name.startswith(("mybnn", "bnnrepro.optim.")):
             del sys.modules[name]
 
 
 def image_folder(root: Path) -> None:
     source = np.random.default_rng(0)
-    for split, count in (("train", 20), ("test", 4)):
+    for split, count in (("train", 60), ("test", 4)):
         for label in ("cat", "dog"):
             (root / split / label).mkdir(parents=True)
             for number in range(count):
@@ -95,7 +105,7 @@ def image_folder(root: Path) -> None:
 def run_line(words: list[str], started: list) -> None:
     before = len(started)
     flags = {"--help", "--cfg"} & set(words)
-    code = cli.main(words if flags else [*words, *SHORT])
+    code = cli.main(["--config-path", "conf", *words, *([] if flags else SHORT)])
     assert code == 0, " ".join(words)
     assert flags or len(started) > before, "nothing was started"
 
@@ -149,10 +159,8 @@ def stand_in(text: str) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_what_a_page_prints_works(page, reader, tmp_path, monkeypatch):
     found = blocks(page)
-    if page.name != "extending.md":  # its files go elsewhere as well: see test_extending.py
-        assert not [block for block in found if block.file]
     stand_in("".join(block.text for block in found if block.language == "python"))
-    names = {"__name__": "__page__"}
+    names: dict = {}
     for block in [each for each in found if each.file]:
         block.write(tmp_path)
     for block in found:
@@ -163,3 +171,72 @@ def test_what_a_page_prints_works(page, reader, tmp_path, monkeypatch):
                     run_command(words, reader, patch)
         elif block.language == "python" and block.file is None:
             exec(compile(block.text, str(block), "exec"), names)
+
+
+def test_the_run_that_the_readme_shows_is_the_one_that_make_run_starts():
+    shown = {Path(each).name for each in SIGNATURE.findall(README.read_text(encoding="utf-8"))}
+    assert shown == {signature(compose().to_dict())}
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "docs" / "legacy.md"], ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
+        assert (page.parent / target).is_file(), target
+
+
+def test_the_own_method_takes_its_own_protocol(reader, tmp_path, capsys):
+    for block in blocks(EXTENDING):
+        if block.file:
+            block.write(tmp_path)
+    line = ["method=signum", "--cfg", "job", "--package", "method.lr"]
+    assert cli.main(["--config-path", "conf", *line]) == 0
+    assert float(capsys.readouterr().out) == 3e-3
+
+
+def test_the_own_method_works_in_a_project_of_its_own(reader, tmp_path, monkeypatch):
+    """As the page says: only ``_target_`` changes."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    code, settings = (
+        next(each for each in blocks(EXTENDING) if each.file == name)
+        for name in ("src/bnnrepro/optim/signum.py", "conf/method/signum.yaml")
+    )
+    for folder in ("mybnn", "myconf/method"):
+        Path(folder).mkdir(parents=True)
+    Path("mybnn/signum.py").write_text(code.text)
+    moved = settings.text.replace("bnnrepro.optim.signum", "mybnn.signum")
+    Path("myconf/method/signum.yaml").write_text(moved)
+    assert cli.main(["--config-dir", "myconf", "method=signum", *SHORT]) == 0
+    assert reader[0].method._target_ == "mybnn.signum.Signum"
+
+
+@pytest.mark.slow
+def test_the_own_method_passes_the_shared_suite(tmp_path):
+    for folder in ("src", "conf", "tests/optim"):
+        shutil.copytree(ROOT / folder, tmp_path / folder)
+    for name in ("pyproject.toml", "README.md"):
+        shutil.copy(ROOT / name, tmp_path)
+    for block in blocks(EXTENDING):
+        if block.file:
+            block.write(tmp_path)
+    package = tmp_path / "src" / "bnnrepro" / "optim" / "__init__.py"
+    exported = "from bnnrepro.optim.signum import Signum\n__all__ += ['Signum']\n"
+    package.write_text(package.read_text() + exported)
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            "tests/optim",
+            "-k",
+            "Signum",
+        ],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path / "src")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout

@@ -6,7 +6,6 @@ from dataclasses import asdict
 from typing import Any
 
 from bnnrepro.config.checking import DECLARED, locate
-from bnnrepro.config.rules import shown
 from bnnrepro.errors import UserError
 
 
@@ -41,4 +40,4 @@ def instantiate(
     try:
         return built(**arguments)
     except (TypeError, ValueError) as error:
-        raise UserError(group, part.name, shown(error)) from error
+        raise UserError(group, part.name, " ".join(str(error).split())) from error

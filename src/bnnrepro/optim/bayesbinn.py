@@ -93,6 +93,10 @@ class BayesBiNN(BinaryOptimizer):
         in_unit_interval("momentum", group["momentum"])
         if not math.isfinite(group["prior"]):
             raise ValueError(f"prior={group['prior']}: must be a finite number")
+        if not _data_rate(group) < torch.finfo(torch.float32).max:
+            raise ValueError(
+                f"lr={group['lr']}: times N / temperature it must be a number that float32 holds"
+            )
         if not 0 <= group["init"] < math.inf:
             raise ValueError(f"init={group['init']}: must be a finite number >= 0")
 
@@ -217,6 +221,12 @@ class BayesBiNN(BinaryOptimizer):
             lambda state, group: entropy_bits(state["natural_parameter"])
         )
         return figures
+
+
+def _data_rate(group: Group) -> float:
+    """Return alpha N / tau, the factor of the gradient where no weight is near."""
+    size = group["train_set_size"] * group["train_set_scale"]
+    return float(group["lr"] * size / group["temperature"])
 
 
 def relax(natural: Tensor, delta: Tensor, temperature: float) -> Tensor:

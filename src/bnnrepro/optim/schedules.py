@@ -4,7 +4,7 @@ A schedule is a function of the position, in epochs or iterations, and of the wh
 resumed run needs no state of it. ``stepped`` says which position a step sees: ``before`` counts the
 present epoch too (the authors' programs step the schedule before each epoch: epoch 1 runs at the
 second value and the last epoch at the final one), ``after`` does not (epoch 1 runs at the base
-value).
+value). A schedule of a single epoch or iteration has no second value and runs at the base.
 """
 
 import math
@@ -129,7 +129,7 @@ class Attached:
         per_iteration = self.schedule.per == "iteration"
         position = epoch * self.iterations + iteration if per_iteration else epoch
         total = self.epochs * (self.iterations if per_iteration else 1)
-        if self.schedule.stepped == "before":
+        if self.schedule.stepped == "before" and total > 1:
             position += 1
         for base, group in zip(self.base, self.optimizer.param_groups, strict=True):
             group[self._key(group)] = self.schedule.value(base, position, total)
