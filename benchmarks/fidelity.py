@@ -19,7 +19,7 @@ from statistics import mean
 
 from bnnrepro.config.compose import compose
 from bnnrepro.errors import UserError
-from bnnrepro.run import run
+from bnnrepro.running import run
 from bnnrepro.store import atomic, environment
 
 FIGURES = ("train_loss", "train_accuracy", "test_accuracy")

@@ -16,7 +16,7 @@ import bnnrepro
 from bnnrepro import Trainer
 from bnnrepro.optim import Bop
 from bnnrepro.optim.schedules import Cosine
-from bnnrepro.run import Result, build
+from bnnrepro.running import Result, build
 from bnnrepro.tasks import Classification
 from bnnrepro.training.callbacks import Callback, Interrupted
 from bnnrepro.training.interrupts import StopRequest
@@ -434,7 +434,7 @@ def test_summary_counts_what_the_method_binarises() -> None:
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Result:
     from bnnrepro.config.compose import compose
-    from bnnrepro.run import run
+    from bnnrepro.running import run
 
     method = ["method.temperature=1", "method.init=1", "method.lr=1e-3", "scheduler=constant"]
     out = f"out={tmp_path_factory.mktemp('runs')}"
@@ -502,3 +502,11 @@ def test_the_top_level_has_what_it_promises() -> None:
     assert {name: getattr(bnnrepro, name) for name in bnnrepro.__all__}
     with pytest.raises(AttributeError, match="no attribute 'Trainr'"):
         bnnrepro.Trainr  # noqa: B018
+
+
+def test_the_facades_run_stays_a_function_whatever_is_imported() -> None:
+    import bnnrepro.running
+
+    assert bnnrepro.run is bnnrepro.running.run
+    assert callable(bnnrepro.run)
+    assert bnnrepro.run is bnnrepro.running.run

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-_HOMES = {"Trainer": "bnnrepro.api", "run": "bnnrepro.run", "load": "bnnrepro.api"}
+_HOMES = {"Trainer": "bnnrepro.api", "run": "bnnrepro.running", "load": "bnnrepro.api"}
 
 __all__ = ["Trainer", "load", "optim", "run"]
 
 if TYPE_CHECKING:
     from bnnrepro import optim
     from bnnrepro.api import Trainer, load
-    from bnnrepro.run import run
+    from bnnrepro.running import run
 
 
 def __getattr__(name: str) -> Any:

@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def task(cfg: DictConfig) -> Any:
     """Check and run a composed config: what launchers call, in this process or another."""
     config = check(cfg)
-    from bnnrepro.run import run  # torch is imported after every check
+    from bnnrepro.running import run  # torch is imported after every check
 
     return run(config)
 
@@ -153,7 +153,7 @@ def _execute(hydra: Hydra, arguments: argparse.Namespace, name: str) -> int:
 
 
 def _failed(error: Exception) -> int:
-    from bnnrepro.run import RunFailedError
+    from bnnrepro.running import RunFailedError
 
     if not isinstance(error, RunFailedError) or os.environ.get("HYDRA_FULL_ERROR") == "1":
         raise error

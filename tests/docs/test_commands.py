@@ -35,7 +35,7 @@ from bnnrepro import cli
 from bnnrepro.config import check
 from bnnrepro.config.compose import compose
 from bnnrepro.config.schema import Preset
-from bnnrepro.run import run
+from bnnrepro.running import run
 from bnnrepro.store.signature import signature
 
 from .pages import PAGES, ROOT, blocks

@@ -22,7 +22,7 @@ FORKS.set_forkserver_preload(
     [
         "bnnrepro.data.torchvision_import",
         "bnnrepro.cli",
-        "bnnrepro.run",
+        "bnnrepro.running",
         "sklearn.datasets",
         "sklearn.model_selection",
         "torchmetrics.functional.classification",

@@ -20,7 +20,7 @@ from PIL import Image
 
 from bnnrepro.cli import main
 from bnnrepro.config.compose import compose, conf_dir
-from bnnrepro.run import Result, RunFailedError, build
+from bnnrepro.running import Result, RunFailedError, build
 from bnnrepro.store import status
 from bnnrepro.store.folder import RunFolder
 from bnnrepro.store.metrics import COLUMNS, read_metrics

@@ -17,7 +17,7 @@ import torch
 
 from bnnrepro.config.compose import compose
 from bnnrepro.errors import UserError
-from bnnrepro.run import Result, run
+from bnnrepro.running import Result, run
 
 CHECKOUT = Path(__file__).parents[2]
 RunIt = Callable[..., Result]

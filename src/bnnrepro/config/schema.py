@@ -424,7 +424,7 @@ class Evaluate:
 
 @dataclass
 class Config:
-    """A run: the typed tree that ``bnnrepro.run.run`` takes."""
+    """A run: the typed tree that ``bnnrepro.run`` takes."""
 
     seed: Annotated[int, Range(0)]
     """fixes split, initial weights, order of batches, augmentation and sampling"""

@@ -69,7 +69,7 @@ class GridSweeper(BasicSweeper):
 
 
 def _report(error: Exception) -> None:
-    from bnnrepro.run import RunFailedError  # loads torch, as the run that failed has done
+    from bnnrepro.running import RunFailedError  # loads torch, as the run that failed has done
 
     if isinstance(error, UserError | RunFailedError):
         print(f"error: {error}", file=sys.stderr)

@@ -1,0 +1,72 @@
+"""From a configuration to what it stands for: data, model, method, trainer."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from bnnrepro.config import Config, instantiate
+from bnnrepro.data.prepare import Sources, prepare
+from bnnrepro.data.types import ImageData
+from bnnrepro.errors import UserError
+from bnnrepro.models.summary import Summary, summarise
+from bnnrepro.seeds import derive
+from bnnrepro.tasks import Classification
+from bnnrepro.training.trainer import Trainer
+
+
+@dataclass
+class Parts:
+    """What a configuration stands for, built."""
+
+    cfg: Config
+    data: ImageData
+    sources: Sources
+    trainer: Trainer
+    summary: Summary
+
+
+def build(cfg: Config) -> Parts:
+    """Load the data and build model, method and trainer; nothing is written."""
+    if cfg.threads is not None:
+        torch.set_num_threads(cfg.threads)
+    device = _device(cfg.device)
+    data = instantiate(cfg.dataset)
+    sources = prepare(
+        data,
+        validation_split=getattr(cfg.dataset, "validation_split", 0.0),
+        seed=cfg.seed,
+        device=device,
+        batch_size=cfg.batch_size,
+        train_limit=cfg.preset.train_limit,
+        test_limit=cfg.preset.test_limit,
+    )
+    torch.manual_seed(derive(cfg.seed, "init"))
+    model = instantiate(cfg.model, shape=data.shape, classes=len(data.classes))
+
+    def method(groups: Any, train_set_size: int, generator: torch.Generator) -> Any:
+        offered = {"train_set_size": train_set_size, "generator": generator}
+        return instantiate(cfg.method, params=groups, offered=offered)
+
+    task = Classification(ece_bins=cfg.evaluate.ece_bins)
+    trainer = Trainer(model, task, device=str(device), seed=cfg.seed)
+    trainer.compile(method, scheduler=instantiate(cfg.scheduler))
+    try:
+        optimizer = trainer.build_optimizer(sources.train.n_samples)
+    except TypeError as error:
+        raise UserError("method", cfg.method.name, str(error)) from error
+    binary = {p for g in optimizer.param_groups if g["binary"] for p in g["params"]}
+    summary = summarise(trainer.model, data.shape, binary.__contains__)
+    return Parts(cfg, data, sources, trainer, summary)
+
+
+def _device(name: str) -> torch.device:
+    available = torch.cuda.device_count()
+    if name == "auto":
+        name = "cuda" if available else "cpu"
+    device = torch.device(name)
+    if device.type == "cuda":
+        if (device.index or 0) >= available:
+            raise UserError("device", name, f"there are {available} GPUs here; cpu or auto works")
+        torch.use_deterministic_algorithms(True, warn_only=True)
+    return device

@@ -1,0 +1,167 @@
+"""One run from its configuration: build, train, evaluate, record."""
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bnnrepro import reporting
+from bnnrepro.config import Config
+from bnnrepro.running.building import Parts, build
+from bnnrepro.running.judging import figures_of, result_values, whole_result
+from bnnrepro.running.lock import alone, busy
+from bnnrepro.running.records import (
+    RunFailedError,
+    about,
+    describe,
+    log,
+    logging_to,
+    recorded_failure,
+)
+from bnnrepro.store import status
+from bnnrepro.store.folder import RunFolder, run_folder
+from bnnrepro.store.result import write_result
+from bnnrepro.store.signature import signature
+from bnnrepro.training.callbacks import Interrupted
+from bnnrepro.training.interrupts import stop_on_signals
+from bnnrepro.training.loggers import make_logger
+from bnnrepro.training.progress import progress
+from bnnrepro.training.recorder import Recorder
+
+
+@dataclass(frozen=True)
+class Result:
+    """Where a run's files are, and its result; ``values`` is None while it is unfinished."""
+
+    folder: RunFolder
+    signature: str
+    values: dict[str, Any] | None
+
+    @property
+    def path(self) -> Path:
+        """The path of ``result.json``."""
+        return self.folder.result
+
+
+def run(cfg: Config) -> Result:
+    """Do what a configuration says, or as much of it as is not done yet.
+
+    A finished run is not trained again (``on_done``); an interrupted one goes on where it stopped;
+    other evaluation settings evaluate a finished run again and add to its result.
+
+    Raises:
+        UserError: for input that cannot be used; before anything is written, where possible.
+        RunFailedError: if training failed; the run's folder says how.
+        SystemExit: with code 128 + n, if signal n stopped it. Its state is saved.
+    """
+    parts = build(cfg)
+    key = signature(cfg.to_dict(), parts.data.fingerprint)
+    folder = run_folder(cfg.out, cfg.dataset.name, cfg.model.name, cfg.method.name, key)
+    if cfg.summary:
+        print(parts.summary)
+    values = _finished(folder, cfg)
+    if values is not None:
+        print(f"done before: {folder.path}")
+        values = _evaluate_again(parts, folder, values)
+    else:
+        values = _train(parts, folder, key)
+    if values is not None:
+        print(reporting.report(values, parts.summary))
+        print(f"result: {folder.result}")
+    return Result(folder, key, values)
+
+
+def _finished(folder: RunFolder, cfg: Config) -> dict[str, Any] | None:
+    """Return a finished run's result; None if there is something to train."""
+    state = status.read(folder)
+    if state.effective == "running" and status.alive(state) and state.pid != os.getpid():
+        raise busy(folder)
+    if state.state == "failed" and cfg.on_failed == "skip":
+        raise RunFailedError(f"{folder.path}: failed before ({state.error}); on_failed=retry")
+    if not folder.result.exists():
+        return None
+    if cfg.on_done == "rerun":
+        shutil.rmtree(folder.path)
+        return None
+    values = whole_result(folder)
+    if state.state != "done":  # killed between the result and the word of it
+        _say_done(folder)
+    return values
+
+
+def _say_done(folder: RunFolder) -> None:
+    status.write(folder, "done")
+    folder.checkpoint_prev.unlink(missing_ok=True)
+
+
+def _evaluate_again(parts: Parts, folder: RunFolder, values: dict[str, Any]) -> dict[str, Any]:
+    wanted = parts.cfg.to_dict()["evaluate"]
+    known = [values, *values["evaluations"]]
+    if any(one["evaluate"] == wanted for one in known):
+        return values
+    figures = figures_of(parts, folder, values["signature"])
+    values["evaluations"].append({"evaluate": wanted, **figures})
+    write_result(folder.result, values)
+    return values
+
+
+def _train(parts: Parts, folder: RunFolder, key: str) -> dict[str, Any] | None:
+    folder.create()
+    with alone(folder), logging_to(folder):
+        return _train_alone(parts, folder, key)
+
+
+def _train_alone(parts: Parts, folder: RunFolder, key: str) -> dict[str, Any] | None:
+    cfg = parts.cfg
+    recorder = Recorder(
+        folder,
+        key,
+        every=cfg.checkpoint_every,
+        seconds=cfg.checkpoint_seconds,
+        stop_after=cfg.stop_after,
+        about=about(parts.data),
+        loggers=make_logger(cfg, folder, key),
+    )
+    recorder.read(parts.trainer.device)  # before anything in the folder changes
+    bar = progress()
+    code = 1
+    try:
+        status.write(folder, "running", epochs=cfg.effective_epochs)
+        describe(parts, folder)
+        values = _fit_and_evaluate(parts, folder, key, [recorder, bar])
+        code = 0
+        return values
+    except Interrupted as stop:
+        code = stop.exit_code
+        status.write(folder, "interrupted")
+        log.warning("%s; the same command goes on from there", stop)
+        raise SystemExit(code) from stop
+    except Exception as error:
+        raise recorded_failure(folder, error) from error
+    finally:
+        bar.close(code)
+        recorder.close(code)
+
+
+def _fit_and_evaluate(
+    parts: Parts, folder: RunFolder, key: str, callbacks: list[Any]
+) -> dict[str, Any] | None:
+    cfg, sources, trainer = parts.cfg, parts.sources, parts.trainer
+    with stop_on_signals() as trainer.stop_request:
+        trainer.fit(
+            sources.train,
+            validation_data=sources.validation,
+            test_data=sources.test,
+            epochs=cfg.effective_epochs,
+            callbacks=callbacks,
+        )
+    if trainer.epoch < cfg.effective_epochs:
+        status.write(folder, "interrupted")
+        log.info("stopped after epoch %d; without stop_after the run goes on", trainer.epoch)
+        return None
+    values = result_values(parts, folder, key)
+    write_result(folder.result, values)
+    _say_done(folder)
+    log.debug("done: %s", folder.result)
+    return values

@@ -1,0 +1,102 @@
+"""A trained network's figures: the content of ``result.json``."""
+
+import time
+from typing import Any
+
+import torch
+
+from bnnrepro.errors import UserError
+from bnnrepro.running.building import Parts
+from bnnrepro.store.folder import RunFolder
+from bnnrepro.store.result import read_result
+from bnnrepro.training import checkpoint
+
+
+def result_values(parts: Parts, folder: RunFolder, key: str) -> dict[str, Any]:
+    """Return the result of a run that has trained to its end."""
+    cfg, sources, trainer, summary = parts.cfg, parts.sources, parts.trainer, parts.summary
+    rows = trainer.rows
+    started = time.perf_counter()
+    figures = figures_of(parts, folder, key)
+    return {
+        "signature": key,
+        "preset": cfg.preset.name,
+        "seed": cfg.seed,
+        "task": trainer.task.name,
+        "dataset": cfg.dataset.name,
+        "model": cfg.model.name,
+        "method": cfg.method.name,
+        "epochs": cfg.effective_epochs,
+        "n_train": sources.train.n_samples,
+        "n_validation": sources.validation.n_samples if sources.validation else 0,
+        "n_test": sources.test.n_samples,
+        **figures,
+        "evaluate": cfg.to_dict()["evaluate"],
+        "evaluations": [],
+        "parameters": {"binary": summary.binary, "real": summary.real, "bits": summary.bits},
+        "seconds": sum(row["seconds"] for row in rows) + time.perf_counter() - started,
+        "device": _device_name(trainer.device),
+        "stands_for": None,
+    }
+
+
+def figures_of(parts: Parts, folder: RunFolder, key: str) -> dict[str, Any]:
+    """Return ``final`` and, with a validation split, ``best``: each at mode and mean."""
+    files = {"final": folder.checkpoint}
+    if parts.sources.validation is not None:
+        files["best"] = folder.best
+    figures = {}
+    for name, file in files.items():
+        try:
+            state = checkpoint.load(file, parts.trainer.device)
+        except (checkpoint.DamagedError, FileNotFoundError) as error:
+            raise UserError(
+                "checkpoint",
+                str(file),
+                "missing or damaged; remove the run's folder to train it again",
+            ) from error
+        checkpoint.check_signature(file, state, key)
+        if not parts.trainer.rows:
+            rows = checkpoint.load(folder.checkpoint)["rows"]
+            parts.trainer.rows = rows
+        parts.trainer.load_weights(state)
+        figures[name] = _judge(parts, parts.trainer.rows[state["epoch"] - 1])
+    return figures
+
+
+def _judge(parts: Parts, row: dict[str, Any]) -> dict[str, Any]:
+    """Return one epoch's figures on every split, for the weights that the trainer holds."""
+    trainer, cfg, metric = parts.trainer, parts.cfg, parts.trainer.task.metric
+    figures: dict[str, Any] = {
+        "epoch": row["epoch"],
+        "train": {metric: row[f"train_{metric}"], "loss": row["train_loss"]},
+    }
+    for name in ("validation", "test"):
+        source = getattr(parts.sources, name)
+        if source is None:
+            continue
+        figures[name] = {"mode": trainer.evaluate(source)}
+        if trainer.optimizer.has_posterior:
+            figures[name]["mean"] = trainer.evaluate(
+                source, samples=cfg.evaluate.samples, average=cfg.evaluate.average
+            )
+    return figures
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"cpu, {torch.get_num_threads()} threads"
+
+
+def whole_result(folder: RunFolder) -> dict[str, Any]:
+    """Return a run's result; UserError if it is damaged or of another run."""
+    values = read_result(folder.result)
+    kinds = {"signature": str, "evaluate": dict, "evaluations": list}
+    wrong = [key for key, kind in kinds.items() if not isinstance(values.get(key), kind)]
+    if values["signature"] != folder.path.name:
+        wrong.append("signature")
+    if wrong:
+        cure = "remove the run's folder to train it again"
+        raise UserError("result", str(folder.result), f"damaged: {wrong[0]!r} is wrong; {cure}")
+    return values

@@ -1,0 +1,97 @@
+"""What a run writes about itself: configuration, environment, log, failures."""
+
+import errno
+import json
+import logging
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import yaml
+
+from bnnrepro import reporting
+from bnnrepro.data.types import ImageData
+from bnnrepro.errors import UserError
+from bnnrepro.running.building import Parts
+from bnnrepro.store import atomic, environment, status
+from bnnrepro.store.folder import RunFolder
+from bnnrepro.training.callbacks import NonFiniteLossError
+
+log = logging.getLogger("bnnrepro")
+
+
+class RunFailedError(Exception):
+    """A run that could not be finished, through no fault of its configuration's form."""
+
+
+def about(data: ImageData) -> dict[str, Any]:
+    """Return what a checkpoint needs so that it can be used without its data set."""
+    return {
+        "shape": list(data.shape),
+        "classes": list(data.classes),
+        "mean": list(data.mean),
+        "std": list(data.std),
+    }
+
+
+def describe(parts: Parts, folder: RunFolder) -> None:
+    """Write configuration and environment, and say what is about to be trained."""
+    config = yaml.safe_dump(parts.cfg.to_dict(), sort_keys=False)
+    atomic.write_text(folder.config, config)
+    atomic.write_text(folder.env, json.dumps(environment.describe(sys.argv), indent=2) + "\n")
+    heading = reporting.heading(parts.cfg, parts.sources, parts.summary, parts.trainer.device)
+    log.debug("%s", heading.replace("\n", "; "))
+    print(f"{heading}\nfolder: {folder.path}", flush=True)
+
+
+class _LogFile(logging.FileHandler):
+    """A log that a full disk cuts short, and that then says no more about it."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        """Lose the line."""
+
+    def close(self) -> None:
+        """Close the file, whether or not its last lines find room."""
+        with suppress(OSError):
+            super().close()
+
+
+@contextmanager
+def logging_to(folder: RunFolder) -> Iterator[None]:
+    """Send all of the log to the run's ``train.log``, and all but the epochs to the screen."""
+    form = logging.Formatter("%(asctime)s %(levelname)s %(message)s")
+    to_file = _LogFile(folder.log, delay=True)
+    to_file.setFormatter(form)
+    to_screen = logging.StreamHandler(sys.stderr)
+    to_screen.setLevel(logging.INFO)
+    handlers: list[logging.Handler] = [to_file, to_screen]
+    level = log.level
+    log.setLevel(logging.DEBUG)
+    for handler in handlers:
+        log.addHandler(handler)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
+        for handler in handlers:
+            log.removeHandler(handler)
+            handler.close()
+
+
+def recorded_failure(folder: RunFolder, error: Exception) -> Exception:
+    """Record a failure as far as the disk lets it; return what the caller raises."""
+    line = " ".join(str(error).split()) or type(error).__name__
+    with suppress(OSError), folder.log.open("a") as handle:
+        handle.write("".join(traceback.format_exception(error)))
+    with suppress(OSError):
+        status.write(folder, "failed", error=line)
+    if isinstance(error, UserError):
+        return error
+    if isinstance(error, NonFiniteLossError):
+        return RunFailedError(line)
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        hint = "free some space; the same command goes on from the last checkpoint"
+        return RunFailedError(f"{folder.path}: {error.strerror}; {hint}")
+    return error
