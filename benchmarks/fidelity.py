@@ -21,6 +21,7 @@ from bnnrepro.config.compose import compose
 from bnnrepro.errors import UserError
 from bnnrepro.running import run
 from bnnrepro.store import atomic, environment
+from bnnrepro.store.metrics import read_metrics
 
 FIGURES = ("train_loss", "train_accuracy", "test_accuracy")
 TOLERANCE = {"train_loss": 0.01, "train_accuracy": 0.35, "test_accuracy": 0.35}
@@ -89,8 +90,6 @@ def compare(method: str, epoch: int, rows: Sequence[Row]) -> list[dict[str, obje
 
 def first_epochs(method: str, seed: int, overrides: Sequence[str]) -> list[Row]:
     """Train the first epochs of a cell of Table 9, or read them where they were trained before."""
-    from bnnrepro.store.metrics import read_metrics
-
     result = run(
         compose(
             f"method={method}",

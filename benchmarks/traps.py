@@ -4,7 +4,7 @@ Every question is answered by two or more settings run side by side: on digits o
 default protocol (test accuracy at best validation and at the last epoch, mean and sample standard
 deviation over seeds), and, where it says so, on the first epoch of MNIST's 500-epoch protocol.
 
-    python benchmarks/traps.py [--root DATA] [--seeds 3] [--only WORD] [--write FILE.json]
+    python benchmarks/traps.py [--root DATA] [--seeds 3] [--data both] [--only WORD] [--write FILE.json]
 """
 
 import argparse
@@ -131,6 +131,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--root", help="folder of MNIST; without it only digits is run")
     parser.add_argument("--seeds", type=int, default=3, help="seeds on digits; one on MNIST")
+    parser.add_argument("--data", choices=("digits", "mnist", "both"), default="both")
     parser.add_argument("--only", default="", help="only questions that contain this")
     parser.add_argument("--write", type=Path, help="also write the figures to this JSON file")
     options = parser.parse_args(argv)
@@ -140,6 +141,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             if options.only not in question:
                 continue
             for data in ("digits", "mnist"):
+                if options.data not in (data, "both"):
+                    continue
                 if data == "mnist" and not (options.root and question in MNIST):
                     continue
                 print(f"{question} ({data})", flush=True)

@@ -1,7 +1,7 @@
 """One run: built from its configuration, trained, judged, recorded."""
 
 from bnnrepro.running.building import Parts, build
-from bnnrepro.running.records import RunFailedError
 from bnnrepro.running.execution import Result, run
+from bnnrepro.running.records import RunFailedError
 
 __all__ = ["Parts", "Result", "RunFailedError", "build", "run"]
