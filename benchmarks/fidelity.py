@@ -11,6 +11,7 @@ or 0.01 of loss, whichever is larger.
 """
 
 import argparse
+import json
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -27,6 +28,7 @@ FIGURES = ("train_loss", "train_accuracy", "test_accuracy")
 TOLERANCE = {"train_loss": 0.01, "train_accuracy": 0.35, "test_accuracy": 0.35}
 SPREADS = 4
 EPOCHS = 2
+COMMITS: set[str] = set()  # of the code that trained what is compared
 METHODS = ("bayesbinn", "ste", "full_precision", "bop", "pmf")
 
 # Mean and sample standard deviation of each figure, (method, epoch): {figure: (mean, spread)}.
@@ -99,6 +101,9 @@ def first_epochs(method: str, seed: int, overrides: Sequence[str]) -> list[Row]:
             *overrides,
         )
     )
+    environment_ = json.loads(result.folder.env.read_text())
+    starts = [*environment_["earlier"], environment_]
+    COMMITS.add(json.dumps(starts[0]["git"]))
     return [row for row in read_metrics(result.folder.metrics) if row["epoch"] <= EPOCHS]
 
 
@@ -155,9 +160,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 2
     print(table(records))
     off = [r for r in records if r.get("within") is False]
-    print(f"{len(off)} figures off" if off else "all figures within the published spread")
+    print(f"{len(off)} figures off" if off else "all figures within the tolerance")
     if options.write:
-        content = {"environment": environment.describe(sys.argv), "figures": records}
+        content = {
+            "environment": environment.describe(["benchmarks/fidelity.py"]),
+            "trained_at": [json.loads(commit) for commit in sorted(COMMITS)],
+            "figures": records,
+        }
         atomic.write_json(options.write, content)
     return 1 if off else 0
 

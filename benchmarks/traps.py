@@ -4,7 +4,7 @@ Every question is answered by two or more settings run side by side: on digits o
 default protocol (test accuracy at best validation and at the last epoch, mean and sample standard
 deviation over seeds), and, where it says so, on the first epoch of MNIST's 500-epoch protocol.
 
-    python benchmarks/traps.py [--root DATA] [--seeds 3] [--data both] [--only WORD] [--write FILE.json]
+    python benchmarks/traps.py [--root DATA] [--seeds 3] [--data both] [--write FILE.json]
 """
 
 import argparse
@@ -162,7 +162,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                         {"question": question, "data": data, "setting": setting, **figures}
                     )
     if options.write:
-        content = {"environment": environment.describe(sys.argv), "answers": answers}
+        content = {"environment": environment.describe(["benchmarks/traps.py"]), "answers": answers}
         atomic.write_json(options.write, json.loads(json.dumps(content)))
     return 0
 

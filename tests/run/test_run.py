@@ -501,3 +501,11 @@ def test_an_epoch_of_real_mnist_in_little_memory(real_data: Path, tmp_path: Path
     assert (result["n_train"], result["preset"]) == (54_000, "paper")
     assert result["parameters"]["binary"] == 10_014_720
     assert json.loads(path.read_text())["best"]["test"]["mode"]["accuracy"] > 90
+
+
+def test_every_start_of_a_run_leaves_its_environment(run_small: RunSmall) -> None:
+    run_small("epochs=3", "stop_after=1")
+    folder = run_small("epochs=3").folder
+    recorded = json.loads(folder.env.read_text())
+    assert len(recorded["earlier"]) == 1
+    assert recorded["earlier"][0].keys() == recorded.keys() - {"earlier"}

@@ -40,10 +40,19 @@ def describe(parts: Parts, folder: RunFolder) -> None:
     """Write configuration and environment, and say what is about to be trained."""
     config = yaml.safe_dump(parts.cfg.to_dict(), sort_keys=False)
     atomic.write_text(folder.config, config)
-    atomic.write_text(folder.env, json.dumps(environment.describe(sys.argv), indent=2) + "\n")
+    atomic.write_json(folder.env, environment.describe(sys.argv) | {"earlier": _earlier(folder)})
     heading = reporting.heading(parts.cfg, parts.sources, parts.summary, parts.trainer.device)
     log.debug("%s", heading.replace("\n", "; "))
     print(f"{heading}\nfolder: {folder.path}", flush=True)
+
+
+def _earlier(folder: RunFolder) -> list[Any]:
+    """Return the environments of the run's earlier starts, oldest first."""
+    try:
+        last = json.loads(folder.env.read_text())
+        return [*last.pop("earlier"), last]
+    except (OSError, ValueError, KeyError, AttributeError):
+        return []  # the first start, or a file that somebody damaged: it decides nothing
 
 
 class _LogFile(logging.FileHandler):
