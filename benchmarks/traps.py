@@ -88,10 +88,13 @@ def digits(overrides: Sequence[str], seeds: int) -> dict[str, list[float]]:
     """Return each seed's figures of whole runs on digits."""
     figures: dict[str, list[float]] = {}
     for seed in range(seeds):
-        values = quietly(["dataset=digits", f"seed={seed}", *overrides]).values
+        settings = ["dataset=digits", f"seed={seed}", *overrides]
+        values = quietly(settings).values
         assert values is not None
+        wanted = compose(*settings).to_dict()["evaluate"]
+        judged = next(e for e in (values, *values["evaluations"]) if e["evaluate"] == wanted)
         for when in ("best", "final"):
-            for kind, metrics in values[when]["test"].items():
+            for kind, metrics in judged[when]["test"].items():
                 for name in ("accuracy", "nll"):
                     figures.setdefault(f"{when} {kind} {name}", []).append(metrics[name])
     return figures
