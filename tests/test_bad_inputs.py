@@ -75,7 +75,7 @@ CONFIGS: list[tuple[list[str], list[str]]] = [
     (["model.hidden=512"], ["model.hidden=512", "a list"]),
     (["model.hidden=[0]"], ["model.hidden=[0]", ">= 1"]),
     (["method=ste", "method.betas=[0.9]"], ["method.betas=[0.9]", "length 2"]),
-    (["threads=0"], ["threads=0", ">= 1", "null"]),
+    (["threads=0"], ["threads=0", "in [1, 1024]", "null"]),
     (["device=gpu"], ["device=gpu", "cpu"]),
     (["on_done=never"], ["on_done=never", "skip, rerun"]),
     (["evaluate.average=mean"], ["evaluate.average=mean", "probabilities, logits"]),

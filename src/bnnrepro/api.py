@@ -49,9 +49,7 @@ class Trainer(trainer.Trainer):
         """
         if self._optimizer is None:
             return summarise(self.model, shape)
-        groups = self.optimizer.param_groups
-        binary = {p for group in groups if group["binary"] for p in group["params"]}
-        return summarise(self.model, shape, binary.__contains__)
+        return summarise(self.model, shape, self.optimizer.binary_parameters().__contains__)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """The command line: compose, check, then run; bad input is one line and exit code 2.
 
-Exit codes: 0 done, 1 a run failed, 2 the input is not allowed, 130 interrupted.
+Exit codes: 0 done (or stopped by stop_after), 1 a run failed, 2 the input is not allowed, 128 + n
+stopped by signal n.
 """
 
 import argparse

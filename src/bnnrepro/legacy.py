@@ -98,7 +98,7 @@ def read(path: str) -> dict[str, Any]:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError("FILE", path, f"cannot be read: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError("FILE", path, f"is not JSON: {error}") from error
     if not isinstance(content, dict):
         raise UserError("FILE", path, 'must hold one JSON object, {"dataset": ...}')
@@ -255,7 +255,7 @@ def _lookup(tree: Mapping[str, Any], key: str) -> Any:
 def _written(value: object) -> str:
     if isinstance(value, list):
         return f"[{','.join(map(_written, value))}]"
-    return shown(value)
+    return shown(value) if value is None or isinstance(value, bool) else str(value)
 
 
 # -- notes ------------------------------------------------------------------------------------

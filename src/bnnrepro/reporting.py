@@ -34,11 +34,14 @@ def report(values: dict[str, Any], summary: Summary) -> str:
     chosen, why = ("best", "best validation") if "best" in values else ("final", "last")
     lines = []
     for one in [values, *values["evaluations"]]:
-        figures, draws = one[chosen], one["evaluate"]["samples"]
+        figures, how = one[chosen], one["evaluate"]
+        draws = f"{how['samples']} draws"
+        if how["average"] != "probabilities":
+            draws += f", {how['average']}"
         lines.append(f"epoch {figures['epoch']} ({why}):")
         for split in ("validation", "test"):
             for kind, metrics in figures.get(split, {}).items():
-                label = "mode" if kind == "mode" else f"mean of {draws} draws"
+                label = "mode" if kind == "mode" else f"mean of {draws}"
                 lines.append(f"  {split:10} {label:18} {_metrics(metrics)}")
     return "\n".join([*lines, f"  {size(summary)}"])
 

@@ -1,5 +1,6 @@
 """What every method promises, asked of every method that bnnrepro.optim exports."""
 
+import copy
 import inspect
 import io
 import math
@@ -848,3 +849,31 @@ def test_saturation_of_latent_weights_and_of_soft_weights():
     assert optimizer.diagnostics()["saturated"] == 0.5
     optimizer.param_groups[0]["beta"] = 1.1
     assert optimizer.diagnostics() == {"flipped": 0.0, "beta": 1.1, "saturated": 0.75}
+
+
+def test_a_deep_copy_goes_on_by_itself():
+    torch.manual_seed(0)
+    model = torch.nn.Linear(4, 3, bias=False)
+    stream = torch.Generator().manual_seed(1)
+    optimizer = BayesBiNN(
+        model.named_parameters(), lr=0.1, train_set_size=10, temperature=1.0, generator=stream
+    )
+
+    def train(model, optimizer):
+        for _ in range(3):
+            with optimizer.sampled_params(train=True):
+                model(torch.ones(2, 4)).square().sum().backward()
+            optimizer.step()
+        return next(iter(optimizer.state.values()))["natural_parameter"]
+
+    other_model, other = copy.deepcopy((model, optimizer))
+    assert torch.equal(train(model, optimizer), train(other_model, other))
+
+
+def test_a_frozen_parameter_is_not_counted_as_binary():
+    model = torch.nn.Sequential(
+        torch.nn.Linear(4, 3, bias=False), torch.nn.Linear(3, 2, bias=False)
+    )
+    model[0].weight.requires_grad_(False)
+    optimizer = STE(model.named_parameters())
+    assert optimizer.binary_parameters() == {model[1].weight}

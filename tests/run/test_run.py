@@ -509,3 +509,8 @@ def test_every_start_of_a_run_leaves_its_environment(run_small: RunSmall) -> Non
     recorded = json.loads(folder.env.read_text())
     assert len(recorded["earlier"]) == 1
     assert recorded["earlier"][0].keys() == recorded.keys() - {"earlier"}
+
+
+def test_a_run_whose_evaluation_is_not_finite_fails(run_small: RunSmall) -> None:
+    with pytest.raises(RunFailedError, match="validation loss is nan at epoch 1"):
+        run_small("method=full_precision", "method.lr=1e30", "model.hidden=[512,512,512]")

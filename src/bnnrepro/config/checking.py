@@ -1,5 +1,6 @@
 """From a composed config to the typed one: types, keys, ranges, then what may go with what."""
 
+import importlib
 import inspect
 import typing
 from collections.abc import Callable, Mapping
@@ -109,12 +110,11 @@ def _from_signature(group: str, target: str, values: Mapping[Any, Any]) -> type:
 
 def locate(key: str, target: str) -> Callable[..., Any]:
     """Import the class or function of a ``_target_``; UserError if there is none."""
-    from hydra._internal.utils import _locate  # hydra.utils.get_object also writes to the log
-
+    module, _, name = target.rpartition(".")
     try:
-        found = _locate(target)
-    except Exception as error:
-        reason = str(error.__cause__ or error).splitlines()[0]
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, SyntaxError, ValueError) as error:
+        reason = str(error).splitlines()[0]
         raise UserError(key, target, f"cannot be imported: {reason}") from error
     if not callable(found):
         raise UserError(key, target, "must be a class or a function")

@@ -5,6 +5,7 @@ One converter serves the schema's dataclasses and the signatures of a user's own
 
 import math
 import re
+import sys
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -176,7 +177,7 @@ def _scalar(value: Any, wanted: type) -> Any:
         return value
     if wanted is int and isinstance(value, float) and value.is_integer():
         return int(value)
-    if wanted in (float, str) and type(value) is int:
+    if wanted in (float, str) and type(value) is int and abs(value) < sys.float_info.max:
         return wanted(value)
     raise _RefusedError
 

@@ -414,11 +414,11 @@ class Preset:
 class Evaluate:
     """How a trained network is judged; never part of the signature."""
 
-    samples: Count
+    samples: Annotated[int, Range(1, 1_000_000)]
     """C, draws from the posterior that the mean prediction averages"""
     average: Literal["probabilities", "logits"]
     """what is averaged: probabilities (the paper, equation 26) or logits (its program)"""
-    ece_bins: Count
+    ece_bins: Annotated[int, Range(1, 10_000)]
     """bins of the expected calibration error"""
 
 
@@ -450,7 +450,7 @@ class Config:
     """folder of all runs"""
     device: Annotated[str, Pattern(r"auto|cpu|cuda(:\d+)?", "auto, cpu, cuda or cuda:N")]
     """auto: a GPU where there is one"""
-    threads: Count | None
+    threads: Annotated[int, Range(1, 1024)] | None
     """CPU threads; null: torch's choice"""
     summary: bool
     """print the model's layers and count its bits before training"""

@@ -84,6 +84,11 @@ class BinaryOptimizer(torch.optim.Optimizer):
         self._gradients: dict[Parameter, Tensor] = {}
         super().__init__(params, defaults)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Add to torch's part what this class and the methods keep, so that copies work."""
+        kept = {k: v for k, v in self.__dict__.items() if "hook" not in k}
+        return kept | super().__getstate__()
+
     # -- parameter groups -------------------------------------------------------------------
 
     def add_param_group(self, param_group: Group) -> None:
@@ -140,6 +145,10 @@ class BinaryOptimizer(torch.optim.Optimizer):
         if "param_names" in group:
             return str(group["param_names"][position])
         return f"parameter {position}, shape {tuple(group['params'][position].shape)},"
+
+    def binary_parameters(self) -> set[Parameter]:
+        """Return the parameters that are binarised: those of binary groups, less frozen ones."""
+        return {parameter for parameter, _ in self._binary_with_state()}
 
     def _members(self, binary: bool) -> Iterator[tuple[Parameter, Group]]:
         for group in self.param_groups:

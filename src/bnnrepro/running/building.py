@@ -55,8 +55,7 @@ def build(cfg: Config) -> Parts:
         optimizer = trainer.build_optimizer(sources.train.n_samples)
     except TypeError as error:
         raise UserError("method", cfg.method.name, str(error)) from error
-    binary = {p for g in optimizer.param_groups if g["binary"] for p in g["params"]}
-    summary = summarise(trainer.model, data.shape, binary.__contains__)
+    summary = summarise(trainer.model, data.shape, optimizer.binary_parameters().__contains__)
     return Parts(cfg, data, sources, trainer, summary)
 
 

@@ -75,14 +75,15 @@ def run(cfg: Config) -> Result:
 def _finished(folder: RunFolder, cfg: Config) -> dict[str, Any] | None:
     """Return a finished run's result; None if there is something to train."""
     state = status.read(folder)
-    if state.effective == "running" and status.alive(state) and state.pid != os.getpid():
+    if state.state == "running" and status.alive(state) and state.pid != os.getpid():
         raise busy(folder)
     if state.state == "failed" and cfg.on_failed == "skip":
         raise RunFailedError(f"{folder.path}: failed before ({state.error}); on_failed=retry")
     if not folder.result.exists():
         return None
     if cfg.on_done == "rerun":
-        shutil.rmtree(folder.path)
+        with alone(folder):
+            shutil.rmtree(folder.path)
         return None
     values = whole_result(folder)
     if state.state != "done":  # killed between the result and the word of it
@@ -97,12 +98,13 @@ def _say_done(folder: RunFolder) -> None:
 
 def _evaluate_again(parts: Parts, folder: RunFolder, values: dict[str, Any]) -> dict[str, Any]:
     wanted = parts.cfg.to_dict()["evaluate"]
-    known = [values, *values["evaluations"]]
-    if any(one["evaluate"] == wanted for one in known):
+    if any(one["evaluate"] == wanted for one in (values, *values["evaluations"])):
         return values
-    figures = figures_of(parts, folder, values["signature"])
-    values["evaluations"].append({"evaluate": wanted, **figures})
-    write_result(folder.result, values)
+    with alone(folder):
+        figures = figures_of(parts, folder, values["signature"])
+        values = whole_result(folder)  # another process may have added to it before the lock
+        values["evaluations"].append({"evaluate": wanted, **figures})
+        write_result(folder.result, values)
     return values
 
 

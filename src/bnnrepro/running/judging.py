@@ -46,6 +46,7 @@ def figures_of(parts: Parts, folder: RunFolder, key: str) -> dict[str, Any]:
     if parts.sources.validation is not None:
         files["best"] = folder.best
     figures = {}
+    rows: list[dict[str, Any]] = []
     for name, file in files.items():
         try:
             state = checkpoint.load(file, parts.trainer.device)
@@ -53,14 +54,12 @@ def figures_of(parts: Parts, folder: RunFolder, key: str) -> dict[str, Any]:
             raise UserError(
                 "checkpoint",
                 str(file),
-                "missing or damaged; remove the run's folder to train it again",
+                "missing or damaged; on_done=rerun trains it again",
             ) from error
         checkpoint.check_signature(file, state, key)
-        if not parts.trainer.rows:
-            rows = checkpoint.load(folder.checkpoint)["rows"]
-            parts.trainer.rows = rows
+        rows = state.get("rows", rows)  # the final state has them, and comes first
         parts.trainer.load_weights(state)
-        figures[name] = _judge(parts, parts.trainer.rows[state["epoch"] - 1])
+        figures[name] = _judge(parts, rows[state["epoch"] - 1])
     return figures
 
 

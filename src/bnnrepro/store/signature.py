@@ -22,7 +22,6 @@ EXCLUDED = frozenset(
         "summary",
         "dataset.root",  # data given by a path enter by content: the fingerprint
         "dataset.download",
-        "method.compile",
     }
 )
 """Dotted keys, each with all beneath it, that change no number of a run beyond rounding.

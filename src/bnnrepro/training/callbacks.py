@@ -40,10 +40,10 @@ class Interrupted(BaseException):
 
 
 class NonFiniteLossError(RuntimeError):
-    """The loss became NaN or infinite; says at which epoch and step."""
+    """A loss became NaN or infinite; says which, at which epoch and step."""
 
-    def __init__(self, epoch: int, step: int, value: float) -> None:
+    def __init__(self, epoch: int, step: int, value: float, what: str = "loss") -> None:
         super().__init__(
-            f"the loss is {value} at epoch {epoch}, step {step}: "
+            f"the {what} is {value} at epoch {epoch}, step {step}: "
             "a smaller learning rate or a larger temperature may help; are the inputs finite?"
         )

@@ -1,5 +1,6 @@
 """The training loop: epochs, metrics, evaluation; it is handed a task and knows none."""
 
+import math
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -146,7 +147,12 @@ class Trainer:
 
         Raises:
             ValueError: for an unknown name.
+            TypeError: for a scheduler that is none.
         """
+        if scheduler is not None and not isinstance(scheduler, Schedule):
+            raise TypeError(
+                f"scheduler={scheduler!r}: must be one of bnnrepro.optim.schedules, as Cosine()"
+            )
         self._factory = method_factory(method, settings)
         self._optimizer = None
         self.schedule = scheduler or Constant()
@@ -205,11 +211,13 @@ class Trainer:
             The history of all epochs.
 
         Raises:
-            NonFiniteLossError: at the end of an epoch with a NaN or infinite loss.
+            NonFiniteLossError: at the end of an epoch with a NaN or infinite loss, in training or
+                in evaluation.
             Interrupted: if a signal asked to stop; the state is consistent.
         """
-        if epochs < 1 or batch_size < 1:
-            raise ValueError(f"epochs={epochs}, batch_size={batch_size}: must be integers >= 1")
+        for name, value in (("epochs", epochs), ("batch_size", batch_size)):
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f"{name}={value}: must be an integer >= 1")
         source = as_source(train_data, batch_size=batch_size, seed=self.seed, shuffle=True)
         held_out = {
             name: as_source(data, batch_size=EVALUATION_BATCH, seed=self.seed, shuffle=False)
@@ -287,6 +295,10 @@ class Trainer:
         row |= {"train_loss": loss / count, f"train_{metric}": score / count}
         for name, data in held_out.items():
             row |= {f"{name}_{key}": value for key, value in self._quick_look(data).items()}
+        for name in held_out:
+            if not math.isfinite(row[f"{name}_loss"]):
+                what, value = f"{name} loss", row[f"{name}_loss"]
+                raise NonFiniteLossError(self.epoch + 1, self.running.batch, value, what)
         row["seconds"] = self.running.seconds
         row |= self.optimizer.diagnostics()
         self.rows.append(row)
@@ -348,7 +360,7 @@ class Trainer:
         return Prediction(mean, std)
 
     def _averaged(self, source: Source, samples: int, average: str) -> tuple[Tensor, ...]:
-        if samples < 1:
+        if not isinstance(samples, int) or samples < 1:
             raise ValueError(f"samples={samples}: must be an integer >= 1")
         if average not in ("probabilities", "logits"):
             raise ValueError(f"average={average}: must be 'probabilities' or 'logits'")
