@@ -45,7 +45,7 @@ def figures_of(parts: Parts, folder: RunFolder, key: str) -> dict[str, Any]:
     files = {"final": folder.checkpoint}
     if parts.sources.validation is not None:
         files["best"] = folder.best
-    figures = {}
+    figures: dict[str, Any] = {}
     rows: list[dict[str, Any]] = []
     for name, file in files.items():
         try:
@@ -58,6 +58,9 @@ def figures_of(parts: Parts, folder: RunFolder, key: str) -> dict[str, Any]:
             ) from error
         checkpoint.check_signature(file, state, key)
         rows = state.get("rows", rows)  # the final state has them, and comes first
+        if name == "best" and state["epoch"] == figures["final"]["epoch"]:
+            figures[name] = figures["final"]  # the same weights
+            continue
         parts.trainer.load_weights(state)
         figures[name] = _judge(parts, rows[state["epoch"] - 1])
     return figures
