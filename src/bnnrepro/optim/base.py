@@ -339,7 +339,9 @@ class BinaryOptimizer(torch.optim.Optimizer):
             flipped = 0.0
             for parameter, _ in members:
                 mode = parameter > 0
-                flipped += float((mode != self.state[parameter]["previous_mode"]).sum())
+                flipped += float(
+                    torch.count_nonzero(mode != self.state[parameter]["previous_mode"])
+                )
                 self.state[parameter]["previous_mode"] = mode
             figures["flipped"] = flipped / total
         return figures

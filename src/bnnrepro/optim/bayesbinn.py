@@ -262,11 +262,17 @@ def _near(natural: Tensor, temperature: float) -> Index | None:
     """Return where a draw may differ from the mode; None for 'treat every weight so'.
 
     An index is worth its cost on a CPU only while few weights are near; on a GPU it would wait for
-    the device in every step, so there every weight is drawn.
+    the device in every step, so there every weight is drawn. Few weights are near in few rows
+    only, and a row's minimum is found much faster than the places in it.
     """
-    if natural.device.type != "cpu":
+    if natural.device.type != "cpu" or natural.dim() == 0 or natural.numel() == 0:
         return None
-    near = natural.abs() <= _reach(natural.dtype, temperature)
-    if int(near.sum()) > near.numel() // 16:
+    reach = _reach(natural.dtype, temperature)
+    smallest = natural.abs()
+    if natural.dim() > 1:
+        smallest = smallest.amin(tuple(range(1, natural.dim())))
+    rows = (smallest <= reach).nonzero().squeeze(1)
+    row, *rest = (natural[rows].abs() <= reach).nonzero(as_tuple=True)
+    if len(row) > natural.numel() // 16:
         return None
-    return near.nonzero(as_tuple=True)
+    return rows[row], *rest
