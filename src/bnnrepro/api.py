@@ -34,12 +34,28 @@ class Trainer(trainer.Trainer):
         task: loss and metrics; ``Classification()`` if None.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         seed: fixes order, dropout and the method's draws.
+        precision: of the training steps, ``float32``, ``tf32`` or ``bf16``.
+        compile_network: run forward and backward pass through ``torch.compile``.
     """
 
     def __init__(
-        self, model: nn.Module, task: Task | None = None, *, device: str = "auto", seed: int = 0
+        self,
+        model: nn.Module,
+        task: Task | None = None,
+        *,
+        device: str = "auto",
+        seed: int = 0,
+        precision: str = "float32",
+        compile_network: bool = False,
     ) -> None:
-        super().__init__(model, task or Classification(), device=device, seed=seed)
+        super().__init__(
+            model,
+            task or Classification(),
+            device=device,
+            seed=seed,
+            precision=precision,
+            compile_network=compile_network,
+        )
 
     def summary(self, shape: Sequence[int]) -> Summary:
         """Return the layers with their binary and real parameters, and what they take in bits.

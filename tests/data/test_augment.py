@@ -10,16 +10,15 @@ def stream(seed):
     return torch.Generator().manual_seed(seed)
 
 
-def one_by_one(images, augmentation, seed):
-    """Crop and mirror pixel by pixel, with the same draws."""
-    batch, _, height, width = images.shape
+def one_by_one(images, changes, pad):
+    """Crop and mirror pixel by pixel."""
+    _, _, height, width = images.shape
     result = torch.zeros_like(images)
-    offsets = draw(batch, augmentation, stream(seed)).T.tolist()
-    for b, (down, right, mirrored) in enumerate(offsets):
+    for b, (down, right, mirrored) in enumerate(changes.T.tolist()):
         for row in range(height):
             for column in range(width):
                 seen = width - 1 - column if mirrored else column
-                y, x = row + down - augmentation.pad, seen + right - augmentation.pad
+                y, x = row + down - pad, seen + right - pad
                 if 0 <= y < height and 0 <= x < width:
                     result[b, :, row, column] = images[b, :, y, x]
     return result
@@ -34,9 +33,8 @@ def one_by_one(images, augmentation, seed):
 )
 def test_crops_and_mirrors_as_a_loop_over_pixels_does(shape, pad, flip, seed):
     images = torch.randint(1, 256, shape, dtype=torch.uint8, generator=stream(seed + 1))
-    augmentation = Augmentation(pad, flip)
-    changed = augment(images, augmentation, stream(seed))
-    assert torch.equal(changed, one_by_one(images, augmentation, seed))
+    changes = draw(shape[0], Augmentation(pad, flip), stream(seed))
+    assert torch.equal(augment(images, changes, pad), one_by_one(images, changes, pad))
 
 
 def test_draws_are_uniform_and_of_each_image_by_itself():
@@ -52,7 +50,8 @@ def test_draws_are_uniform_and_of_each_image_by_itself():
 
 def test_nothing_asked_for_changes_nothing():
     images = torch.randint(0, 256, (6, 3, 5, 4), dtype=torch.uint8, generator=stream(0))
-    assert torch.equal(augment(images, Augmentation(), stream(1)), images)
+    changes = draw(6, Augmentation(), stream(1))
+    assert torch.equal(augment(images, changes, 0), images)
 
 
 def test_normalise_has_each_channels_mean_and_std_in_units_of_255():

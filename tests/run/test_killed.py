@@ -25,7 +25,6 @@ FORKS.set_forkserver_preload(
         "bnnrepro.running",
         "sklearn.datasets",
         "sklearn.model_selection",
-        "torchmetrics.functional.classification",
     ]
 )
 SETTINGS = (

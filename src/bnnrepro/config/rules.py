@@ -159,6 +159,8 @@ def _convert(value: Any, annotation: Any) -> Any:
     elif origin in (Union, types.UnionType):
         return _first_that_fits(value, arguments)
     elif origin is Literal:
+        if isinstance(value, bool):  # what YAML makes of on and off
+            value = "on" if value else "off"
         if any(value == choice and type(value) is type(choice) for choice in arguments):
             return value
     elif annotation is type(None):

@@ -411,6 +411,14 @@ class Preset:
 
 
 @dataclass
+class Optimizer:
+    """How a method's work is done; changes no number beyond rounding."""
+
+    compile: Literal["auto", "on", "off"]
+    """torch.compile for the update; auto: where a long run gains by it"""
+
+
+@dataclass
 class Evaluate:
     """How a trained network is judged; never part of the signature."""
 
@@ -442,6 +450,12 @@ class Config:
     """how the method's step size moves"""
     preset: Preset
     """how much of the protocol is run"""
+    optimizer: Optimizer
+    """how the method's work is done"""
+    precision: Literal["float32", "tf32", "bf16"]
+    """arithmetic of the training steps; float32 is the published protocols', tf32 needs a GPU"""
+    compile_network: bool
+    """torch.compile for the training steps' forward and backward pass"""
     evaluate: Evaluate
     """how the network is judged"""
     logger: Any

@@ -9,38 +9,39 @@ from torch import Tensor
 from bnnrepro.data.types import Augmentation
 
 
-def augment(images: Tensor, augmentation: Augmentation, generator: torch.Generator) -> Tensor:
-    """Return a random crop of each zero-padded image, mirrored or not.
+def augment(images: Tensor, changes: Tensor, pad: int) -> Tensor:
+    """Return a crop of each zero-padded image, mirrored or not.
 
     The zeros are black pixels, put there before normalisation, as the published programs do.
-    Crop and mirroring are drawn for each image by itself, uniformly. The same generator state
-    gives the same changes on every device.
 
     Args:
         images: uint8, shape (B, C, H, W).
-        augmentation: how far to pad, and whether to mirror.
-        generator: a generator on the CPU.
+        changes: of each image, as ``draw`` returns them; on the images' device.
+        pad: zeros put around an image, in pixels.
 
     Returns:
         A new tensor of the same dtype, shape and device.
     """
     batch, channels, height, width = images.shape
-    down, right, mirrored = draw(batch, augmentation, generator).to(images.device)
+    down, right, mirrored = changes
     columns = torch.arange(width, device=images.device)
     columns = torch.where(mirrored[:, None] == 1, width - 1 - columns, columns) + right[:, None]
     rows = torch.arange(height, device=images.device) + down[:, None]
 
-    pad = augmentation.pad
     padded = F.pad(images, (pad, pad, pad, pad)).flatten(2)
     places = rows[:, :, None] * (width + 2 * pad) + columns[:, None, :]
     places = places.view(batch, 1, height * width).expand(-1, channels, -1)
     return padded.gather(2, places).view(images.shape)
 
 
-def draw(batch: int, augmentation: Augmentation, generator: torch.Generator) -> Tensor:
-    """Return the crops' offsets down and right and whether to mirror: int64, shape (3, B)."""
-    offsets = torch.randint(2 * augmentation.pad + 1, (2, batch), generator=generator)
-    mirrored = torch.randint(1 + augmentation.flip, (1, batch), generator=generator)
+def draw(count: int, augmentation: Augmentation, generator: torch.Generator) -> Tensor:
+    """Return the crops' offsets down and right and whether to mirror: int64, shape (3, count).
+
+    All are drawn for each image by itself, uniformly, by a generator on the CPU: the same on every
+    device.
+    """
+    offsets = torch.randint(2 * augmentation.pad + 1, (2, count), generator=generator)
+    mirrored = torch.randint(1 + augmentation.flip, (1, count), generator=generator)
     return torch.cat([offsets, mirrored])
 
 

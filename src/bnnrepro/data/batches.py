@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from bnnrepro.data.augment import augment, normalise
+from bnnrepro.data.augment import augment, draw, normalise
 from bnnrepro.data.types import Augmentation, Split
 from bnnrepro.errors import UserError
 from bnnrepro.seeds import derive
@@ -16,8 +16,8 @@ from bnnrepro.seeds import derive
 class Batches:
     """A split, cut into normalised batches, epoch after epoch.
 
-    Nothing is remembered between epochs: the order of an epoch and the augmentation of each of
-    its batches are functions of the seed and their numbers. An epoch entered at batch k gives
+    Nothing is remembered between epochs: the order and the augmentation of an epoch are functions
+    of the seed and its number. An epoch entered at batch k gives
     the same bits as one that ran there.
 
     The last batch is smaller where the sizes do not divide. With ``shuffle``, a last batch of a
@@ -85,7 +85,7 @@ class Batches:
         return self._batches(number, start)
 
     def _batches(self, number: int, start: int) -> Iterator[tuple[Tensor, Tensor]]:
-        order = self._order(number)
+        order, changes = self._order(number), self._changes(number)
         for k in range(start, len(self)):
             first = k * self.batch_size
             last = self.n_samples if k == len(self) - 1 else first + self.batch_size
@@ -96,9 +96,8 @@ class Batches:
                 picked = order[first:last]
                 images = self.split.images.index_select(0, picked)
                 labels = self.split.labels.index_select(0, picked)
-            if self.augmentation is not None:
-                stream = self._stream("augment", number, k)
-                images = augment(images, self.augmentation, stream)
+            if self.augmentation is not None and changes is not None:
+                images = augment(images, changes[:, first:last], self.augmentation.pad)
             yield normalise(images, self._mean, self._std), labels
 
     def _order(self, number: int) -> Tensor | None:
@@ -106,6 +105,13 @@ class Batches:
             return None
         order = torch.randperm(self.n_samples, generator=self._stream("order", number))
         return order.to(self.split.labels.device)
+
+    def _changes(self, number: int) -> Tensor | None:
+        """Return an epoch's augmentation: brought to the device once, as a batch's would wait."""
+        if self.augmentation is None:
+            return None
+        changes = draw(self.n_samples, self.augmentation, self._stream("augment", number))
+        return changes.to(self.split.labels.device)
 
     def _stream(self, *words: str | int) -> torch.Generator:
         return torch.Generator().manual_seed(derive(self.seed, *words))

@@ -7,9 +7,6 @@ the two operators are declared, without an implementation, and torchvision is im
 sound torchvision is left alone.
 
     from bnnrepro.data.torchvision_import import torchvision
-
-A library that imports torchvision by itself (torchmetrics does) works after this module has been
-imported; ``# isort: split`` between the two keeps a formatter from changing their order.
 """
 
 import sys

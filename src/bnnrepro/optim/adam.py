@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.optim.adam import adam
 
+from bnnrepro.optim.blocks import like
+
 ADAM_DEFAULTS: dict[str, Any] = {
     "lr": 1e-3,
     "betas": (0.9, 0.999),
@@ -45,10 +47,7 @@ def adam_(
             state["step"] = torch.zeros((), dtype=torch.float32, device=tensor.device)
             state["exp_avg"] = torch.zeros_like(tensor)
             state["exp_avg_sq"] = torch.zeros_like(tensor)
-    gradients = [
-        g if g.stride() == t.stride() else torch.empty_like(t).copy_(g)
-        for t, g in zip(tensors, gradients, strict=True)
-    ]
+    gradients = [like(g, t) for t, g in zip(tensors, gradients, strict=True)]
     first = [state["exp_avg"] for state in states]
     second = [state["exp_avg_sq"] for state in states]
     alike = all(

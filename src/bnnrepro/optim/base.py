@@ -19,6 +19,8 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from bnnrepro.optim.adam import ADAM_DEFAULTS, adam_, check_adam
+from bnnrepro.optim.blocks import alike, blocks, flat, like
+from bnnrepro.optim.compiling import Kernel, compiled
 
 Group = dict[str, Any]
 
@@ -60,6 +62,10 @@ class BinaryOptimizer(torch.optim.Optimizer):
         generator: source of the method's randomness; torch's global one if None. It must live on
             the parameters' device.
 
+    Attributes:
+        compiled: whether the element-wise work runs through ``torch.compile``; may be set at any
+            time. It pays on a GPU, in long runs.
+
     Raises:
         ValueError: for a hyperparameter out of range, a parameter in two groups, or a parameter of
             fewer than two dimensions in a group that does not say ``binary``.
@@ -68,6 +74,8 @@ class BinaryOptimizer(torch.optim.Optimizer):
     binarizes = True
     scheduled = "lr"
     has_posterior = False
+    compiled = False
+    compiling_pays_on_cpu = False
 
     def __init__(
         self,
@@ -221,8 +229,8 @@ class BinaryOptimizer(torch.optim.Optimizer):
                 "call backward() on the loss inside the context"
             )
         for parameter, group in with_gradient:
-            gradient = parameter.grad
-            assert gradient is not None
+            assert parameter.grad is not None
+            gradient = like(parameter.grad, parameter)
             parameter.grad = None
             if group["binary"] and parameter in self.state:
                 gradient = self._consume(parameter, gradient, group)
@@ -302,6 +310,26 @@ class BinaryOptimizer(torch.optim.Optimizer):
         """Move a binary group's state and weights by the averaged gradients."""
         raise NotImplementedError
 
+    def _run(self, kernel: Kernel, *arguments: Any) -> list[Any]:
+        """Run a kernel on its tensors (they come first) and numbers; return what it returns.
+
+        As it is, it goes through the tensors block by block and returns something for each;
+        compiled, it takes them whole, and numbers as tensors: it would be compiled anew for each
+        value of a number.
+        """
+        tensors = [each for each in arguments if isinstance(each, Tensor)]
+        numbers = arguments[len(tensors) :]
+        if not self.compiled:
+            return [kernel(*parts, *numbers) for parts in blocks(*tensors)]
+        whole = map(flat, tensors) if alike(*tensors) else tensors
+        scalars = [
+            torch.full((), each, dtype=torch.float64, device=tensors[0].device)
+            if isinstance(each, float)
+            else each
+            for each in numbers
+        ]
+        return [compiled(kernel)(*whole, *scalars)]
+
     # -- state and diagnostics --------------------------------------------------------------
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -346,11 +374,19 @@ class BinaryOptimizer(torch.optim.Optimizer):
             figures["flipped"] = flipped / total
         return figures
 
-    def _mean_over_weights(self, value: Callable[[dict[str, Any], Group], Tensor]) -> float:
-        """Average a value of each binary weight over all of them; 0 where there are none."""
+    def _mean_over_weights(self, key: str, value: Callable[..., Tensor]) -> float:
+        """Average a value of each binary weight over all of them; 0 where there are none.
+
+        Args:
+            key: of the state's entry that the value is computed from, block by block.
+            value: takes the group and a block of the entry (of each half of PMF's logits).
+        """
         total, count = 0.0, 0
         for parameter, group in self._binary_with_state():
-            total += float(value(self.state[parameter], group).double().sum())
+            entry = self.state[parameter][key]
+            halves = (entry,) if entry.shape == parameter.shape else entry.unbind()
+            for parts in blocks(*halves):
+                total += float(value(group, *parts).sum(dtype=torch.float64))
             count += parameter.numel()
         return total / count if count else 0.0
 

@@ -17,7 +17,9 @@ float32 is part of the rule: tanh(10) is exactly 1 there, so at tau = 1e-10 the 
 has s = 1e10, lambda grows to about 1e6, and from then on w = sign(lambda) for all but a few weights
 in a million. What follows makes use of it without changing a digit of the rule: e is a multiple of
 2^-24 (float32), so |delta| <= 8.32, and where |lambda| > ``_reach`` neither the draw nor mu can
-differ from the mode. There w is the mode, s is the constant 1/tau, and no noise is drawn.
+differ from the mode. There w is the mode, s is the constant 1/tau, and no noise is drawn. Which
+weights are near is known from the smallest |lambda| of each row of ``ROW`` weights, which the
+update finds while it has them in the cache.
 """
 
 import math
@@ -36,9 +38,10 @@ from bnnrepro.optim.base import (
     random_signs_,
     sign_,
 )
+from bnnrepro.optim.blocks import alike, blocks, flat, like
 
 SMOOTHING = 1e-10
-Index = tuple[Tensor, ...]
+ROW = 1 << 8  # weights whose smallest |lambda| is kept; divides a block
 
 
 class BayesBiNN(BinaryOptimizer):
@@ -83,8 +86,13 @@ class BayesBiNN(BinaryOptimizer):
             "train_set_scale": train_set_scale,
             "steps": 0,
         }
-        self._near: dict[Parameter, Index | None] = {}
+        self._near: dict[Parameter, Tensor | None] = {}
+        self._minima: dict[Parameter, tuple[Tensor, int, Tensor]] = {}
         super().__init__(params, defaults, train_samples=train_samples, generator=generator)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what is known of the natural parameters: a copy's are other tensors."""
+        return super().__getstate__() | {"_minima": {}}
 
     def _check(self, group: Group) -> None:
         for name in ("lr", "temperature", "train_set_scale"):
@@ -106,7 +114,7 @@ class BayesBiNN(BinaryOptimizer):
         self._show_mode(parameter, group)
 
     def _show_mode(self, parameter: Parameter, group: Group) -> None:
-        sign_(parameter, self.state[parameter]["natural_parameter"])
+        self._run(sign_, parameter, self.state[parameter]["natural_parameter"])
 
     # -- draws ------------------------------------------------------------------------------
 
@@ -117,37 +125,68 @@ class BayesBiNN(BinaryOptimizer):
             parameter.bernoulli_(parameter.clone(), generator=self.generator).mul_(2).sub_(1)
             self._near[parameter] = None
             return
-        near = self._near[parameter] = _near(natural, group["temperature"])
+        near = self._near[parameter] = self._find_near(parameter, natural, group["temperature"])
         if near is None:
-            parameter.copy_(relax(natural, self._noise(natural), group["temperature"]))
-        elif len(near[0]):
-            chosen = natural[near]
-            parameter[near] = relax(chosen, self._noise(chosen), group["temperature"])
+            uniform = self._uniform(natural)
+            self._run(_draw, parameter, natural, uniform, group["temperature"])
+        elif len(near):
+            chosen = flat(natural)[near]
+            drawn = relax(chosen, noise(self._uniform(chosen)), group["temperature"])
+            flat(parameter).index_copy_(0, near, drawn)
 
-    def _noise(self, like: Tensor) -> Tensor:
-        smallest = torch.finfo(like.dtype).eps / 2
-        uniform = torch.rand(
-            like.shape, generator=self.generator, dtype=like.dtype, device=like.device
+    def _uniform(self, pattern: Tensor) -> Tensor:
+        """Return uniforms in [0, 1), shaped and laid out like a tensor."""
+        drawn = torch.rand(
+            pattern.shape, generator=self.generator, dtype=pattern.dtype, device=pattern.device
         )
-        return uniform.clamp_(smallest, 1 - smallest).logit_().mul_(0.5)
+        return like(drawn, pattern)
+
+    def _find_near(
+        self, parameter: Parameter, natural: Tensor, temperature: float
+    ) -> Tensor | None:
+        """Return where a draw may differ from the mode, int64 places in the order of memory.
+
+        None stands for 'treat every weight so', which gives the others the mode too.
+        """
+        if not self._seeks(parameter, natural):
+            return None
+        tensor, version, minima = self._minima.get(parameter, (None, 0, None))
+        if tensor is not natural or version != natural._version:
+            minima = torch.cat([row_minima(part) for (part,) in blocks(natural)])
+            self._minima[parameter] = natural, natural._version, minima
+        assert minima is not None
+        return _near(natural, minima, temperature)
+
+    @staticmethod
+    def _seeks(parameter: Parameter, natural: Tensor) -> bool:
+        """Return whether it is worth knowing which weights are near.
+
+        Not on a GPU: to know it is to wait for the device in every step.
+        """
+        on_cpu = natural.device.type == "cpu"
+        return on_cpu and natural.numel() > 0 and alike(parameter, natural)
 
     def _consume(self, parameter: Parameter, gradient: Tensor, group: Group) -> Tensor:
         """Multiply by s tau, which is 1 wherever the weight is not near; 1 / tau comes later."""
         natural = self.state[parameter]["natural_parameter"]
         near = self._near[parameter]
         if near is None:
-            gradient.mul_(scale(parameter, natural))
-        elif len(near[0]):
-            gradient[near] *= scale(parameter[near], natural[near])
+            self._run(_weigh, gradient, parameter, natural)
+        elif len(near):
+            weight, factor = flat(gradient), scale(flat(parameter)[near], flat(natural)[near])
+            weight.index_copy_(0, near, weight[near].mul_(factor))
         return gradient
 
     def _restore(self, parameter: Parameter, group: Group) -> None:
-        near = self._near.pop(parameter, ())
         natural = self.state[parameter]["natural_parameter"]
+        if parameter not in self._near:
+            return
+        near = self._near.pop(parameter)
         if near is None:
-            sign_(parameter, natural)
-        elif near and len(near[0]):
-            parameter[near] = torch.where(natural[near] >= 0, 1.0, -1.0).to(parameter.dtype)
+            self._show_mode(parameter, group)
+        elif len(near):
+            chosen = flat(natural)[near]
+            flat(parameter).index_copy_(0, near, sign_(torch.empty_like(chosen), chosen))
 
     # -- the update -------------------------------------------------------------------------
 
@@ -159,36 +198,22 @@ class BayesBiNN(BinaryOptimizer):
         for parameter, gradient in zip(params, gradients, strict=True):
             state = self.state[parameter]
             natural = state["natural_parameter"]
-            if beta > 0:
-                self._follow_momentum(state, gradient.mul_(data), group, rate)
+            prior = state.get("prior", group["prior"] or None)
+            seek = self._seeks(parameter, natural)
+            if beta == 0:
+                minima = self._run(
+                    _descend, parameter, natural, gradient, prior, rate, rate * data, seek
+                )
             else:
-                self._follow_gradient(state, gradient, data, group, rate)
-            sign_(parameter, natural)
-
-    def _follow_momentum(
-        self, state: dict[str, Any], data_term: Tensor, group: Group, rate: float
-    ) -> None:
-        natural = state["natural_parameter"]
-        if "momentum" not in state:
-            state["momentum"] = torch.zeros_like(natural)
-        prior: Tensor | float = state["prior"] if "prior" in state else group["prior"]
-        natural_gradient = data_term.add_(natural).sub_(prior)
-        state["momentum"].lerp_(natural_gradient, 1 - group["momentum"])
-        natural.sub_(state["momentum"], alpha=rate)
-
-    def _follow_gradient(
-        self, state: dict[str, Any], gradient: Tensor, data: float, group: Group, rate: float
-    ) -> None:
-        """Do the same for beta = 0 in two passes, without a natural gradient in memory.
-
-        lambda - alpha lambda is not (1 - alpha) lambda: in float32 the latter loses a small alpha.
-        """
-        natural = state["natural_parameter"]
-        natural.add_(natural, alpha=-rate).add_(gradient, alpha=-rate * data)
-        if "prior" in state:
-            natural.add_(state["prior"], alpha=rate)
-        elif group["prior"]:
-            natural.add_(rate * group["prior"])
+                if "momentum" not in state:
+                    state["momentum"] = torch.zeros_like(natural)
+                average = state["momentum"]
+                fresh = 1 - beta
+                minima = self._run(
+                    _average, parameter, natural, gradient, average, prior, rate, data, fresh, seek
+                )
+            if seek:
+                self._minima[parameter] = natural, natural._version, torch.cat(minima)
 
     # -- the posterior ----------------------------------------------------------------------
 
@@ -215,10 +240,10 @@ class BayesBiNN(BinaryOptimizer):
         figures = super().diagnostics()
         bound = math.atanh(1 - 1e-3)
         figures["saturated"] = self._mean_over_weights(
-            lambda state, group: state["natural_parameter"].abs() >= bound
+            "natural_parameter", lambda group, natural: natural.abs() >= bound
         )
         figures["entropy_bits"] = self._mean_over_weights(
-            lambda state, group: entropy_bits(state["natural_parameter"])
+            "natural_parameter", lambda group, natural: entropy_bits(natural)
         )
         return figures
 
@@ -227,6 +252,12 @@ def _data_rate(group: Group) -> float:
     """Return alpha N / tau, the factor of the gradient where no weight is near."""
     size = group["train_set_size"] * group["train_set_scale"]
     return float(group["lr"] * size / group["temperature"])
+
+
+def noise(uniform: Tensor) -> Tensor:
+    """Return delta = log(e / (1 - e)) / 2, with e kept off 0 and 1; works in e's memory."""
+    smallest = torch.finfo(uniform.dtype).eps / 2
+    return uniform.clamp_(smallest, 1 - smallest).logit_().mul_(0.5)
 
 
 def relax(natural: Tensor, delta: Tensor, temperature: float) -> Tensor:
@@ -258,21 +289,86 @@ def _reach(dtype: torch.dtype, temperature: float) -> float:
     return max(math.log(2 / eps) / 2 + saturation * temperature, saturation)
 
 
-def _near(natural: Tensor, temperature: float) -> Index | None:
-    """Return where a draw may differ from the mode; None for 'treat every weight so'.
+def row_minima(natural: Tensor) -> Tensor:
+    """Return the smallest |lambda| of each row of ``ROW`` weights in the order of memory.
 
-    An index is worth its cost on a CPU only while few weights are near; on a GPU it would wait for
-    the device in every step, so there every weight is drawn. Few weights are near in few rows
-    only, and a row's minimum is found much faster than the places in it.
+    The last row is shorter where the sizes do not divide.
     """
-    if natural.device.type != "cpu" or natural.dim() == 0 or natural.numel() == 0:
-        return None
+    values = flat(natural)
+    whole = values.numel() // ROW * ROW
+    minima = values[:whole].view(-1, ROW).abs().amin(1)
+    if whole == values.numel():
+        return minima
+    return torch.cat([minima, values[whole:].abs().amin().view(1)])
+
+
+def _near(natural: Tensor, minima: Tensor, temperature: float) -> Tensor | None:
+    """Return the places within reach, ascending; None if there are many.
+
+    Few weights are near in few rows only, and a row's minimum is found much faster than places.
+    """
     reach = _reach(natural.dtype, temperature)
-    smallest = natural.abs()
-    if natural.dim() > 1:
-        smallest = smallest.amin(tuple(range(1, natural.dim())))
-    rows = (smallest <= reach).nonzero().squeeze(1)
-    row, *rest = (natural[rows].abs() <= reach).nonzero(as_tuple=True)
-    if len(row) > natural.numel() // 16:
-        return None
-    return rows[row], *rest
+    values = flat(natural)
+    rows = (minima <= reach).nonzero().squeeze(1)
+    if 4 * len(rows) <= len(minima):
+        places = (rows[:, None] * ROW + torch.arange(ROW)).flatten()
+        places = places[places < len(values)]
+        places = places[values[places].abs() <= reach]
+    else:
+        within = values.abs() <= reach
+        if torch.count_nonzero(within) > len(values) // 16:
+            return None
+        places = within.nonzero().squeeze(1)
+    return places if len(places) <= len(values) // 16 else None
+
+
+# -- kernels: what is done to every weight; tensors first, numbers after them ---------------------
+
+
+def _draw(weight: Tensor, natural: Tensor, uniform: Tensor, temperature: float) -> None:
+    weight.copy_(relax(natural, noise(uniform), temperature))
+
+
+def _weigh(gradient: Tensor, relaxed: Tensor, natural: Tensor) -> None:
+    gradient.mul_(scale(relaxed, natural))
+
+
+def _descend(
+    weight: Tensor,
+    natural: Tensor,
+    gradient: Tensor,
+    prior: Tensor | float | None,
+    rate: float,
+    data_rate: float,
+    seek: bool,
+) -> Tensor | None:
+    """Follow the natural gradient at beta = 0; return the rows' smallest |lambda| if asked.
+
+    lambda - alpha lambda is not (1 - alpha) lambda: in float32 the latter loses a small alpha.
+    """
+    natural.sub_(natural * rate).sub_(gradient.mul_(data_rate))
+    if prior is not None:
+        natural.add_(prior * rate)
+    sign_(weight, natural)
+    return row_minima(natural) if seek else None
+
+
+def _average(
+    weight: Tensor,
+    natural: Tensor,
+    gradient: Tensor,
+    average: Tensor,
+    prior: Tensor | float | None,
+    rate: float,
+    data: float,
+    fresh: float,
+    seek: bool,
+) -> Tensor | None:
+    """Follow the natural gradient's moving average; return the rows' minima if asked."""
+    natural_gradient = gradient.mul_(data).add_(natural)
+    if prior is not None:
+        natural_gradient.sub_(prior)
+    average.lerp_(natural_gradient, fresh)
+    natural.sub_(average * rate)
+    sign_(weight, natural)
+    return row_minima(natural) if seek else None

@@ -51,12 +51,17 @@ class Bop(BinaryOptimizer):
         self.state[parameter]["momentum"] = torch.zeros_like(parameter)
 
     def _show_mode(self, parameter: Parameter, group: Group) -> None:
-        sign_(parameter, parameter)
+        self._run(sign_, parameter, parameter)
 
     def _update(self, params: list[Parameter], gradients: list[Tensor], group: Group) -> None:
-        gamma = group["adaptivity_rate"]
         for parameter, gradient in zip(params, gradients, strict=True):
-            momentum = self.state[parameter]["momentum"].lerp_(gradient, gamma)
-            push = torch.mul(momentum, parameter, out=gradient)
-            flips = torch.gt(push, group["threshold"], out=push)
-            parameter.addcmul_(parameter, flips, value=-2)
+            momentum = self.state[parameter]["momentum"]
+            self._run(
+                _flip, parameter, gradient, momentum, group["adaptivity_rate"], group["threshold"]
+            )
+
+
+def _flip(weight: Tensor, gradient: Tensor, momentum: Tensor, gamma: float, bound: float) -> None:
+    """Move the average and flip the weights; works in the gradient's memory."""
+    push = torch.mul(momentum.lerp_(gradient, gamma), weight, out=gradient)
+    weight.addcmul_(weight, torch.gt(push, bound, out=push), value=-2)

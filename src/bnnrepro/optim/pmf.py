@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from bnnrepro.optim.adam import adam_, check_adam
-from bnnrepro.optim.base import BinaryOptimizer, Group, at_least_one
+from bnnrepro.optim.base import BinaryOptimizer, Group, at_least_one, zero_one_to_signs_
 
 
 class PMF(BinaryOptimizer):
@@ -37,6 +37,8 @@ class PMF(BinaryOptimizer):
         train_samples: draws of ``step(closure)``; all are alike, only the start is random.
         generator: source of the first logits.
     """
+
+    compiling_pays_on_cpu = True
 
     def __init__(
         self,
@@ -81,30 +83,43 @@ class PMF(BinaryOptimizer):
         self._show_mode(parameter, group)
 
     def _show_mode(self, parameter: Parameter, group: Group) -> None:
-        plus, minus = self.state[parameter]["logits"]
-        torch.ge(plus, minus, out=parameter).mul_(2).sub_(1)
+        self._run(_harden, parameter, *self.state[parameter]["logits"])
 
     def _perturb(self, parameter: Parameter, group: Group, train: bool) -> None:
         if train:
-            plus, minus = self.state[parameter]["logits"]
-            torch.sub(plus, minus, out=parameter).mul_(group["beta"] / 2).tanh_()
+            self._run(_soften, parameter, *self.state[parameter]["logits"], group["beta"] / 2)
 
     def _restore(self, parameter: Parameter, group: Group) -> None:
         self._show_mode(parameter, group)
 
     def _consume(self, parameter: Parameter, gradient: Tensor, group: Group) -> Tensor:
-        slope = parameter.square().neg_().add_(1).mul_(group["beta"] / 2)
-        return gradient.mul_(slope)
+        self._run(_through_softmax, gradient, parameter, group["beta"] / 2)
+        return gradient
 
     def _update(self, params: list[Parameter], gradients: list[Tensor], group: Group) -> None:
-        states = [self.state[p] for p in params]
-        logits = [state["logits"] for state in states]
-        adam_(logits, [torch.stack([g, -g]) for g in gradients], states, group)
+        halves = [half for p in params for half in self._halves(p)]
+        adam_(
+            [half["logits"] for half in halves],
+            [signed for g in gradients for signed in (g, g.neg())],
+            halves,
+            group,
+        )
         group["steps"] += 1
         if group["steps"] % group["beta_interval"] == 0:
             group["beta"] = min(group["rho"] * group["beta"], group["beta_max"])
         for parameter in params:
             self._show_mode(parameter, group)
+
+    def _halves(self, parameter: Parameter) -> list[dict[str, Tensor]]:
+        """Return Adam's state of the logits of +1 and of those of -1: views of the whole."""
+        state = self.state[parameter]
+        if "exp_avg" not in state:
+            logits = state["logits"]
+            state["step"] = torch.zeros(2, dtype=torch.float32, device=logits.device)
+            state["exp_avg"] = torch.zeros_like(logits)
+            state["exp_avg_sq"] = torch.zeros_like(logits)
+        names = ("logits", "step", "exp_avg", "exp_avg_sq")
+        return [{name: state[name][k] for name in names} for k in (0, 1)]
 
     def diagnostics(self) -> dict[str, float]:
         """Add ``beta`` and ``saturated``: the share of soft weights within 1e-3 of +-1."""
@@ -112,8 +127,20 @@ class PMF(BinaryOptimizer):
         figures["beta"] = max(g["beta"] for g in self.param_groups)
         bound = math.atanh(1 - 1e-3)
         figures["saturated"] = self._mean_over_weights(
-            lambda state, group: (
-                (state["logits"][0] - state["logits"][1]).abs() * (group["beta"] / 2) >= bound
-            )
+            "logits",
+            lambda group, plus, minus: (plus - minus).abs() * (group["beta"] / 2) >= bound,
         )
         return figures
+
+
+def _harden(weight: Tensor, plus: Tensor, minus: Tensor) -> None:
+    zero_one_to_signs_(torch.ge(plus, minus, out=weight))
+
+
+def _soften(weight: Tensor, plus: Tensor, minus: Tensor, sharpness: float) -> None:
+    torch.sub(plus, minus, out=weight).mul_(sharpness).tanh_()
+
+
+def _through_softmax(gradient: Tensor, soft: Tensor, sharpness: float) -> None:
+    """Multiply the gradient at w by dw / dtheta_plus = beta (1 - w^2) / 2."""
+    gradient.mul_(soft.square().neg_().add_(1).mul_(sharpness))

@@ -68,7 +68,7 @@ class STE(BinaryOptimizer):
         self._show_mode(parameter, group)
 
     def _show_mode(self, parameter: Parameter, group: Group) -> None:
-        sign_(parameter, self.state[parameter]["latent"])
+        self._run(sign_, parameter, self.state[parameter]["latent"])
 
     def _update(self, params: list[Parameter], gradients: list[Tensor], group: Group) -> None:
         states = [self.state[p] for p in params]
@@ -78,13 +78,16 @@ class STE(BinaryOptimizer):
                 gradient.clamp_(-group["grad_clip"], group["grad_clip"])
         adam_(latents, gradients, states, group)
         for parameter, latent in zip(params, latents, strict=True):
-            latent.clamp_(-group["weight_clip"], group["weight_clip"])
-            sign_(parameter, latent)
+            self._run(_clip_and_show, parameter, latent, group["weight_clip"])
 
     def diagnostics(self) -> dict[str, float]:
         """Add ``saturated``: the share of latent weights that stand at their bound."""
         figures = super().diagnostics()
         figures["saturated"] = self._mean_over_weights(
-            lambda state, group: state["latent"].abs() >= group["weight_clip"]
+            "latent", lambda group, latent: latent.abs() >= group["weight_clip"]
         )
         return figures
+
+
+def _clip_and_show(weight: Tensor, latent: Tensor, bound: float) -> None:
+    sign_(weight, latent.clamp_(-bound, bound))

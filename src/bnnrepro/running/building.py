@@ -10,8 +10,11 @@ from bnnrepro.data.prepare import Sources, prepare
 from bnnrepro.data.types import ImageData
 from bnnrepro.errors import UserError
 from bnnrepro.models.summary import Summary, summarise
+from bnnrepro.optim.compiling import why_not
+from bnnrepro.running.threads import set_threads
 from bnnrepro.seeds import derive
 from bnnrepro.tasks import Classification
+from bnnrepro.training.precision import refused
 from bnnrepro.training.trainer import Trainer
 
 
@@ -28,9 +31,9 @@ class Parts:
 
 def build(cfg: Config) -> Parts:
     """Load the data and build model, method and trainer; nothing is written."""
-    if cfg.threads is not None:
-        torch.set_num_threads(cfg.threads)
+    set_threads(cfg.threads)
     device = _device(cfg.device)
+    _refuse_impossible(cfg, device)
     data = instantiate(cfg.dataset)
     sources = prepare(
         data,
@@ -49,14 +52,37 @@ def build(cfg: Config) -> Parts:
         return instantiate(cfg.method, params=groups, offered=offered)
 
     task = Classification(ece_bins=cfg.evaluate.ece_bins)
-    trainer = Trainer(model, task, device=str(device), seed=cfg.seed)
-    trainer.compile(method, scheduler=instantiate(cfg.scheduler))
+    trainer = Trainer(
+        model,
+        task,
+        device=str(device),
+        seed=cfg.seed,
+        precision=cfg.precision,
+        compile_network=cfg.compile_network,
+    )
+    trainer.compile(
+        method,
+        scheduler=instantiate(cfg.scheduler),
+        compile_optimizer=cfg.optimizer.compile,
+    )
     try:
         optimizer = trainer.build_optimizer(sources.train.n_samples)
     except TypeError as error:
         raise UserError("method", cfg.method.name, str(error)) from error
     summary = summarise(trainer.model, data.shape, optimizer.binary_parameters().__contains__)
     return Parts(cfg, data, sources, trainer, summary)
+
+
+def _refuse_impossible(cfg: Config, device: torch.device) -> None:
+    """Find out before anything is written what this machine cannot do."""
+    if reason := refused(cfg.precision, device):
+        raise UserError("precision", cfg.precision, reason)
+    for key, wish in (
+        ("optimizer.compile", cfg.optimizer.compile == "on"),
+        ("compile_network", cfg.compile_network),
+    ):
+        if wish and (reason := why_not(device)):
+            raise UserError(key, "on", f"nothing can be compiled for {device}: {reason}")
 
 
 def _device(name: str) -> torch.device:

@@ -15,6 +15,8 @@ EXCLUDED = frozenset(
         "logger",
         "device",
         "threads",
+        "optimizer",
+        "compile_network",
         "checkpoint_every",
         "checkpoint_seconds",
         "stop_after",

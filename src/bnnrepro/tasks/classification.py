@@ -43,18 +43,31 @@ class Classification(Task):
         The NLL is of the probabilities in float64, with none below the smallest positive number,
         so that a certain and wrong draw costs much, but not infinity.
         """
-        import bnnrepro.data.torchvision_import  # noqa: F401, I001
-        from torchmetrics.functional.classification import multiclass_calibration_error
-
         chosen = predictions.double().gather(1, targets[:, None]).squeeze(1)
         smallest = torch.finfo(torch.float32).tiny
         correct = predictions.argmax(1) == targets
         return {
             "accuracy": 100.0 * float(correct.double().mean()),
             "nll": float(-chosen.clamp_min(smallest).log().mean()),
-            "ece": float(
-                multiclass_calibration_error(
-                    predictions.float(), targets, predictions.shape[1], n_bins=self.ece_bins
-                )
-            ),
+            "ece": calibration_error(predictions.amax(1), correct, self.ece_bins),
         }
+
+
+def calibration_error(confidence: Tensor, correct: Tensor, bins: int) -> float:
+    """Return the expected calibration error (Guo et al. 2017, equation 3), in [0, 1].
+
+    Samples are put into bins of equal width by their confidence, a bin's upper edge belonging to
+    it; the error is the mean over samples of |accuracy - confidence| of their bins.
+
+    Args:
+        confidence: the predicted class's probability, in [0, 1]; shape (N,).
+        correct: whether that class is the right one; shape (N,).
+        bins: how many, >= 1.
+    """
+    confidence = confidence.double()
+    if not confidence.isfinite().all():
+        return float("nan")
+    places = (confidence * bins).ceil().sub_(1).clamp_(0, bins - 1).long()
+    gaps = torch.zeros(bins, dtype=torch.float64, device=confidence.device)
+    gaps.index_add_(0, places, correct.double() - confidence)
+    return float(gaps.abs().sum() / len(confidence))

@@ -13,7 +13,7 @@ from bnnrepro.errors import UserError
 from bnnrepro.store import atomic
 
 log = logging.getLogger(__name__)
-FORMAT = 1
+FORMAT = 2
 
 
 class DamagedError(Exception):

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from bnnrepro.optim import BinaryOptimizer
 from bnnrepro.seeds import derive
 from bnnrepro.tasks.base import Task
+from bnnrepro.training.precision import arithmetic
 from bnnrepro.training.sources import Source
 
 
@@ -16,9 +17,10 @@ def outputs_and_targets(
     """Return the model's outputs, one row a sample, and the targets, in the source's order."""
     model.eval()
     outputs, targets = [], []
-    for inputs, wanted in source.epoch(0):
-        outputs.append(model(inputs.to(device)))
-        targets.append(wanted.to(device))
+    with arithmetic("float32", device):
+        for inputs, wanted in source.epoch(0):
+            outputs.append(model(inputs.to(device)))
+            targets.append(wanted.to(device))
     return torch.cat(outputs), torch.cat(targets)
 
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from bnnrepro.optim import BinaryOptimizer, param_groups
+from bnnrepro.optim import BinaryOptimizer, compiling, param_groups
 from bnnrepro.optim.schedules import Attached, Constant, Schedule
 from bnnrepro.seeds import derive
 from bnnrepro.tasks.base import Task
@@ -20,7 +20,9 @@ from bnnrepro.training import checkpoint
 from bnnrepro.training.callbacks import Callback, NonFiniteLossError, Row
 from bnnrepro.training.evaluation import average_outputs, evaluate_mode, outputs_and_targets
 from bnnrepro.training.interrupts import StopRequest
+from bnnrepro.training.memory import keep_freed_memory
 from bnnrepro.training.methods import Factory, method_factory
+from bnnrepro.training.precision import PRECISIONS, arithmetic, autocast, refused
 from bnnrepro.training.sources import Source, as_source
 from bnnrepro.training.state import random_state, set_random_state
 
@@ -91,6 +93,19 @@ class Running:
         self.bad_step += first * self.batch
 
 
+def _lay_out_convolutions(model: nn.Module) -> None:
+    """Keep images' channels innermost, as convolutions are fastest; the layers after one follow."""
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            weight = module.weight.data
+            module.weight.data = weight.contiguous(memory_format=torch.channels_last)
+
+
+def _compiled_network(model: nn.Module) -> Any:
+    """Return the model compiled; its dropout draws what it would draw uncompiled."""
+    return torch.compile(model, options={"fallback_random": True})
+
+
 class Trainer:
     """Trains a model by a method on a task.
 
@@ -100,15 +115,33 @@ class Trainer:
         device: ``auto`` (a GPU if there is one), ``cpu``, ``cuda`` or ``cuda:N``.
         seed: fixes order, dropout and the method's draws. The model's first weights are the
             caller's. ``fit`` seeds torch's global generator, which dropout reads.
+        precision: arithmetic of the training steps' matrix products: ``float32``, ``tf32`` (GPUs)
+            or ``bf16`` (autocast). Evaluation is in float32.
+        compile_network: run the training steps' forward and backward pass through
+            ``torch.compile``.
     """
 
     def __init__(
-        self, model: nn.Module, task: Task, *, device: str = "auto", seed: int = 0
+        self,
+        model: nn.Module,
+        task: Task,
+        *,
+        device: str = "auto",
+        seed: int = 0,
+        precision: str = "float32",
+        compile_network: bool = False,
     ) -> None:
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
         self.device = torch.device(device)
+        if precision not in PRECISIONS:
+            raise ValueError(f"precision={precision}: must be one of {', '.join(PRECISIONS)}")
+        if reason := refused(precision, self.device):
+            raise ValueError(f"precision={precision}: {reason}")
+        self.precision = precision
         self.model = model.to(self.device)
+        _lay_out_convolutions(self.model)
+        self._network = _compiled_network(self.model) if compile_network else self.model
         self.task = task
         self.seed = seed
         self.schedule: Schedule = Constant()
@@ -117,6 +150,7 @@ class Trainer:
         self.stop = False
         self.stop_request = StopRequest()
         self._factory: Factory | None = None
+        self._compile_wish, self._compile_decided = "auto", False
         self._optimizer: BinaryOptimizer | None = None
         self._generator = torch.Generator(self.device)
         self._attached: Attached | None = None
@@ -131,6 +165,7 @@ class Trainer:
         method: str | Callable[..., BinaryOptimizer] = "bayesbinn",
         *,
         scheduler: Schedule | None = None,
+        compile_optimizer: str = "auto",
         **settings: Any,
     ) -> "Trainer":
         """Choose the method and the schedule; training starts afresh.
@@ -140,6 +175,9 @@ class Trainer:
                 ``full_precision``), an optimizer class, or any callable that takes the parameter
                 groups. ``train_set_size`` and ``generator`` are given to those that take them.
             scheduler: one of ``bnnrepro.optim.schedules``; constant if None.
+            compile_optimizer: ``on``, ``off`` or ``auto``: whether the method's element-wise work
+                runs through ``torch.compile``. It is decided once, when training begins, and kept
+                in the state.
             settings: the method's settings, such as ``lr=1e-4``.
 
         Returns:
@@ -153,8 +191,12 @@ class Trainer:
             raise TypeError(
                 f"scheduler={scheduler!r}: must be one of bnnrepro.optim.schedules, as Cosine()"
             )
+        if compile_optimizer not in compiling.WISHES:
+            allowed = f"must be one of {', '.join(compiling.WISHES)}"
+            raise ValueError(f"compile_optimizer={compile_optimizer}: {allowed}")
         self._factory = method_factory(method, settings)
         self._optimizer = None
+        self._compile_wish, self._compile_decided = compile_optimizer, False
         self.schedule = scheduler or Constant()
         self.epoch, self.rows = 0, []
         return self
@@ -224,6 +266,7 @@ class Trainer:
             for name, data in (("validation", validation_data), ("test", test_data))
             if data is not None
         }
+        keep_freed_memory()
         self._begin(source, epochs)
         self._callbacks = list(callbacks)
         try:
@@ -243,6 +286,11 @@ class Trainer:
         self.build_optimizer(source.n_samples)
         assert self._attached is not None
         self.epochs, self.batches = epochs, len(source)
+        if not self._compile_decided:
+            self.optimizer.compiled = compiling.decide(
+                self._compile_wish, self.optimizer, steps=epochs * self.batches
+            )
+            self._compile_decided = True
         self._attached.epochs, self._attached.iterations = epochs, self.batches
 
     def _take_up_random(self) -> None:
@@ -260,11 +308,12 @@ class Trainer:
 
     def _train_epoch(self, source: Source) -> None:
         assert self._attached is not None
-        self.model.train()
+        self._network.train()
         started, before = time.perf_counter(), self.running.seconds
         for inputs, targets in source.epoch(self.epoch, self.running.batch):
             self._attached.move_to(self.epoch, self.running.batch)
-            self._train_batch(inputs.to(self.device), targets.to(self.device))
+            with arithmetic(self.precision, self.device):
+                self._train_batch(inputs.to(self.device), targets.to(self.device))
             self.running.seconds = before + time.perf_counter() - started
             self._tell("on_batch_end")
             if self.stop_request and self.running.batch < self.batches:
@@ -278,8 +327,9 @@ class Trainer:
         scores = []
 
         def closure() -> Tensor:
-            outputs = self.model(inputs)
-            loss = self.task.loss(outputs, targets)
+            with autocast(self.precision, self.device):
+                outputs = self._network(inputs)
+                loss = self.task.loss(outputs, targets)
             loss.backward()
             scores.append(self.task.score(outputs.detach(), targets))
             return loss
@@ -382,6 +432,7 @@ class Trainer:
         return {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+            "compiled": self.optimizer.compiled,
             "epoch": self.epoch,
             "batch": self.running.batch,
             "running": {
@@ -396,6 +447,8 @@ class Trainer:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go back to a state; the method must have been built for the same parameters."""
         self.load_weights(state)
+        self.optimizer.compiled = compiling.again(state["compiled"], self.device)
+        self._compile_decided = True
         self.epoch, self.rows = state["epoch"], [dict(row) for row in state["rows"]]
         self.running = Running(self.device, state["batch"], state["running"]["seconds"])
         self.running.sums.copy_(state["running"]["sums"])

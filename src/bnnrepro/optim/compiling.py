@@ -1,0 +1,80 @@
+"""torch.compile for the methods' element-wise kernels: one generated kernel in the place of many.
+
+A kernel is a function of flat tensors and numbers that works in place. It runs as it is, or
+compiled: once for all shapes and numbers. Chance stays outside of it.
+"""
+
+import logging
+from collections.abc import Callable
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+if TYPE_CHECKING:
+    from bnnrepro.optim.base import BinaryOptimizer
+
+log = logging.getLogger(__name__)
+Kernel = Callable[..., Any]
+
+WISHES = ("auto", "on", "off")
+
+# Updates (weights times steps) of a run from which on compiling pays: it takes up to half a minute.
+# A compiled update of 10 million weights saves some tenths of a millisecond on a GPU. On a CPU the
+# blocks are as fast, but for methods that compute a tanh of every weight, which save 15 ms on two
+# cores (docs/performance.md).
+WORTHWHILE = {"cuda": 2e12, "cpu": 1e11}
+
+
+@cache
+def compiled(kernel: Kernel) -> Kernel:
+    """Return the compiled form of a kernel, the same one every time."""
+    return torch.compile(kernel, dynamic=True, fullgraph=True)
+
+
+def decide(wish: str, optimizer: "BinaryOptimizer", steps: int) -> bool:
+    """Return whether a run's kernels are compiled.
+
+    Args:
+        wish: ``on``, ``off`` or ``auto``.
+        optimizer: the method.
+        steps: of the whole run.
+
+    Raises:
+        RuntimeError: for ``on`` where nothing can be compiled.
+    """
+    parameters = optimizer.binary_parameters()
+    if wish == "off" or not parameters:
+        return False
+    device = next(iter(parameters)).device
+    if wish == "on":
+        if reason := why_not(device):
+            raise RuntimeError(f"nothing can be compiled for {device}: {reason}")
+        return True
+    updates = steps * optimizer.train_samples * sum(p.numel() for p in parameters)
+    if updates < WORTHWHILE.get(device.type, float("inf")):
+        return False
+    return (device.type != "cpu" or optimizer.compiling_pays_on_cpu) and again(True, device)
+
+
+def again(compiled: bool, device: torch.device) -> bool:
+    """Return whether what was compiled (or shall be) can be; a warning where it cannot."""
+    if compiled and (reason := why_not(device)):
+        log.warning("the optimizer is not compiled: %s", reason)
+        return False
+    return compiled
+
+
+@cache
+def why_not(device: torch.device) -> str:
+    """Compile a line and run it; return the reason if that fails, else an empty text."""
+    try:
+        one = torch.ones((), device=device)
+        assert compiled(_probe)(torch.zeros(8, device=device), one).sum() == 8
+    except Exception as error:  # whatever a compiler, a linker or a driver may throw
+        return " ".join(str(error).split())[:200] or type(error).__name__
+    return ""
+
+
+def _probe(tensor: torch.Tensor, number: torch.Tensor) -> torch.Tensor:
+    return tensor.add_(number)
