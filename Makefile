@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run data test test-slow fidelity traps lint format types clean
+.PHONY: help setup run data test test-slow fidelity traps bench lint format types clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## */\t/' | expand -t 12
@@ -37,6 +37,9 @@ fidelity: $(READY)  ## MNIST's first two epochs beside the published runs' (ARGS
 
 traps: $(READY)  ## what each difference of the published programs changes (ARGS="--root DIR")
 	$(BIN)/python benchmarks/traps.py $(ARGS)
+
+bench: $(READY)  ## measure speed, start and memory (ARGS="--rows steps,vgg")
+	$(BIN)/python benchmarks/bench.py $(ARGS)
 
 lint: $(READY)  ## check style and format
 	$(BIN)/ruff check .

@@ -38,14 +38,14 @@ SETTINGS = (
 )
 
 
-def start(out: Path, *more: str) -> multiprocessing.Process:
-    process = FORKS.Process(target=main, args=([f"out={out}", *SETTINGS, *more],))
+def start(out: Path, *more: str, settings: tuple[str, ...] = SETTINGS) -> multiprocessing.Process:
+    process = FORKS.Process(target=main, args=([f"out={out}", *settings, *more],))
     process.start()
     return process
 
 
-def finish(out: Path, *more: str) -> RunFolder:
-    process = start(out, *more)
+def finish(out: Path, *more: str, settings: tuple[str, ...] = SETTINGS) -> RunFolder:
+    process = start(out, *more, settings=settings)
     process.join(120)
     assert process.exitcode == 0
     (result,) = out.glob("digits/mlp/*/*/result.json")
@@ -127,6 +127,21 @@ def test_sigkill_at_a_random_moment(tmp_path, undisturbed, seed):
 @pytest.mark.parametrize("seed", range(3, 23))
 def test_sigkill_at_twenty_random_moments(tmp_path, undisturbed, seed):
     killed_at_random(tmp_path, undisturbed, seed, signal.SIGKILL)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["bayesbinn", "pmf"])
+def test_sigkill_of_a_compiled_run(tmp_path, method):
+    choice = (f"method={method}", "method.lr=1e-3", "optimizer.compile=on", *SETTINGS)
+    if method == "pmf":
+        choice = tuple(each for each in choice if "temperature" not in each)
+    undisturbed = finish(tmp_path / "undisturbed", settings=choice)
+    process = start(tmp_path / "killed", settings=choice)
+    wait_for(lambda: list(tmp_path.glob("killed/digits/mlp/*/*/checkpoint.pt")))
+    kill_at(process, signal.SIGKILL)
+    folder = finish(tmp_path / "killed", settings=choice)
+    assert torch.load(folder.checkpoint)["compiled"]
+    assert_same(folder, outcome(undisturbed))
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR2, signal.SIGINT])

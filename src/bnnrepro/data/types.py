@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -119,3 +119,8 @@ class ImageData:
         """An image's shape (C, H, W)."""
         _, channels, height, width = self.train.images.shape
         return channels, height, width
+
+    def without_images(self) -> ImageData:
+        """Return the same description of no images: what is known of them takes no memory."""
+        nothing = torch.empty(0, dtype=torch.int64)
+        return replace(self, train=self.train.subset(nothing), test=self.test.subset(nothing))

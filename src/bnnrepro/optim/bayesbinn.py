@@ -333,6 +333,14 @@ def _weigh(gradient: Tensor, relaxed: Tensor, natural: Tensor) -> None:
     gradient.mul_(scale(relaxed, natural))
 
 
+def _subtract(target: Tensor, operand: Tensor, factor: Tensor | float) -> None:
+    """Subtract factor times operand, in one pass where the factor is a number."""
+    if isinstance(factor, Tensor):
+        target.sub_(operand * factor)
+    else:
+        target.sub_(operand, alpha=factor)
+
+
 def _descend(
     weight: Tensor,
     natural: Tensor,
@@ -346,7 +354,8 @@ def _descend(
 
     lambda - alpha lambda is not (1 - alpha) lambda: in float32 the latter loses a small alpha.
     """
-    natural.sub_(natural * rate).sub_(gradient.mul_(data_rate))
+    _subtract(natural, natural, rate)
+    _subtract(natural, gradient, data_rate)
     if prior is not None:
         natural.add_(prior * rate)
     sign_(weight, natural)
@@ -369,6 +378,6 @@ def _average(
     if prior is not None:
         natural_gradient.sub_(prior)
     average.lerp_(natural_gradient, fresh)
-    natural.sub_(average * rate)
+    _subtract(natural, average, rate)
     sign_(weight, natural)
     return row_minima(natural) if seek else None

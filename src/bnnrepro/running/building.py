@@ -11,7 +11,7 @@ from bnnrepro.data.types import ImageData
 from bnnrepro.errors import UserError
 from bnnrepro.models.summary import Summary, summarise
 from bnnrepro.optim.compiling import why_not
-from bnnrepro.running.threads import set_threads
+from bnnrepro.running.cpu import set_up_cpu
 from bnnrepro.seeds import derive
 from bnnrepro.tasks import Classification
 from bnnrepro.training.precision import refused
@@ -31,7 +31,7 @@ class Parts:
 
 def build(cfg: Config) -> Parts:
     """Load the data and build model, method and trainer; nothing is written."""
-    set_threads(cfg.threads)
+    set_up_cpu(cfg.threads)
     device = _device(cfg.device)
     _refuse_impossible(cfg, device)
     data = instantiate(cfg.dataset)
@@ -44,6 +44,7 @@ def build(cfg: Config) -> Parts:
         train_limit=cfg.preset.train_limit,
         test_limit=cfg.preset.test_limit,
     )
+    data = data.without_images()  # the sources have theirs
     torch.manual_seed(derive(cfg.seed, "init"))
     model = instantiate(cfg.model, shape=data.shape, classes=len(data.classes))
 

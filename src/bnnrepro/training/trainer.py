@@ -31,7 +31,10 @@ EVALUATION_BATCH = 1000
 
 @contextmanager
 def no_denormals() -> Iterator[None]:
-    """Take denormal numbers for 0: Adam's moments of dead inputs decay into them, 20x slower."""
+    """Take denormal numbers for 0: Adam's moments of dead inputs decay into them, 20x slower.
+
+    Worker threads that are at work already do not learn of it: ``run.py`` sets it at its start.
+    """
     before = sys.float_info.min / 2 == 0
     torch.set_flush_denormal(True)
     try:

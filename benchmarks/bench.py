@@ -1,0 +1,338 @@
+"""Speed, start and memory: `make bench`.
+
+Ratios measured in one process, all competitors in turn, medians with quartiles: a step of every
+method against one of torch's fused Adam and against a plain transcription of its rule
+(benchmarks/plain.py), a whole epoch against its bare steps, evaluation against an epoch; then the
+time of `--help` and the peak memory of whole runs, in processes of their own. Random images in the
+real sizes stand for the data. On a GPU there are absolute times besides, seconds an epoch, and the
+share of the device's peak if `--peak` names it.
+
+    python benchmarks/bench.py [--rows steps,vgg] [--repetitions 15] [--write FILE.json]
+"""
+
+import argparse
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import plain
+import synthetic
+import torch
+from timing import Ratio, Times, interleaved
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from bnnrepro import optim
+from bnnrepro.data.prepare import prepare
+from bnnrepro.models.mlp import MLP
+from bnnrepro.models.vgg import VGG
+from bnnrepro.running.cpu import set_up_cpu
+from bnnrepro.store import atomic, environment
+from bnnrepro.tasks import Classification
+from bnnrepro.training.memory import KEPT, keep_freed_memory, set_limits
+from bnnrepro.training.trainer import Trainer
+
+ROOT = Path(__file__).parents[1]
+IMAGES, BATCH = 54_000, 100  # of MNIST's protocol
+HELD_OUT = 16_000  # validation and test
+FLOPS_A_STEP = 6 * 10_014_720 * BATCH  # of the MLP: two each forward, for inputs, for weights
+Step = Callable[[], object]
+Row = dict[str, Any]
+
+SETTINGS: dict[str, dict[str, Any]] = {
+    "bayesbinn": {"lr": 1e-4, "train_set_size": IMAGES},
+    "ste": {},
+    "bop": {},
+    "pmf": {},
+}
+CLASSES = {
+    "bayesbinn": (optim.BayesBiNN, plain.BayesBiNN),
+    "ste": (optim.STE, plain.STE),
+    "bop": (optim.Bop, plain.Bop),
+    "pmf": (optim.PMF, plain.PMF),
+}
+
+
+def batch(shape: Sequence[int], size: int, device: torch.device) -> tuple[torch.Tensor, ...]:
+    """Return one batch of noise and labels."""
+    return torch.randn(size, *shape, device=device), torch.randint(10, (size,), device=device)
+
+
+def ours(model: nn.Module, data: Any, method: str, *, compiled: bool = False, **more: Any) -> Step:
+    """Return a whole step of one of the optimizers."""
+    inputs, targets = data
+    optimizer = CLASSES[method][0](model.parameters(), **SETTINGS[method], **more)
+    optimizer.compiled = compiled
+
+    def step() -> None:
+        with optimizer.sampled_params(train=True):
+            cross_entropy(model(inputs), targets).backward()
+        optimizer.step()
+
+    return step
+
+
+def transcription(model: nn.Module, data: Any, method: str, *, kept: bool) -> Step:
+    """Return a whole step of the plain rule.
+
+    Args:
+        model: the network.
+        data: a batch.
+        method: whose rule.
+        kept: let the process keep freed memory, as our training does; otherwise as glibc's dynamic
+            limits end up by themselves, and as the published programs run.
+    """
+    inputs, targets = data
+    rule = CLASSES[method][1](model.parameters(), **SETTINGS[method])
+
+    def step() -> None:
+        if not kept:
+            set_limits(trim=64 << 20, mmap=32 << 20)
+        rule.step(lambda: cross_entropy(model(inputs), targets))
+        set_limits(trim=KEPT, mmap=KEPT)
+
+    return step
+
+
+def adam(model: nn.Module, data: Any) -> Step:
+    """Return a whole step of torch's fused Adam."""
+    inputs, targets = data
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        cross_entropy(model(inputs), targets).backward()
+        optimizer.step()
+
+    return step
+
+
+def network_only(model: nn.Module, data: Any) -> Step:
+    """Return the forward and the backward pass."""
+    inputs, targets = data
+
+    def step() -> None:
+        for parameter in model.parameters():
+            parameter.grad = None
+        cross_entropy(model(inputs), targets).backward()
+
+    return step
+
+
+def row(name: str, ratio: Ratio, bound: str, seconds: float | None = None) -> Row:
+    """Return a line of the table."""
+    record: Row = {"row": name, "value": ratio.value, "quartiles": [ratio.low, ratio.high]}
+    return record | {"wanted": bound, "seconds": seconds, "shown": str(ratio)}
+
+
+def steps(device: torch.device, repetitions: int, compiled: bool) -> list[Row]:
+    """Measure a step of every method on MNIST's MLP, batch 100."""
+    data = batch((1, 28, 28), BATCH, device)
+
+    def mlp() -> nn.Module:
+        return MLP((1, 28, 28), 10).to(device)
+
+    tasks = {"adam": adam(mlp(), data), "network": network_only(mlp(), data)}
+    for method in CLASSES:
+        tasks[method] = ours(mlp(), data, method)
+        if compiled:
+            tasks[f"{method} compiled"] = ours(mlp(), data, method, compiled=True)
+    tasks["bayesbinn tau=1"] = ours(mlp(), data, "bayesbinn", temperature=1.0)
+    times = interleaved(tasks, repetitions, device)
+    rows = [row("step: fused Adam", times["adam"].over(times["adam"]), "", times["adam"].median)]
+    bounds = {"bayesbinn": "<= 1.2", "ste": "<= 1.2", "bop": "<= 1.2", "pmf": "<= 2.2"}
+    for name in [name for name in tasks if name != "adam"]:
+        ratio = times[name].over(times["adam"])
+        bound = bounds.get(name, "")
+        rows.append(row(f"step: {name} / fused Adam", ratio, bound, times[name].median))
+    del tasks
+    for method in CLASSES:
+        tasks = {
+            method: ours(mlp(), data, method),
+            "plain": transcription(mlp(), data, method, kept=False),
+            "plain, freed memory kept": transcription(mlp(), data, method, kept=True),
+        }
+        times = interleaved(tasks, max(repetitions // 2, 3), device, settle=True)
+        for other in list(tasks)[1:]:
+            bound = "<= 0.125" if (method, other) == ("bayesbinn", "plain") else ""
+            ratio = times[method].over(times[other])
+            rows.append(row(f"step: {method} / {other}", ratio, bound, times[other].median))
+    return rows
+
+
+def vgg(device: torch.device, repetitions: int) -> list[Row]:
+    """Measure the optimizer's share of a step of CIFAR's VGG, batch 50."""
+    data = batch((3, 32, 32), 50, device)
+    model = Trainer(VGG((3, 32, 32), 10), Classification(), device=str(device)).model
+    optimizer = optim.BayesBiNN(model.parameters(), lr=3e-4, train_set_size=45_000)
+    network = network_only(model, data)
+
+    def around() -> None:
+        """Do all of a step but the network's passes."""
+        for parameter, gradient in gradients.items():
+            parameter.grad = gradient.clone()
+        with optimizer.sampled_params(train=True):
+            for parameter, gradient in gradients.items():
+                parameter.grad = gradient
+        optimizer.step()
+
+    network()
+    gradients = {p: p.grad.clone() for p in model.parameters() if p.grad is not None}
+    times = interleaved({"network": network, "around": around}, max(repetitions // 2, 3), device)
+    shares = Times(tuple(a + n for a, n in zip(*(t.seconds for t in times.values()), strict=True)))
+    share = times["around"].over(shares)
+    return [row("VGG: optimizer's share of a step", share, "<= 0.04", shares.median)]
+
+
+def epoch(device: torch.device, repetitions: int) -> list[Row]:
+    """Measure parts of an epoch of MNIST against bare steps, and evaluation against an epoch."""
+    data = synthetic.load("mnist")
+    sources = prepare(data, validation_split=0.1, seed=0, device=device, batch_size=BATCH)
+    trainer = Trainer(MLP((1, 28, 28), 10), Classification(), device=str(device))
+    trainer.compile("bayesbinn", lr=1e-4, compile_optimizer="off")
+    trainer._begin(sources.train, epochs=500)
+    bare = ours(trainer.model, batch((1, 28, 28), BATCH, device), "bayesbinn")
+    count = 60
+
+    def bare_steps() -> None:
+        trainer.model.train()
+        for _ in range(count):
+            bare()
+
+    def part_of_an_epoch() -> None:
+        trainer.running.batch = len(sources.train) - count
+        trainer._train_epoch(sources.train)
+
+    def evaluation() -> None:
+        for source in (sources.validation, sources.test):
+            trainer._quick_look(source)
+
+    tasks = {"bare": bare_steps, "epoch": part_of_an_epoch, "evaluation": evaluation}
+    times = interleaved(tasks, max(repetitions // 3, 3), device, warm_up=1)
+    throughput = times["bare"].over(times["epoch"])
+    whole = Times(tuple(t * len(sources.train) / count for t in times["epoch"].seconds))
+    share = times["evaluation"].over(whole)
+    return [
+        row("epoch: its throughput / bare steps'", throughput, ">= 0.92", whole.median),
+        row(
+            f"evaluation of {HELD_OUT:,} images / epoch",
+            share,
+            "<= 0.06",
+            times["evaluation"].median,
+        ),
+    ]
+
+
+def start(repetitions: int) -> list[Row]:
+    """Measure `run.py --help` against importing torch."""
+
+    def command(*words: str) -> Step:
+        return lambda: subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True)
+
+    tasks = {"help": command("run.py", "--help"), "torch": command("-c", "import torch")}
+    times = interleaved(tasks, max(repetitions // 3, 3), torch.device("cpu"), warm_up=1)
+    ratio = times["help"].over(times["torch"])
+    return [row("start: run.py --help / import torch", ratio, "< 3 s", times["help"].median)]
+
+
+def memory(compiled: bool) -> list[Row]:
+    """Measure the peak memory of whole runs' main process, in processes of their own."""
+    cases = [("MNIST's MLP run", ["mnist", "off"], "< 900 MB")]
+    if compiled:
+        cases.append(("MNIST's MLP run, compiled", ["mnist", "on"], "< 1100 MB"))
+    cases.append(("CIFAR's VGG run", ["cifar10", "off"], "< 2000 MB"))
+    rows = []
+    for name, words, bound in cases:
+        command = [sys.executable, str(ROOT / "benchmarks" / "peak.py"), *words]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+        megabytes = int(done.stdout.split()[-1]) / 1e6
+        rows.append(
+            {"row": f"peak memory: {name}", "value": megabytes, "wanted": bound}
+            | {"seconds": None, "quartiles": None, "shown": f"{megabytes:.0f} MB"}
+        )
+    return rows
+
+
+def on_gpu(device: torch.device, peak: float | None) -> list[Row]:
+    """Measure whole epochs on a GPU, in seconds, and the share of its peak arithmetic."""
+    rows = []
+    for name, network, size in (("mnist", MLP, 100), ("cifar10", VGG, 50)):
+        data = synthetic.load(name)
+        sources = prepare(data, validation_split=0.1, seed=0, device=device, batch_size=size)
+        for precision in ("float32", "tf32", "bf16"):
+            model = network(data.shape, 10)
+            trainer = Trainer(model, Classification(), device=str(device), precision=precision)
+            trainer.compile("bayesbinn", lr=1e-4, compile_optimizer="on")
+            trainer._begin(sources.train, epochs=500)
+
+            def one(trainer: Trainer = trainer, source: Any = sources.train) -> None:
+                trainer.running.batch = 0
+                trainer._train_epoch(source)
+
+            times = interleaved({"epoch": one}, 3, device, warm_up=1)["epoch"]
+            record = row(f"{name}, {precision}: an epoch", times.over(times), "", times.median)
+            record["shown"] = f"{times.median:.2f} s"
+            if peak and name == "mnist":
+                flops = FLOPS_A_STEP * len(sources.train) / times.median
+                record["share_of_peak"] = flops / (peak * 1e12)
+                record["shown"] += f", {100 * record['share_of_peak']:.1f} % of the peak"
+            rows.append(record)
+    return rows
+
+
+def table(rows: Sequence[Row]) -> str:
+    """Return the rows as a Markdown table."""
+    lines = ["| what | measured | wanted | absolute |", "|---|---|---|---|"]
+    for each in rows:
+        seconds = each["seconds"]
+        absolute = "" if seconds is None else f"{seconds:.3g} s"
+        lines.append(f"| {each['row']} | {each['shown']} | {each['wanted']} | {absolute} |")
+    return "\n".join(lines)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure, print the table, write the JSON."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    known = ("steps", "vgg", "epoch", "start", "memory", "gpu")
+    parser.add_argument("--rows", default=",".join(known), help="which of them, with commas")
+    parser.add_argument("--repetitions", type=int, default=15)
+    parser.add_argument("--no-compile", action="store_true", help="leave out what is compiled")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--threads", type=int, help="CPU threads; as a run takes if not given")
+    parser.add_argument("--peak", type=float, help="the GPU's peak in TFLOP/s, for its share")
+    parser.add_argument("--write", type=Path, help="also write the figures to this JSON file")
+    options = parser.parse_args(argv)
+    chosen = options.rows.split(",")
+    if unknown := set(chosen) - set(known):
+        parser.error(f"--rows {','.join(sorted(unknown))}: must be some of {', '.join(known)}")
+    if options.repetitions < 2:
+        parser.error(f"--repetitions {options.repetitions}: must be >= 2")
+    device = torch.device(options.device)
+    set_up_cpu(options.threads)
+    keep_freed_memory()
+    compiled, count = not options.no_compile, options.repetitions
+    measured: dict[str, Callable[[], list[Row]]] = {
+        "steps": lambda: steps(device, count, compiled),
+        "vgg": lambda: vgg(device, count),
+        "epoch": lambda: epoch(device, count),
+        "start": lambda: start(count),
+        "memory": lambda: memory(compiled),
+        "gpu": lambda: on_gpu(device, options.peak) if device.type == "cuda" else [],
+    }
+    rows = [each for name in known if name in chosen for each in measured[name]()]
+    about = environment.describe(["benchmarks/bench.py", *(argv or sys.argv[1:])])
+    git = about["git"] or {}
+    print(f"{about['cpu']}, {about['cores']} cores, {about['threads']} threads; {about['gpu']}")
+    print(f"torch {torch.__version__}, {about['date']}, commit {git.get('commit')}")
+    print(table(rows))
+    if options.write:
+        atomic.write_json(options.write, {"environment": about, "rows": rows})
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,65 @@
+"""Arithmetic of the training steps: what it changes, and what it must not."""
+
+import pytest
+import torch
+from torch import nn
+
+from bnnrepro import Trainer
+from bnnrepro.cli import main
+from bnnrepro.training.precision import arithmetic, refused
+
+
+def trained(precision):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 64, bias=False), nn.ReLU(), nn.Linear(64, 2, bias=False))
+    seen = []
+    model[0].register_forward_hook(
+        lambda module, inputs, output: seen.append((module.training, output.dtype))
+    )
+    trainer = Trainer(model, device="cpu", precision=precision).compile("ste", lr=1e-2)
+    source = torch.Generator().manual_seed(0)
+    inputs = torch.randn(200, 6, generator=source)
+    targets = (inputs[:, 0] > 0).long()
+    rows = trainer.fit(
+        (inputs, targets), validation_data=(inputs, targets), epochs=60, batch_size=200
+    ).rows
+    return trainer, rows, set(seen)
+
+
+def test_bf16_is_of_the_training_steps_alone():
+    trainer, rows, seen = trained("bf16")
+    assert seen == {(True, torch.bfloat16), (False, torch.float32)}
+    assert all(p.dtype == torch.float32 for p in trainer.model.parameters())
+    assert all((p.abs() == 1).all() for p in trainer.model.parameters())
+    _, exact, seen = trained("float32")
+    assert {dtype for _, dtype in seen} == {torch.float32}
+    # One batch an epoch: the first loss is at the same weights.
+    assert rows[0]["train_loss"] == pytest.approx(exact[0]["train_loss"], rel=0.02)
+    assert rows[0]["train_loss"] != exact[0]["train_loss"]
+    assert rows[-1]["validation_accuracy"] > 90
+
+
+def test_tf32_needs_a_gpu():
+    assert "needs a GPU" in refused("tf32", torch.device("cpu"))
+    with pytest.raises(ValueError, match="precision=tf32: needs a GPU"):
+        trained("tf32")
+    with pytest.raises(ValueError, match="precision=half: must be one of float32, tf32, bf16"):
+        trained("half")
+
+
+def test_the_command_line_refuses_it_before_anything_is_written(tmp_path, capsys):
+    out = tmp_path / "runs"
+    assert main(["precision=tf32", "device=cpu", "preset=smoke", f"out={out}"]) == 2
+    assert "error: precision=tf32: needs a GPU" in capsys.readouterr().err
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(("precision", "allowed"), [("float32", False), ("tf32", True)])
+def test_on_a_gpu_the_choice_holds_within_the_context_alone(precision, allowed):
+    """The switches exist without a GPU too; what they do there is not tested here."""
+    before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    with arithmetic(precision, torch.device("cuda")):
+        assert torch.backends.cudnn.allow_tf32 == allowed
+        wanted = "high" if allowed else "highest"
+        assert torch.get_float32_matmul_precision() == wanted
+    assert before == (torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32)
