@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +16,7 @@ from PIL import Image
 from bnnrepro import legacy
 from bnnrepro.cli import main
 from bnnrepro.errors import UserError
-from bnnrepro.store import process
+from bnnrepro.store import lock, process
 
 Prepare = Callable[[Path, pytest.MonkeyPatch], None]
 RUN_PY = Path(__file__).parents[1] / "run.py"
@@ -277,12 +278,11 @@ def of_another_config(path: Path) -> None:
         shutil.copy(other.parent / "checkpoint.pt", path)
 
 
-def running(path: Path) -> None:
-    """Another process that lives says that it runs it."""
+def held(path: Path) -> None:
+    """Another process that lives holds the run."""
     other = os.getppid()
-    said = {"state": "running", "pid": other, "host": process.host()}
-    said["process"] = process.start_mark(other)
-    path.write_text(json.dumps(json.loads(path.read_text()) | said))
+    owner = replace(lock._myself(), pid=other, process=process.start_mark(other))
+    (path.parent / ".lock.1").write_text(json.dumps(asdict(owner)))
 
 
 # -- what only shows when a run is built --------------------------------------------------------
@@ -397,7 +397,7 @@ ROWS_OF_OLD_RUNS: list[Row] = [
     Row(
         STOPPED,
         ["run=multirun/digits/mlp/bayesbinn/", "is being run by process"],
-        of_a_run("status.json", running),
+        of_a_run("status.json", held),
         name="run by another process",
     ),
     Row(

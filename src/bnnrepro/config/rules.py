@@ -9,7 +9,7 @@ import sys
 import types
 import typing
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from typing import Annotated, Any, Literal, Union
 
 from bnnrepro.errors import UserError, nearest
@@ -96,6 +96,9 @@ def build(key: str, values: Mapping[Any, Any], cls: type) -> Any:
     hints = typing.get_type_hints(cls, include_extras=True)
     names = [field.name for field in fields(cls)]
     refuse_unknown(key, values, names)
+    values = {each.name: each.default for each in fields(cls) if each.default is not MISSING} | {
+        **values
+    }
     for name in names:
         if name not in values:
             raise UserError(_join(key, name), "", f"is missing; must be {describe(hints[name])}")

@@ -478,6 +478,13 @@ class Config:
     """what to do with a run that is done already"""
     on_failed: Literal["retry", "skip"]
     """what to do with a run that failed before"""
+    # Defaults stand here too, for the config.yaml of runs that are older than these keys.
+    code: Literal["warn", "strict"] = "warn"
+    """strict: refuse to start with another code than the run was submitted with"""
+    fail_fast: bool = False
+    """in a sweep: the first failure cancels the other runs"""
+    runs_per_job: Annotated[int, Range(1, 10_000)] = 1
+    """in a sweep on a cluster: runs that share a job, one after another or side by side"""
 
     @property
     def effective_epochs(self) -> int:

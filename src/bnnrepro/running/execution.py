@@ -1,6 +1,5 @@
 """One run from its configuration: build, train, evaluate, record."""
 
-import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,9 +7,10 @@ from typing import Any
 
 from bnnrepro import reporting
 from bnnrepro.config import Config
+from bnnrepro.running import code
 from bnnrepro.running.building import Parts, build
 from bnnrepro.running.judging import figures_of, result_values, whole_result
-from bnnrepro.running.lock import alone, busy
+from bnnrepro.running.lock import alone, refuse_busy
 from bnnrepro.running.records import (
     RunFailedError,
     about,
@@ -21,6 +21,7 @@ from bnnrepro.running.records import (
 )
 from bnnrepro.store import status
 from bnnrepro.store.folder import RunFolder, run_folder
+from bnnrepro.store.lock import LostError
 from bnnrepro.store.result import write_result
 from bnnrepro.store.signature import signature
 from bnnrepro.training.callbacks import Interrupted
@@ -75,8 +76,7 @@ def run(cfg: Config) -> Result:
 def _finished(folder: RunFolder, cfg: Config) -> dict[str, Any] | None:
     """Return a finished run's result; None if there is something to train."""
     state = status.read(folder)
-    if state.state == "running" and status.alive(state) and state.pid != os.getpid():
-        raise busy(folder)
+    refuse_busy(folder)
     if state.state == "failed" and cfg.on_failed == "skip":
         raise RunFailedError(f"{folder.path}: failed before ({state.error}); on_failed=retry")
     if not folder.result.exists():
@@ -127,23 +127,26 @@ def _train_alone(parts: Parts, folder: RunFolder, key: str) -> dict[str, Any] | 
     )
     recorder.read(parts.trainer.device)  # before anything in the folder changes
     bar = progress()
-    code = 1
+    exit_code = 1
     try:
         status.write(folder, "running", epochs=cfg.effective_epochs)
+        code.compare(folder, cfg.code)
         describe(parts, folder)
         values = _fit_and_evaluate(parts, folder, key, [recorder, bar])
-        code = 0
+        exit_code = 0
         return values
     except Interrupted as stop:
-        code = stop.exit_code
+        exit_code = stop.exit_code
         status.write(folder, "interrupted")
         log.warning("%s; the same command goes on from there", stop)
-        raise SystemExit(code) from stop
+        raise SystemExit(exit_code) from stop
+    except LostError:
+        raise  # the run is another process's now: nothing may be recorded
     except Exception as error:
         raise recorded_failure(folder, error) from error
     finally:
-        bar.close(code)
-        recorder.close(code)
+        bar.close(exit_code)
+        recorder.close(exit_code)
 
 
 def _fit_and_evaluate(

@@ -1,36 +1,55 @@
 """One process a run."""
 
-import fcntl
 import logging
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from bnnrepro.errors import UserError
-from bnnrepro.store import status
+from bnnrepro.running.records import RunFailedError, out_of_space
+from bnnrepro.store import lock, status
 from bnnrepro.store.folder import RunFolder
 
 log = logging.getLogger("bnnrepro")
 
 
-def busy(folder: RunFolder) -> UserError:
-    """Return the error that says who runs it."""
-    state = status.read(folder)
-    who = f"process {state.pid}" if status.alive(state) else "another process"
-    return UserError("run", str(folder.path), f"is being run by {who} already")
+class BusyError(UserError):
+    """A run that another process is at."""
+
+
+def refuse_busy(folder: RunFolder) -> None:
+    """Raise BusyError if another process holds the run."""
+    if not folder.path.is_dir():
+        return
+    try:
+        owner = lock.holder(folder.path)
+    except lock.HeldError as held:
+        raise _busy(folder, held.owner) from None
+    if owner is not None:
+        raise _busy(folder, owner)
 
 
 @contextmanager
 def alone(folder: RunFolder) -> Iterator[None]:
-    """Hold the run's folder against other processes that start at the same moment."""
-    handle = os.open(folder.path, os.O_RDONLY)
-    try:
+    """Hold the run's folder against other processes, on this host or another.
+
+    Raises:
+        BusyError: another process has it.
+        RunFailedError: another process took it over meanwhile, or there is no room for the lock.
+    """
+    with ExitStack() as stack:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise busy(folder) from None
-        except OSError as error:  # some network file systems lock no folders: the status decides
-            log.debug("no lock: %s", error)
-        yield
-    finally:
-        os.close(handle)
+            stack.enter_context(lock.hold(folder.path, least=status.read(folder).attempt))
+        except lock.HeldError as held:
+            raise _busy(folder, held.owner) from None
+        except OSError as error:
+            raise out_of_space(folder, error) or error from error
+        try:
+            yield
+        except lock.LostError as lost:
+            log.warning("%s", lost)
+            raise RunFailedError(str(lost)) from lost
+
+
+def _busy(folder: RunFolder, owner: lock.Owner | None) -> BusyError:
+    who = owner or "another process"
+    return BusyError("run", str(folder.path), f"is being run by {who} already")

@@ -100,7 +100,12 @@ def recorded_failure(folder: RunFolder, error: Exception) -> Exception:
         return error
     if isinstance(error, NonFiniteLossError):
         return RunFailedError(line)
+    return out_of_space(folder, error) or error
+
+
+def out_of_space(folder: RunFolder, error: Exception) -> RunFailedError | None:
+    """Return what the caller raises for a full disk, None for any other error."""
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         hint = "free some space; the same command goes on from the last checkpoint"
         return RunFailedError(f"{folder.path}: {error.strerror}; {hint}")
-    return error
+    return None

@@ -11,30 +11,54 @@ import itertools
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from bnnrepro.store import process
 
 _COUNT = itertools.count()
+_FENCES: dict[Path, Callable[[], None]] = {}
 _TEMPORARY = re.compile(r"\..+~(?P<host>[^~]+)~(?P<pid>\d+)~(?P<mark>[^~]*)~\d+\.tmp")
+
+
+@contextlib.contextmanager
+def fenced(folder: Path, check: Callable[[], None]) -> Iterator[None]:
+    """Call ``check`` before anything in ``folder`` is replaced; what it raises prevents that."""
+    outer = _FENCES.get(folder)
+    _FENCES[folder] = check
+    try:
+        yield
+    finally:
+        if outer is None:
+            del _FENCES[folder]
+        else:
+            _FENCES[folder] = outer
+
+
+def check_fence(folder: Path) -> None:
+    """Raise what the folder's fence raises, if it has one."""
+    if folder in _FENCES:
+        _FENCES[folder]()
 
 
 @contextlib.contextmanager
 def replacing(path: str | Path) -> Iterator[BinaryIO]:
     """Give a binary file to write to; it takes the place of ``path`` when the block ends.
 
+    Where the folder is ``fenced``, its check is made before the block and before the replacement.
     On any exception, in the block or in reaching the disk, the temporary file is removed, ``path``
     stays as it was, and the exception goes on.
     """
     path = Path(path)
+    check_fence(path.parent)
     temporary = path.with_name(_temporary_name(path.name))
     try:
         with temporary.open("xb") as handle:
             yield handle
             handle.flush()
             os.fsync(handle.fileno())
+        check_fence(path.parent)
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)

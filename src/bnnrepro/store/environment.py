@@ -1,5 +1,6 @@
 """What a run ran on: versions, hardware, commit, command line."""
 
+import hashlib
 import os
 import platform
 import re
@@ -35,8 +36,20 @@ def describe(argv: Sequence[str]) -> dict[str, object]:
         "cores": _cores(),
         "memory": _memory(),
         **_torch(),
-        "git": git_state(Path(__file__).parent),
+        **code(),
     }
+
+
+def code() -> dict[str, object]:
+    """Return ``{"git", "source"}``: commit and changes, and a hash of the package's Python files.
+
+    The hash tells two states of a changed working tree apart, and works without git.
+    """
+    package = Path(__file__).parents[1]
+    digest = hashlib.sha256()
+    for file in sorted(package.rglob("*.py")):
+        digest.update(f"{file.relative_to(package)}\n".encode() + file.read_bytes())
+    return {"git": git_state(package / "store"), "source": digest.hexdigest()[:16]}
 
 
 def git_state(source: Path) -> dict[str, object] | None:

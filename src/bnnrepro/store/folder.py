@@ -54,6 +54,11 @@ class RunFolder:
         return self.path / "result.json"
 
     @property
+    def submitted(self) -> Path:
+        """The code that a cluster's run was submitted with, and the submission's name."""
+        return self.path / "submitted.json"
+
+    @property
     def log(self) -> Path:
         """What the run said, with the traceback if it failed."""
         return self.path / "train.log"

@@ -22,6 +22,9 @@ EXCLUDED = frozenset(
         "stop_after",
         "evaluate",  # more evaluation of a finished run never trains it again
         "summary",
+        "code",
+        "fail_fast",
+        "runs_per_job",
         "dataset.root",  # data given by a path enter by content: the fingerprint
         "dataset.download",
     }

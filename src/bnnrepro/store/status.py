@@ -5,7 +5,7 @@ import os
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime, timezone
 
-from bnnrepro.store import atomic, process
+from bnnrepro.store import atomic, process, slurm
 from bnnrepro.store.folder import RunFolder
 
 STATES = ("submitted", "running", "done", "failed", "interrupted")
@@ -21,7 +21,8 @@ class Status:
     ``started`` is the time of the first start, ``updated`` of the last write (ISO 8601, UTC);
     ``attempt`` counts the starts. ``host``, ``pid`` and ``process`` (which tells a process from a
     later one with its number) are those of the last process to run it, None while it waits.
-    ``job`` is the number a cluster gave it, ``error`` a line that says why it failed.
+    ``job`` is the number a cluster gave it, ``submission`` names the sweep that it was submitted
+    with, ``error`` is a line that says why it failed.
     """
 
     state: str
@@ -35,6 +36,7 @@ class Status:
     job: str | None = None
     attempt: int = 0
     error: str | None = None
+    submission: str | None = None
 
     @property
     def effective(self) -> str:
@@ -50,6 +52,8 @@ def write(
     epochs: int | None = None,
     job: str | None = None,
     error: str | None = None,
+    submission: str | None = None,
+    here: bool = False,
 ) -> Status:
     """Replace the run's status, atomically, and return it.
 
@@ -57,7 +61,7 @@ def write(
     up by one when a process starts to run it: when ``running`` follows another state or another
     process's ``running``. The process that writes ``running`` is the one that the status names,
     with SLURM's number of its job unless ``job`` says another; ``submitted`` names none, but the
-    ``job``.
+    ``job`` and the ``submission``; with ``here`` the process in whose queue the run waits.
 
     Raises:
         ValueError: ``state`` is none of ``STATES``.
@@ -76,11 +80,12 @@ def write(
         error=error,
     )
     if state == "submitted":
-        new = replace(new, host=None, pid=None, process=None, job=job)
-    elif state == "running":
+        new = replace(new, host=None, pid=None, process=None, job=job, submission=submission)
+    if state == "running" or here:
         pid = os.getpid()
-        mark = process.start_mark(pid)
-        new = replace(new, host=process.host(), pid=pid, process=mark, job=job or _slurm_job())
+        new = replace(new, host=process.host(), pid=pid, process=process.start_mark(pid))
+    if state == "running":
+        new = replace(new, job=job or slurm.job_number())
         if old.state != "running" or _runner(old) != _runner(new):
             new = replace(new, attempt=old.attempt + 1, started=old.started or now)
     atomic.write_json(folder.status, asdict(new))
@@ -128,9 +133,3 @@ def _parse(content: object) -> Status | None:
 
 def _runner(status: Status) -> tuple[str | None, int | None, str | None]:
     return status.host, status.pid, status.process
-
-
-def _slurm_job() -> str | None:
-    """Return SLURM's number of this job, ``<array>_<task>`` for one of an array, as sacct says."""
-    array, task = (os.environ.get(f"SLURM_ARRAY_{word}_ID") for word in ("JOB", "TASK"))
-    return f"{array}_{task}" if array and task else os.environ.get("SLURM_JOB_ID")

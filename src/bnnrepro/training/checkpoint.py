@@ -35,6 +35,7 @@ def save_rotating(path: Path, previous: Path, state: dict[str, Any], signature: 
         _write(handle, state, signature)
         handle.flush()
         if path.exists():
+            atomic.check_fence(path.parent)
             path.replace(previous)
 
 

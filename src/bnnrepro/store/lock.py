@@ -1,0 +1,261 @@
+"""One owner a folder, on any mix of hosts: numbered lock files, each with its owner's name.
+
+The file ``.lock.<n>`` of the highest number is the lock; it is made by linking a whole file to a
+name that must be free, which is atomic on network file systems too. Who finds the owner dead makes
+``.lock.<n + 1>``. The owner asks before every write whether the lock is still its own
+(``atomic.fenced``): a process that was taken for dead, and is not, leaves without a trace.
+
+Whether an owner lives is asked, in this order, of
+
+1. SLURM's restart count: a requeued job has its predecessor's number, and takes over from it;
+2. this machine: process number and start mark, where both see the same processes;
+3. squeue, for the process of a job;
+4. the lock's age, by the clock of the file system alone: its owner touches it every ``HEARTBEAT``
+   seconds, and a file touched now is ``STALE`` seconds younger than that of a dead one.
+"""
+
+import contextlib
+import errno
+import json
+import os
+import re
+import tempfile
+import threading
+import uuid
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from bnnrepro.store import atomic, process, slurm
+
+HEARTBEAT = 20.0
+STALE = 300.0
+
+_NAME = re.compile(r"\.lock\.(\d+)")
+_OURS: set[str] = set()  # tokens that this process holds
+
+
+@dataclass(frozen=True)
+class Owner:
+    """Who holds a lock."""
+
+    host: str
+    pid: int
+    process: str | None
+    namespace: str | None
+    job: str | None
+    restarts: int
+    token: str
+
+    def __str__(self) -> str:
+        job = f" (job {self.job})" if self.job else ""
+        return f"process {self.pid} on {self.host}{job}"
+
+
+class HeldError(Exception):
+    """Another process that lives, or may live, holds the lock; ``owner`` where it is known."""
+
+    def __init__(self, owner: Owner | None) -> None:
+        super().__init__(f"held by {owner or 'another process'}")
+        self.owner = owner
+
+
+class LostError(Exception):
+    """The lock was taken over by another process, which took this one for dead."""
+
+
+@contextlib.contextmanager
+def hold(folder: Path, least: int = 0) -> Iterator[None]:
+    """Hold a folder's lock, and refuse all atomic writes in it once the lock is lost.
+
+    Args:
+        folder: it exists.
+        least: the lock's number is higher; a run gives the number of its attempts.
+
+    Raises:
+        HeldError: another process has it.
+        LostError: from any atomic write, after another process took over.
+    """
+    mine = _myself()
+    _OURS.add(mine.token)
+    try:
+        file = _acquire(folder, mine, least)
+        ended = threading.Event()
+        beat = threading.Thread(target=_beat, args=(file, ended), daemon=True)
+        beat.start()
+        try:
+            with atomic.fenced(folder, lambda: _check(file, mine)):
+                yield
+        finally:
+            ended.set()
+            _release(file, mine)
+    finally:
+        _OURS.discard(mine.token)
+
+
+def holder(folder: Path) -> Owner | None:
+    """Return the living owner of a folder's lock, None if there is none; asks, changes nothing.
+
+    Raises:
+        HeldError: there is an owner, who may live and cannot be read.
+    """
+    top = max(_numbers(folder), default=None)
+    if top is None:
+        return None
+    owner = _read(_file(folder, top))
+    if not _alive(folder, _file(folder, top), owner):
+        return None
+    if owner is None:
+        raise HeldError(None)
+    return owner
+
+
+def age(folder: Path) -> float | None:
+    """Return the seconds since the owner's last sign of life, None without a lock.
+
+    By the clock of the machine that keeps the files, which a file made now tells.
+    """
+    top = max(_numbers(folder), default=None)
+    return None if top is None else _age(folder, _file(folder, top))
+
+
+def _acquire(folder: Path, mine: Owner, least: int) -> Path:
+    for _ in range(100):
+        numbers = _numbers(folder)
+        number = max(numbers, default=least) + 1
+        if numbers:
+            top = _file(folder, number - 1)
+            owner = _read(top)
+            if _alive(folder, top, owner):
+                raise HeldError(owner)
+        file = _file(folder, number)
+        if not _create(file, mine):
+            continue
+        if max(_numbers(folder), default=0) > number:  # two that saw the same dead owner
+            file.unlink(missing_ok=True)
+            continue
+        for lower in numbers:
+            _file(folder, lower).unlink(missing_ok=True)
+        return file
+    raise HeldError(None)
+
+
+def _release(file: Path, mine: Owner) -> None:
+    owner = _read(file)
+    if owner is not None and owner.token == mine.token:
+        file.unlink(missing_ok=True)
+
+
+def _check(file: Path, mine: Owner) -> None:
+    number = int(file.name.rpartition(".")[2])
+    owner = _read(file)
+    if owner is None or owner.token != mine.token or _file(file.parent, number + 1).exists():
+        heir = _read(_file(file.parent, number + 1)) or owner
+        who = f" by {heir}" if heir is not None and heir.token != mine.token else ""
+        raise LostError(f"{file.parent}: was taken over{who}; this process leaves it alone")
+
+
+def _beat(file: Path, ended: threading.Event) -> None:
+    while not ended.wait(HEARTBEAT):
+        with contextlib.suppress(OSError):
+            os.utime(file)
+
+
+def _alive(folder: Path, file: Path, owner: Owner | None) -> bool:
+    if owner is not None:
+        ours = owner.job is not None and owner.job == slurm.job_number()
+        if ours and owner.restarts < slurm.restarts():
+            return False
+        if owner.host == process.host() and owner.namespace == _namespace():
+            if owner.pid == os.getpid():
+                return owner.token in _OURS
+            return process.is_alive(owner.pid, owner.process)
+        if owner.job is not None:
+            queue = slurm.queue([owner.job])
+            if queue is not None:
+                return owner.job in queue
+    seconds = _age(folder, file)
+    return seconds is not None and seconds < STALE
+
+
+def _age(folder: Path, file: Path) -> float | None:
+    try:
+        touched = file.stat().st_mtime
+    except OSError:
+        return None  # released meanwhile
+    try:
+        with tempfile.TemporaryFile(dir=folder) as probe:
+            probe.write(b"0")
+            probe.flush()
+            return os.fstat(probe.fileno()).st_mtime - touched
+    except OSError:
+        return 0.0  # a full disk: whether the owner lives cannot be known
+
+
+def _create(file: Path, mine: Owner) -> bool:
+    """Make the lock file with its content, or return False if it is there already."""
+    content = json.dumps(asdict(mine)).encode()
+    handle, name = tempfile.mkstemp(prefix=".lock-", dir=file.parent)
+    try:
+        with os.fdopen(handle, "wb") as temporary:
+            temporary.write(content)
+        Path(name).chmod(0o644)  # another user of a shared folder must see whose it is
+        try:
+            os.link(name, file)
+        except FileExistsError:
+            return False
+        except OSError as error:
+            if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK):
+                raise
+            return _create_unlinked(file, content)
+        return True
+    finally:
+        os.unlink(name)  # noqa: PTH108
+
+
+def _create_unlinked(file: Path, content: bytes) -> bool:
+    """The same where the file system has no hard links; for a moment the file is empty."""
+    try:
+        handle = os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
+    except FileExistsError:
+        return False
+    with os.fdopen(handle, "wb") as lock:
+        lock.write(content)
+    return True
+
+
+def _read(file: Path) -> Owner | None:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        return Owner(**{field.name: content[field.name] for field in fields(Owner)})
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _numbers(folder: Path) -> list[int]:
+    found = (_NAME.fullmatch(file.name) for file in folder.iterdir())
+    return [int(match[1]) for match in found if match]
+
+
+def _file(folder: Path, number: int) -> Path:
+    return folder / f".lock.{number}"
+
+
+def _myself() -> Owner:
+    return Owner(
+        host=process.host(),
+        pid=os.getpid(),
+        process=process.start_mark(os.getpid()),
+        namespace=_namespace(),
+        job=slurm.job_number(),
+        restarts=slurm.restarts(),
+        token=uuid.uuid4().hex,
+    )
+
+
+def _namespace() -> str | None:
+    """Return what tells this set of process numbers from a container's on the same host."""
+    try:
+        return os.readlink("/proc/self/ns/pid")  # noqa: PTH115
+    except OSError:
+        return None

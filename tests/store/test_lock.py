@@ -1,0 +1,204 @@
+"""A folder has one owner, on whatever hosts; who lost it writes nothing more."""
+
+import json
+import multiprocessing
+import os
+import subprocess
+import sys
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+
+from bnnrepro.store import atomic, lock, process, slurm
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from bnnrepro.store import lock
+with lock.hold(Path(sys.argv[1])):
+    print("holds", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.fixture(autouse=True)
+def _outside_of_slurm(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in os.environ:
+        if name.startswith("SLURM_"):
+            monkeypatch.delenv(name)
+
+
+def another(folder: Path) -> subprocess.Popen[bytes]:
+    child = subprocess.Popen([sys.executable, "-c", HOLD, str(folder)], stdout=subprocess.PIPE)
+    assert child.stdout is not None
+    assert child.stdout.readline() == b"holds\n"
+    return child
+
+
+def forge(folder: Path, number: int = 1, **changes: object) -> None:
+    """Write a lock as another process would have; the owner's token is its own."""
+    owner = replace(lock._myself(), **changes)
+    (folder / f".lock.{number}").write_text(json.dumps(asdict(owner)))
+
+
+def far(**changes: object) -> dict[str, object]:
+    return {"host": "another." + process.host(), **changes}
+
+
+def touched(folder: Path, seconds_ago: float, number: int = 1) -> None:
+    then = time.time() - seconds_ago
+    os.utime(folder / f".lock.{number}", (then, then))
+
+
+def locks(folder: Path) -> list[str]:
+    return sorted(each.name for each in folder.iterdir())
+
+
+def test_a_living_process_keeps_its_lock_and_a_dead_one_loses_it(tmp_path: Path) -> None:
+    child = another(tmp_path)
+    holder = lock.holder(tmp_path)
+    assert holder is not None
+    assert holder.pid == child.pid
+    with pytest.raises(lock.HeldError, match=f"process {child.pid} on"), lock.hold(tmp_path):
+        pass
+    child.kill()
+    child.wait()
+    assert lock.holder(tmp_path) is None
+    with lock.hold(tmp_path):
+        assert locks(tmp_path) == [".lock.2"]
+    assert locks(tmp_path) == []
+
+
+def test_of_many_that_see_a_dead_owner_one_gets_the_lock(tmp_path: Path) -> None:
+    forks = multiprocessing.get_context("fork")
+    forge(tmp_path, pid=2**22 - 1)
+    gate, got = forks.Barrier(8), forks.Queue()
+
+    def contend() -> None:
+        gate.wait()
+        try:
+            with lock.hold(tmp_path):
+                got.put("held")
+                time.sleep(1)
+        except lock.HeldError:
+            got.put("refused")
+
+    children = [forks.Process(target=contend) for _ in range(8)]
+    for each in children:
+        each.start()
+    for each in children:
+        each.join()
+    assert sorted(got.get() for _ in children) == ["held"] + ["refused"] * 7
+    assert locks(tmp_path) == []
+
+
+def test_a_reused_process_number_holds_nothing(tmp_path: Path) -> None:
+    forge(tmp_path, pid=os.getppid(), process="another-1")
+    assert lock.holder(tmp_path) is None
+
+
+def test_a_lock_of_this_very_process_that_it_does_not_know_is_a_leftover(tmp_path: Path) -> None:
+    forge(tmp_path)
+    with lock.hold(tmp_path), pytest.raises(lock.HeldError), lock.hold(tmp_path):
+        pass
+
+
+def test_another_hosts_lock_is_judged_by_its_age_on_the_file_systems_clock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(time, "time", lambda: 0.0)  # this host's clock decides nothing
+    forge(tmp_path, **far())
+    assert lock.holder(tmp_path) is not None
+    monkeypatch.undo()
+    touched(tmp_path, lock.STALE - 30)
+    assert lock.holder(tmp_path) is not None
+    touched(tmp_path, lock.STALE + 30)
+    assert lock.holder(tmp_path) is None
+
+
+def test_the_owner_touches_its_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lock, "HEARTBEAT", 0.05)
+    with lock.hold(tmp_path):
+        touched(tmp_path, 1000)
+        time.sleep(0.5)
+        age = lock.age(tmp_path)
+        assert age is not None
+        assert age < 100
+
+
+@pytest.mark.parametrize(
+    ("queued", "held"),
+    [(["17_3"], True), (["17_4"], False), ([], False)],
+)
+def test_squeue_decides_on_the_process_of_a_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, queued: list[str], held: bool
+) -> None:
+    jobs = {each: slurm.Job(each, "RUNNING", "None", "x") for each in queued}
+    monkeypatch.setattr(slurm, "queue", lambda numbers: jobs)
+    forge(tmp_path, **far(job="17_3"))
+    touched(tmp_path, 0 if not held else 10 * lock.STALE)
+    assert (lock.holder(tmp_path) is not None) is held
+
+
+def test_without_squeue_the_age_decides_on_a_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slurm, "queue", lambda numbers: None)
+    forge(tmp_path, **far(job="17"))
+    assert lock.holder(tmp_path) is not None
+    touched(tmp_path, 2 * lock.STALE)
+    assert lock.holder(tmp_path) is None
+
+
+def test_a_requeued_job_takes_over_from_itself_even_while_the_old_process_lives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLURM_JOB_ID", "17")
+    with lock.hold(tmp_path):
+        atomic.write_text(tmp_path / "a", "old")
+        monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+        with lock.hold(tmp_path, least=9):  # the same process stands for the restarted one
+            pass
+        with pytest.raises(lock.LostError, match="was taken over"):
+            atomic.write_text(tmp_path / "a", "new")
+    assert (tmp_path / "a").read_text() == "old"
+    assert locks(tmp_path) == ["a"]
+
+
+def test_who_lost_the_lock_writes_nothing_and_leaves_the_heirs_lock(tmp_path: Path) -> None:
+    with lock.hold(tmp_path, least=4):
+        atomic.write_text(tmp_path / "status", "mine")
+        forge(tmp_path, 6)
+        with pytest.raises(lock.LostError, match="taken over by process"):
+            atomic.write_text(tmp_path / "status", "again")
+        assert (tmp_path / "status").read_text() == "mine"
+    assert locks(tmp_path) == [".lock.6", "status"]
+
+
+def test_a_removed_lock_is_a_lost_one(tmp_path: Path) -> None:
+    with lock.hold(tmp_path):
+        (tmp_path / ".lock.1").unlink()
+        with pytest.raises(lock.LostError):
+            atomic.write_text(tmp_path / "status", "mine")
+    assert locks(tmp_path) == []
+
+
+def test_an_unreadable_lock_is_respected_while_it_is_fresh(tmp_path: Path) -> None:
+    (tmp_path / ".lock.3").write_text("{")
+    with pytest.raises(lock.HeldError, match="another process"), lock.hold(tmp_path):
+        pass
+    touched(tmp_path, 2 * lock.STALE, 3)
+    with lock.hold(tmp_path):
+        assert locks(tmp_path) == [".lock.4"]
+
+
+def test_a_file_system_without_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(1, "no links here")
+
+    monkeypatch.setattr(os, "link", refuse)
+    with lock.hold(tmp_path), pytest.raises(lock.HeldError), lock.hold(tmp_path):
+        pass
+    assert locks(tmp_path) == []
