@@ -23,6 +23,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 import bnnrepro
+from bnnrepro.cluster.estimate import dry_run
+from bnnrepro.cluster.listing import Listing
+from bnnrepro.cluster.plan import plan
 from bnnrepro.config.checking import check
 from bnnrepro.config.compose import (
     CONFIG_NAME,
@@ -34,7 +37,7 @@ from bnnrepro.config.compose import (
 from bnnrepro.config.help import help_text
 from bnnrepro.config.schema import Config
 from bnnrepro.config.show import annotated
-from bnnrepro.errors import UserError
+from bnnrepro.errors import RunFailedError, UserError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -69,6 +72,9 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     parser.error = refuse  # type: ignore[method-assign]
     if "--version" in argv:
         return argparse.Namespace(version=True)
+    submitting = parser.add_argument_group("submitting")
+    submitting.add_argument("--detach", action="store_true", help="submit a sweep and return")
+    submitting.add_argument("--dry-run", action="store_true", help="list the runs, start none")
     arguments = parser.parse_intermixed_args(argv)
     arguments.version = False
     if arguments.experimental_rerun is not None:
@@ -134,12 +140,17 @@ def _hydra_command(hydra: Hydra, arguments: argparse.Namespace, name: str) -> No
 def _execute(hydra: Hydra, arguments: argparse.Namespace, name: str) -> int:
     loader, overrides = hydra.config_loader, arguments.overrides
     if arguments.multirun:
-        return _sweep(hydra, overrides, name)
+        return _sweep(hydra, arguments, name)
     cfg = load(loader, overrides, name)
     if cfg.hydra.mode is RunMode.MULTIRUN:  # a search space that is a sweep by itself
-        return _sweep(hydra, overrides, name)
+        return _sweep(hydra, arguments, name)
     _refuse_idle_launcher(overrides)
-    check(cfg)
+    config = check(cfg)
+    if arguments.detach:
+        raise UserError("--detach", "", "serves sweeps on a cluster: -m hydra/launcher=slurm")
+    if arguments.dry_run:
+        print(dry_run(plan([config], [overrides])))
+        return 0
     done = run_job(
         task_function=task,
         config=cfg,
@@ -154,8 +165,6 @@ def _execute(hydra: Hydra, arguments: argparse.Namespace, name: str) -> int:
 
 
 def _failed(error: Exception) -> int:
-    from bnnrepro.running import RunFailedError
-
     if not isinstance(error, RunFailedError) or os.environ.get("HYDRA_FULL_ERROR") == "1":
         raise error
     print(f"error: {error}", file=sys.stderr)
@@ -165,19 +174,27 @@ def _failed(error: Exception) -> int:
 def _refuse_idle_launcher(overrides: Sequence[str]) -> None:
     for override in overrides:
         key, _, value = override.lstrip("+").partition("=")
-        if key.replace(".", "/").startswith(("hydra/launcher", "hydra/sweeper")):
+        if key.replace(".", "/").startswith(("hydra/launcher", "hydra/sweeper", "cluster")):
             line = shlex.join(["python", "run.py", "-m", *overrides])
             raise UserError(key, value, f"serves sweeps only; add -m:\n  {line}")
 
 
-def _sweep(hydra: Hydra, overrides: list[str], name: str) -> int:
+def _sweep(hydra: Hydra, arguments: argparse.Namespace, name: str) -> int:
+    overrides = arguments.overrides
     master = load_master(hydra.config_loader, overrides, name)
     context = HydraContext(config_loader=hydra.config_loader, callbacks=Callbacks(master))
     try:
-        sweeper = Plugins.instance().instantiate_sweeper(
+        sweeper: Any = Plugins.instance().instantiate_sweeper(
             config=master, hydra_context=context, task_function=task
         )
+        launcher = getattr(sweeper, "launcher", None)
+        if arguments.dry_run:
+            sweeper.launcher = Listing(master, context)
+        elif arguments.detach:
+            _detach(launcher, overrides)
         batches = sweeper.sweep(arguments=list(master.hydra.overrides.task))
+        if isinstance(sweeper.launcher, Listing):
+            print(dry_run(sweeper.launcher.planned))
     except (HydraException, OmegaConfBaseException) as error:
         raise explain(error, hydra.config_loader, overrides, name) from error
     jobs = [job for batch in batches or [] for job in batch]
@@ -185,4 +202,18 @@ def _sweep(hydra: Hydra, overrides: list[str], name: str) -> int:
     for job in failed:
         reason = " ".join(str(job._return_value).split())
         print(f"failed: {' '.join(job.overrides)}: {reason}", file=sys.stderr)
+    if failed:
+        again = shlex.join(["python", "run.py", "-m", *overrides])
+        where = getattr(launcher, "where", "")
+        line = f"python -m bnnrepro.store retry {where}" if where else again
+        print(f"{len(failed)} of the runs failed; to retry them: {line}", file=sys.stderr)
     return 1 if failed else 0
+
+
+def _detach(launcher: Any, overrides: Sequence[str]) -> None:
+    if not hasattr(launcher, "detach"):
+        line = shlex.join(
+            ["python", "run.py", "-m", "--detach", "hydra/launcher=slurm", *overrides]
+        )
+        raise UserError("--detach", "", f"needs a launcher of other processes:\n  {line}")
+    launcher.detach = True

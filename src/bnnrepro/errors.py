@@ -1,4 +1,4 @@
-"""Errors that are the user's to mend: one or two lines, never a traceback."""
+"""Errors that are said in one or two lines, never with a traceback."""
 
 import difflib
 from collections.abc import Iterable
@@ -18,6 +18,18 @@ class UserError(Exception):
     def __reduce__(self) -> tuple[type, tuple[object, ...]]:
         """Pickle by the three arguments, so that the error crosses processes whole."""
         return type(self), (self.key, self.value, self.allowed)
+
+
+class BusyError(UserError):
+    """A run that another process is at."""
+
+
+class RunFailedError(Exception):
+    """A run that could not be finished, through no fault of its configuration's form."""
+
+
+class TakenOverError(RunFailedError):
+    """A run that another process took over, which took this one for dead."""
 
 
 def nearest(word: str, choices: Iterable[str]) -> str:

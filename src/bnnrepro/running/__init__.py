@@ -1,8 +1,7 @@
 """One run: built from its configuration, trained, judged, recorded."""
 
+from bnnrepro.errors import RunFailedError
 from bnnrepro.running.building import Parts, build
 from bnnrepro.running.execution import Result, run
-from bnnrepro.running.lock import BusyError
-from bnnrepro.running.records import RunFailedError
 
-__all__ = ["BusyError", "Parts", "Result", "RunFailedError", "build", "run"]
+__all__ = ["Parts", "Result", "RunFailedError", "build", "run"]

@@ -7,12 +7,12 @@ from typing import Any
 
 from bnnrepro import reporting
 from bnnrepro.config import Config
+from bnnrepro.errors import RunFailedError
 from bnnrepro.running import code
 from bnnrepro.running.building import Parts, build
 from bnnrepro.running.judging import figures_of, result_values, whole_result
 from bnnrepro.running.lock import alone, refuse_busy
 from bnnrepro.running.records import (
-    RunFailedError,
     about,
     describe,
     log,

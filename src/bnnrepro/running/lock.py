@@ -4,16 +4,12 @@ import logging
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-from bnnrepro.errors import UserError
-from bnnrepro.running.records import RunFailedError, out_of_space
+from bnnrepro.errors import BusyError, TakenOverError
+from bnnrepro.running.records import out_of_space
 from bnnrepro.store import lock, status
 from bnnrepro.store.folder import RunFolder
 
 log = logging.getLogger("bnnrepro")
-
-
-class BusyError(UserError):
-    """A run that another process is at."""
 
 
 def refuse_busy(folder: RunFolder) -> None:
@@ -34,7 +30,8 @@ def alone(folder: RunFolder) -> Iterator[None]:
 
     Raises:
         BusyError: another process has it.
-        RunFailedError: another process took it over meanwhile, or there is no room for the lock.
+        TakenOverError: another process took it over meanwhile.
+        RunFailedError: there is no room for the lock.
     """
     with ExitStack() as stack:
         try:
@@ -47,7 +44,7 @@ def alone(folder: RunFolder) -> Iterator[None]:
             yield
         except lock.LostError as lost:
             log.warning("%s", lost)
-            raise RunFailedError(str(lost)) from lost
+            raise TakenOverError(str(lost)) from lost
 
 
 def _busy(folder: RunFolder, owner: lock.Owner | None) -> BusyError:

@@ -4,7 +4,6 @@ import errno
 import json
 import logging
 import sys
-import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -13,17 +12,13 @@ import yaml
 
 from bnnrepro import reporting
 from bnnrepro.data.types import ImageData
-from bnnrepro.errors import UserError
+from bnnrepro.errors import RunFailedError, UserError
 from bnnrepro.running.building import Parts
-from bnnrepro.store import atomic, environment, status
+from bnnrepro.store import atomic, environment, failures
 from bnnrepro.store.folder import RunFolder
 from bnnrepro.training.callbacks import NonFiniteLossError
 
 log = logging.getLogger("bnnrepro")
-
-
-class RunFailedError(Exception):
-    """A run that could not be finished, through no fault of its configuration's form."""
 
 
 def about(data: ImageData) -> dict[str, Any]:
@@ -91,11 +86,7 @@ def logging_to(folder: RunFolder) -> Iterator[None]:
 
 def recorded_failure(folder: RunFolder, error: Exception) -> Exception:
     """Record a failure as far as the disk lets it; return what the caller raises."""
-    line = " ".join(str(error).split()) or type(error).__name__
-    with suppress(OSError), folder.log.open("a") as handle:
-        handle.write("".join(traceback.format_exception(error)))
-    with suppress(OSError):
-        status.write(folder, "failed", error=line)
+    line = failures.record(folder, error)
     if isinstance(error, UserError):
         return error
     if isinstance(error, NonFiniteLossError):

@@ -11,7 +11,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn, JobStatus, run_job, setup_globals
 
 from bnnrepro.config.compose import load_points
-from bnnrepro.errors import UserError
+from bnnrepro.errors import RunFailedError, UserError
 
 
 class SequentialLauncher(BasicLauncher):
@@ -44,6 +44,9 @@ class SequentialLauncher(BasicLauncher):
             if done.status is JobStatus.FAILED:
                 _report(done._return_value)
             returns.append(done)
+            if done.status is JobStatus.FAILED and config.fail_fast:
+                print(f"fail_fast: {len(configs) - index - 1} more runs are not started")
+                break
         return returns
 
 
@@ -69,8 +72,6 @@ class GridSweeper(BasicSweeper):
 
 
 def _report(error: Exception) -> None:
-    from bnnrepro.running import RunFailedError  # loads torch, as the run that failed has done
-
     if isinstance(error, UserError | RunFailedError):
         print(f"error: {error}", file=sys.stderr)
     else:

@@ -1,0 +1,117 @@
+"""Starting again, from the folders alone, what did not come to its end."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from bnnrepro.cluster import submission
+from bnnrepro.cluster.launching import Submitter
+from bnnrepro.cluster.local_jobs import LocalJobs
+from bnnrepro.cluster.plan import Planned, folder_of
+from bnnrepro.cluster.settings import Local, Slurm
+from bnnrepro.cluster.slurm_jobs import SlurmJobs
+from bnnrepro.cluster.waiting import reason
+from bnnrepro.config import check
+from bnnrepro.config.compose import hydra_session, load
+from bnnrepro.config.rules import build
+from bnnrepro.errors import UserError
+from bnnrepro.store.finding import Run
+from bnnrepro.store.outlook import WAITED_FOR
+
+LEFT = ("failed", "stale", "interrupted", "damaged")
+"""The states that are started again."""
+
+
+def retry(runs: Sequence[Run], overrides: Sequence[str], *, detach: bool = False) -> int:
+    """Start again what failed, was interrupted, or is gone; return the exit code.
+
+    A run goes where it was submitted to last, and one that never was to this machine's processes.
+
+    Args:
+        runs: with their outlooks.
+        overrides: another launcher for all, and its keys: ``hydra/launcher=local``.
+        detach: return once they are submitted.
+    """
+    left = [each for run in runs if run.outlook.state in LEFT and (each := _planned(run))]
+    left = [each for each in left if reason(each) is not None]
+    if not left:
+        waiting = sum(run.outlook.state in WAITED_FOR for run in runs)
+        print(f"nothing to retry among {len(runs)} runs, {waiting} of them queued or running")
+        return 0
+    groups = _groups(left, _chosen(overrides) if overrides else None)
+    for submitter, planned in groups:
+        submitter.detach = detach or submitter.kind == "slurm"
+        submitter.start(planned)
+    if detach:
+        return 0
+    for submitter, planned in groups:
+        if submitter.kind == "slurm":
+            submitter.wait(planned)
+    failed = [each for submitter, planned in groups for each in submitter.tell(planned)]
+    for planned_run, why in failed:
+        print(f"failed: {planned_run.label}: {' '.join(why.split())}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _planned(run: Run) -> Planned | None:
+    try:
+        config = check(OmegaConf.create(run.config))
+        config = replace(
+            config, out=str(run.folder.path.parents[3]), on_failed="retry", on_done="skip"
+        )
+        if folder_of(config, {}).path.name != run.folder.path.name:
+            raise UserError("config", str(run.folder.config), "is not what the folder's name says")
+    except UserError as error:
+        print(f"left alone: {run.name}: {error}", file=sys.stderr)
+        return None
+    return Planned(config, [], run)
+
+
+def _groups(
+    planned: Sequence[Planned], chosen: dict[str, Any] | None
+) -> list[tuple[Submitter, list[Planned]]]:
+    """Return the runs by what starts them; SLURM first, since nobody has to wait for it."""
+    found: dict[str, tuple[dict[str, Any], list[Planned]]] = {}
+    for each in planned:
+        values = chosen or _last(each) or _composed(["hydra/launcher=local"])
+        found.setdefault(repr(sorted(values.items(), key=str)), (values, []))[1].append(each)
+    groups = [(_submitter(values), members) for values, members in found.values()]
+    return sorted(groups, key=lambda group: group[0].kind != "slurm")
+
+
+def _last(planned: Planned) -> dict[str, Any] | None:
+    """Return the launcher that the run was last submitted with, None if it never was."""
+    name = planned.run.status.submission
+    folder = planned.run.folder.path.parents[3] / submission.SCRATCH / str(name)
+    return submission.read(folder).launcher if name is not None and folder.is_dir() else None
+
+
+def _chosen(overrides: Sequence[str]) -> dict[str, Any]:
+    for each in overrides:
+        key = each.lstrip("+").partition("=")[0]
+        if not key.replace("/", ".").startswith(("hydra.launcher", "cluster")):
+            allowed = "only a launcher may be chosen: cluster=…, hydra/launcher=…, hydra.launcher.…"
+            raise UserError("override", each, allowed)
+    return _composed(overrides)
+
+
+def _composed(overrides: Sequence[str]) -> dict[str, Any]:
+    with hydra_session() as hydra:
+        cfg = load(hydra.config_loader, list(overrides))
+        values: Any = OmegaConf.to_container(cfg.hydra.launcher, resolve=True)
+    kind = {"SlurmLauncher": "slurm", "LocalLauncher": "local"}.get(
+        str(values.pop("_target_")).rpartition(".")[2]
+    )
+    if kind is None:
+        raise UserError("hydra/launcher", "", "must be slurm or local")
+    return {"kind": kind, **values}
+
+
+def _submitter(values: dict[str, Any]) -> Submitter:
+    keys = {key: value for key, value in values.items() if key != "kind"}
+    if values.get("kind") == "slurm":
+        return SlurmJobs(build("hydra.launcher", keys, Slurm))
+    return LocalJobs(build("hydra.launcher", keys, Local))

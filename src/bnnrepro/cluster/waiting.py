@@ -1,0 +1,64 @@
+"""A launcher that waits for its runs: what it prints, and how it knows the end."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+from bnnrepro.cluster.plan import Planned, refresh
+from bnnrepro.store.outlook import STATES, WAITED_FOR
+
+_FIRST, _GROWTH = 1.0, 1.3  # seconds between two looks, and their growth while nothing changes
+_SURE = 5.0  # seconds that a run must seem lost: files and queue of a cluster lag behind
+
+
+def wait(
+    planned: Sequence[Planned], tick: Callable[[], bool] = lambda: False, longest: float = 15.0
+) -> None:
+    """Wait until nobody is at any of the runs or will be; print counts whenever they change.
+
+    Args:
+        planned: the runs.
+        tick: called at every look; returns whether there is more to come that no status knows of.
+        longest: seconds between two looks, at most.
+    """
+    pause, said = _FIRST, ""
+    quiet_since: float | None = None
+    while True:
+        more = tick()
+        refresh(planned)
+        line = counts(planned)
+        if line != said:
+            print(line, flush=True)
+            said, pause = line, _FIRST
+        active = more or any(each.run.outlook.state in WAITED_FOR for each in planned)
+        sure = all(each.run.outlook.state in ("done", "failed") for each in planned)
+        if active:
+            quiet_since = None
+        elif sure:
+            return
+        elif quiet_since is None:
+            quiet_since = time.monotonic()
+        elif time.monotonic() - quiet_since >= _SURE:
+            return
+        time.sleep(pause)
+        pause = min(pause * _GROWTH, longest) if active else _FIRST
+
+
+def counts(planned: Sequence[Planned]) -> str:
+    """Return how many runs there are of each state, in a line."""
+    number = Counter(each.run.outlook.state for each in planned)
+    return ", ".join(f"{state} {number[state]}" for state in STATES if number[state])
+
+
+def reason(planned: Planned) -> str | None:
+    """Return why a run did not come to its end, None if it did."""
+    state, note = planned.run.outlook.state, planned.run.outlook.note
+    if state == "done":
+        return None
+    stop = planned.config.stop_after
+    if state == "interrupted" and stop is not None and (planned.run.status.epoch or 0) >= stop:
+        return None
+    if state == "stale":
+        log = "killed, or out of memory?" if planned.run.status.state == "running" else ""
+        return f"{state}: {note}; {log}".rstrip("; ")
+    return f"{state}: {note}" if note else state

@@ -1,0 +1,115 @@
+"""One word for any set of runs: ``python -m bnnrepro.store status|retry|cancel|submit``."""
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from bnnrepro.errors import UserError
+from bnnrepro.store.finding import Run, find, look_up, parse
+from bnnrepro.store.overview import overview
+
+EPILOG = """\
+WHAT is any number of
+  folders                multirun, multirun/mnist, a run's folder, a sweep's multirun/.hydra/NAME
+  KEY=VALUE[,VALUE]      dataset=mnist method=ste,bop seed=0 state=failed method.lr=0.0001
+or, with -m, the line of a sweep: -m method=ste,bop 'seed=range(5)'. Without it: all runs of --out.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        if words[:1] == ["submit"]:
+            return _submit(words[1:])
+        arguments = _parser().parse_intermixed_args(words)
+        actions: dict[str, Callable[[argparse.Namespace], int]]
+        actions = {"status": _status, "retry": _retry, "cancel": _cancel}
+        return actions[arguments.action](arguments)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # the reader has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m bnnrepro.store",
+        description=__doc__,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    actions = {
+        "status": "counts, and a line for each run that is not done",
+        "retry": "start again what failed, was interrupted, or is gone",
+        "cancel": "stop what is queued or running; it can go on later",
+        "submit": "as run.py -m, with the same options: --detach, --dry-run",
+    }
+    parser.add_argument(
+        "action", choices=actions, help="; ".join(f"{key}: {text}" for key, text in actions.items())
+    )
+    parser.add_argument("what", nargs="*", metavar="WHAT", help="which runs; see below")
+    parser.add_argument("-m", "--sweep", action="store_true", help="WHAT is the line of a sweep")
+    parser.add_argument("--out", default="multirun", help="folder of all runs (multirun)")
+    parser.add_argument("--all", action="store_true", help="status: a line for every run")
+    parser.add_argument(
+        "--watch", type=float, nargs="?", const=5.0, metavar="S", help="status: every S seconds"
+    )
+    parser.add_argument("--detach", action="store_true", help="retry: return once submitted")
+    return parser
+
+
+def _runs(arguments: argparse.Namespace, words: Sequence[str]) -> tuple[list[Run], list[Path]]:
+    if arguments.sweep:
+        from bnnrepro.cluster.listing import planned_by
+
+        runs = [each.run for each in planned_by(words)]
+        look_up(runs)
+        return runs, []
+    places, filters = parse(words, arguments.out)
+    return find(places, filters)
+
+
+def _status(arguments: argparse.Namespace) -> int:
+    while True:
+        text = overview(*_runs(arguments, arguments.what), everything=arguments.all)
+        if arguments.watch is None:
+            print(text)
+            return 0
+        clear = "\033[H\033[2J" if sys.stdout.isatty() else ""
+        print(f"{clear}{time.strftime('%H:%M:%S')}  {text}", flush=True)
+        time.sleep(max(0.1, arguments.watch))
+
+
+def _retry(arguments: argparse.Namespace) -> int:
+    from bnnrepro.cluster.retrying import retry
+
+    launcher = [each for each in arguments.what if each.startswith(("hydra", "cluster="))]
+    words = arguments.what if arguments.sweep else [w for w in arguments.what if w not in launcher]
+    runs, _ = _runs(arguments, words)
+    return retry(runs, launcher, detach=arguments.detach)
+
+
+def _cancel(arguments: argparse.Namespace) -> int:
+    from bnnrepro.cluster.cancelling import cancel
+
+    runs, _ = _runs(arguments, arguments.what)
+    print("\n".join(cancel(runs)))
+    return 0
+
+
+def _submit(words: Sequence[str]) -> int:
+    from bnnrepro import cli
+
+    return cli.main(["-m", *words])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,113 @@
+"""What may be expected of a run: its status, seen with the processes and jobs that live."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from bnnrepro.store import lock, process, slurm, status
+from bnnrepro.store.folder import RunFolder
+from bnnrepro.store.slurm import Queue
+from bnnrepro.store.status import Status
+
+STATES = ("done", "running", "queued", "interrupted", "failed", "stale", "damaged", "new")
+"""``stale``: its process or job is gone without a word; ``new``: nobody has started it."""
+
+WAITED_FOR = ("running", "queued")
+"""Somebody is at these, or will be: to start them again would be once too often."""
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """One of ``STATES`` and, in a few words, why."""
+
+    state: str
+    note: str = ""
+
+
+def queue_of(statuses: Iterable[Status]) -> Queue | None:
+    """Ask SLURM, once, for all jobs that these runs may wait for; None if it cannot be asked."""
+    jobs, names = set(), set()
+    for each in statuses:
+        if each.state not in ("submitted", "running", "interrupted"):
+            continue
+        if each.job is not None:
+            jobs.add(each.job)
+        elif each.submission is not None and each.pid is None:
+            names.add(each.submission)  # its launcher died before it could note the number
+    return slurm.queue(jobs, names)
+
+
+def outlook(folder: RunFolder, state: Status, queue: Queue | None) -> Outlook:
+    """Return what may be expected of a run.
+
+    Args:
+        folder: of the run.
+        state: its status, as read.
+        queue: what ``queue_of`` returned for it, among others.
+    """
+    if not folder.result.exists():
+        return _unfinished(folder, state, queue)
+    if state.state in ("submitted", "running"):  # to be run or evaluated again
+        again = _unfinished(folder, state, queue)
+        return again if again.state in WAITED_FOR else Outlook("done")
+    return Outlook("done")
+
+
+def _unfinished(folder: RunFolder, state: Status, queue: Queue | None) -> Outlook:
+    if state.state == "done":
+        return Outlook("damaged", "says done, and has no result.json")
+    if state.state == "absent":
+        return Outlook("new")
+    if state.state == "damaged":
+        return Outlook("damaged", "status.json cannot be read")
+    if state.state == "failed":
+        return Outlook("failed", state.error or "")
+    job = _job(state, queue)
+    if state.state == "submitted":
+        return _submitted(state, job, queue)
+    if state.state == "running":
+        return _running(folder, state, job, queue)
+    if job is not None:
+        return Outlook("queued", f"job {job.number}, again: {job.reason}")
+    return Outlook("interrupted", state.error or "")
+
+
+def _job(state: Status, queue: Queue | None) -> slurm.Job | None:
+    if not queue:
+        return None
+    if state.job is not None:
+        return queue.get(state.job)
+    named = [each for each in queue.values() if each.name == state.submission]
+    return named[0] if named else None
+
+
+def _submitted(state: Status, job: slurm.Job | None, queue: Queue | None) -> Outlook:
+    if state.pid is not None:  # in the queue of a launcher's process
+        if status.alive(state):
+            return Outlook("queued", f"process {state.pid} starts it")
+        return Outlook("stale", f"its launcher, process {state.pid} on {state.host}, is gone")
+    if job is not None:
+        return Outlook("queued", f"job {job.number}: {job.reason if job.waits else 'has started'}")
+    number = state.job or state.submission
+    if queue is None:
+        return Outlook("queued", f"job {number}; squeue does not answer here")
+    return Outlook("stale", f"job {number} is gone and never ran it")
+
+
+def _running(
+    folder: RunFolder, state: Status, job: slurm.Job | None, queue: Queue | None
+) -> Outlook:
+    where = f"job {state.job} on {state.host}" if state.job else f"process {state.pid}"
+    if state.host != process.host():
+        where = f"{where} on {state.host}" if not state.job else where
+    alive = status.alive(state)
+    if alive:
+        return Outlook("running", where)
+    if job is not None:  # between its death and its next start, or on a host that we do not see
+        if job.waits or alive is False:
+            return Outlook("queued", f"job {job.number}, again: {job.reason}")
+        return Outlook("running", where)
+    if alive is None and (state.job is None or queue is None):
+        age = lock.age(folder.path)
+        if age is not None and age < lock.STALE:
+            return Outlook("running", where)
+    return Outlook("stale", f"{where} is gone")
