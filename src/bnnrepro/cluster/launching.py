@@ -91,8 +91,8 @@ class Submitter:
             return "nothing to start"
         numbers = [job.job for job in self.submission.jobs if job.job]
         arrays = sorted({number.partition("_")[0] for number in numbers})
-        jobs = f" in {len(numbers)} jobs of {', '.join(arrays)}" if numbers else ""
-        return f"{len(todo)} runs submitted{jobs} as {self.where}"
+        jobs = f" in {_count(numbers, 'job')} of {', '.join(arrays)}" if numbers else ""
+        return f"{_count(todo, 'run')} submitted{jobs} as {self.where}"
 
     def _submit(self, todo: Sequence[Planned]) -> None:
         size = todo[0].config.runs_per_job
@@ -169,6 +169,10 @@ def _held(scratch: Path) -> Iterator[None]:
         yield
     finally:
         holding.__exit__(None, None, None)
+
+
+def _count(things: Sequence[Any], word: str) -> str:
+    return f"{len(things)} {word}{'s' if len(things) != 1 else ''}"
 
 
 def shown(path: Path) -> str:

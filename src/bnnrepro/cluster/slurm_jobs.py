@@ -3,7 +3,9 @@
 import shlex
 import shutil
 from collections.abc import Sequence
+from contextlib import redirect_stderr
 from dataclasses import asdict
+from io import StringIO
 from typing import Any
 
 from bnnrepro.cluster.launching import Submitter
@@ -62,7 +64,8 @@ class SlurmJobs(Submitter):
         )
         batches = self.batches(todo, made, threads, at_once)
         try:
-            jobs = executor.submit_array(batches)
+            with redirect_stderr(StringIO()):  # submitit prints what it raises as well
+                jobs = executor.submit_array(batches)
         except (FailedJobError, FailedSubmissionError) as error:
             raise self._refused(str(error)) from error
         for number, job in enumerate(jobs):
