@@ -44,7 +44,7 @@ class Desk:
         return subprocess.Popen(
             [sys.executable, *words],
             cwd=self.folder,
-            env={**self.cluster.env, "OMP_NUM_THREADS": "1"},
+            env={**self.cluster.env, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(self.folder)},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

@@ -74,7 +74,7 @@ def test_one_raises_one_eats_its_memory_and_retry_completes_them(desk: Desk) -> 
         (desk.folder / name).unlink()
     assert "2 runs submitted in 2 jobs" in desk.word("retry")
     assert desk.states() == ["done"] * 4
-    assert {name: run.status.attempt for run in desk.runs() if (name := run.name) in done} == done
+    assert {run.name: run.status.attempt for run in desk.runs() if run.name in done} == done
 
 
 def test_the_driver_is_killed_at_once(desk: Desk) -> None:
@@ -108,7 +108,8 @@ def test_sixty_runs_in_six_jobs(desk: Desk) -> None:
 
 def test_side_by_side_in_a_job_and_a_signal_to_all_of_them(desk: Desk) -> None:
     line = ("epochs=60", "model.hidden=[64]", "seed=range(3)", "runs_per_job=3")
-    driver = desk.sweep(*line, "hydra.launcher.runs_at_once=3", "hydra.launcher.cpus_per_task=2")
+    keys = ("runs_at_once=3", "cpus_per_task=2", "mem_gb=2.5")
+    driver = desk.sweep(*line, *(f"hydra.launcher.{key}" for key in keys))
     wait_for(lambda: len(desk.runs("state=running")) == 3, 90, "three runs at a time")
     wait_for(lambda: all((run.status.epoch or 0) >= 1 for run in desk.runs()), 60, "an epoch")
     (job,) = desk.cluster.queue()
