@@ -102,7 +102,8 @@ class LocalJobs(Submitter):
         """Ask the running runs to save and stop, and wait until they have."""
         with _deaf_to_ctrl_c():
             refresh(planned)
-            cancel([each.run for each in planned if _is_ours(each.run.folder)])
+            waiting = [each.run for each in planned if each.run.outlook.state == "queued"]
+            cancel([run for run in waiting if _is_ours(run.folder)])
             for job in self._working.values():
                 job._process.terminate()
             for job in self._working.values():

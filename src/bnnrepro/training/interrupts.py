@@ -1,6 +1,7 @@
 """Signals become a request to stop at the next step's end, with the state saved."""
 
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -9,6 +10,7 @@ from typing import Any
 from bnnrepro.training.callbacks import Interrupted
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
+REPEATED = 1.0  # seconds: a terminal, a launcher and a cluster may all pass on the same request
 
 
 class StopRequest:
@@ -16,6 +18,7 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None
+        self.asked_at = 0.0
 
     def __bool__(self) -> bool:
         return self.signal is not None
@@ -30,15 +33,18 @@ class StopRequest:
 def stop_on_signals() -> Iterator[StopRequest]:
     """Turn SIGINT, SIGTERM and SIGUSR2 into a stop request for the length of the context.
 
-    A second signal of the same kind acts as it did before. Outside the main thread, where Python
-    allows no handlers, nothing is changed.
+    A later signal acts as it did before; one within ``REPEATED`` seconds is the same request.
+    Outside the main thread, where Python allows no handlers, nothing is changed.
     """
     request = StopRequest()
     previous: dict[signal.Signals, Any] = {}
 
     def handle(number: int, frame: FrameType | None) -> None:
-        request.signal = signal.Signals(number)
-        signal.signal(number, previous[signal.Signals(number)])
+        if request.signal is None:
+            request.signal, request.asked_at = signal.Signals(number), time.monotonic()
+        elif time.monotonic() - request.asked_at > REPEATED:
+            signal.signal(number, previous[signal.Signals(number)])
+            signal.raise_signal(number)
 
     try:
         for number in SIGNALS:

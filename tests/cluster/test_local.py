@@ -1,0 +1,183 @@
+"""``hydra/launcher=local``: so many processes at a time, and what becomes of them."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from bnnrepro.cluster.local_jobs import LocalJobs, visible_gpus
+from bnnrepro.cluster.settings import Local
+from bnnrepro.errors import UserError
+from bnnrepro.store.finding import Run, find
+
+RUN_PY = Path(__file__).parents[2] / "run.py"
+TINY = ("hydra/launcher=local", "model.hidden=[16]", "device=cpu", "checkpoint_seconds=0")
+MINUTES = "epochs=100000"
+
+
+def sweep(folder: Path, *words: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, str(RUN_PY), "-m", *TINY, *words],
+        cwd=folder,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finish(started: subprocess.Popen[str], code: int = 0) -> tuple[str, str]:
+    out, err = started.communicate(timeout=120)
+    assert started.returncode == code, f"{out}\n{err}"
+    return out, err
+
+
+def runs(folder: Path) -> list[Run]:
+    place = folder / "multirun"
+    return find([place], {})[0] if place.exists() else []
+
+
+def states(folder: Path) -> list[str]:
+    return sorted(run.outlook.state for run in runs(folder))
+
+
+def wait_for_states(folder: Path, *wanted: str) -> None:
+    until = time.monotonic() + 90
+    while sorted(states(folder)) != sorted(wanted):
+        assert time.monotonic() < until, f"{states(folder)} instead of {wanted}"
+        time.sleep(0.2)
+
+
+def training(folder: Path, count: int) -> None:
+    until = time.monotonic() + 90
+    while sum((run.status.epoch or 0) >= 1 for run in runs(folder)) < count:
+        assert time.monotonic() < until
+        time.sleep(0.2)
+
+
+def test_a_sweep_two_at_a_time_and_again(tmp_path: Path) -> None:
+    line = ("epochs=2", "method=ste,bop", "hydra.launcher.processes=2")
+    out, _ = finish(sweep(tmp_path, *line))
+    assert "2 runs submitted as multirun/.hydra/local-" in out
+    assert states(tmp_path) == ["done", "done"]
+    (record,) = tmp_path.glob("multirun/.hydra/*/submission.json")
+    assert json.loads(record.read_text())["launcher"]["processes"] == 2
+    began = time.monotonic()
+    out, _ = finish(sweep(tmp_path, *line))
+    assert out.startswith("nothing to start: done 2")
+    assert time.monotonic() - began < 20
+    assert len(list(tmp_path.glob("multirun/.hydra/*"))) == 1
+
+
+@pytest.mark.slow
+def test_ctrl_c_saves_the_running_and_the_same_line_goes_on(tmp_path: Path) -> None:
+    line = ("seed=range(3)", "hydra.launcher.processes=2")
+    started = sweep(tmp_path, MINUTES, *line)
+    training(tmp_path, 2)
+    assert states(tmp_path) == ["queued", "running", "running"]
+    started.send_signal(signal.SIGINT)
+    out, _ = finish(started, 130)
+    assert "the same line goes on from there" in out
+    assert states(tmp_path) == ["interrupted"] * 3
+    epochs = {run.name: run.status.epoch for run in runs(tmp_path)}
+    assert sorted(epoch is not None and epoch > 0 for epoch in epochs.values()) == [
+        False, True, True,
+    ]  # fmt: skip
+    again = sweep(tmp_path, MINUTES, *line)
+    wait_for_states(tmp_path, "queued", "running", "running")
+    again.terminate()
+    finish(again, 143)
+    assert states(tmp_path) == ["interrupted"] * 3
+    log = next(run for run in runs(tmp_path) if epochs[run.name]).folder.log.read_text()
+    assert "resumed after epoch" in log
+
+
+@pytest.mark.slow
+def test_a_killed_launcher_leaves_what_runs_and_forgets_what_waits(tmp_path: Path) -> None:
+    line = ("epochs=100", "seed=range(2)", "hydra.launcher.processes=1")
+    started = sweep(tmp_path, *line)
+    training(tmp_path, 1)
+    started.kill()
+    started.wait()
+    assert states(tmp_path) == ["running", "stale"]
+    out, _ = finish(sweep(tmp_path, *line))
+    assert "1 run submitted" in out
+    assert states(tmp_path) == ["done", "done"]
+    assert {run.status.attempt for run in runs(tmp_path)} == {1}
+
+
+@pytest.mark.slow
+def test_a_killed_process_is_stale_and_retry_completes_it(tmp_path: Path) -> None:
+    started = sweep(tmp_path, "epochs=150", "seed=0,1", "hydra.launcher.processes=2")
+    training(tmp_path, 2)
+    pid = runs(tmp_path)[0].status.pid
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    _, err = finish(started, 1)
+    assert states(tmp_path) == ["done", "stale"]
+    assert "killed, or out of memory?" in err
+    line = err.splitlines()[-1].partition("to retry them: python ")[2].split()
+    subprocess.run([sys.executable, *line], cwd=tmp_path, check=True, timeout=120)
+    assert states(tmp_path) == ["done", "done"]
+
+
+@pytest.mark.slow
+def test_cancel_reaches_what_runs_and_what_waits(tmp_path: Path) -> None:
+    started = sweep(tmp_path, MINUTES, "seed=0,1", "hydra.launcher.processes=1")
+    training(tmp_path, 1)
+    command = [sys.executable, "-m", "bnnrepro.store", "cancel"]
+    done = subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True)
+    assert done.stdout == "cancelled 2 runs\n"
+    finish(started, 1)
+    assert states(tmp_path) == ["interrupted", "interrupted"]
+
+
+def local(**changes: object) -> LocalJobs:
+    values = {"name": "local", "processes": None, "threads": None, "gpus": None, "runs_per_gpu": 1}
+    return LocalJobs(Local(**{**values, **changes}))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("visible", "changes", "slots", "threads"),
+    [
+        ("", {}, 4, 2),
+        ("", {"processes": 2}, 2, 4),
+        ("", {"threads": 3}, 4, 3),
+        ("0,1", {}, 2, 4),
+        ("2,5", {"runs_per_gpu": 3}, 6, 1),
+        ("0", {"gpus": []}, 4, 2),
+    ],
+)
+def test_cores_and_gpus_are_shared_out(
+    monkeypatch: pytest.MonkeyPatch,
+    visible: str,
+    changes: dict[str, object],
+    slots: int,
+    threads: int,
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    launcher = local(**changes)
+    launcher.check()
+    assert (launcher.slots, launcher.threads) == (slots, threads)
+
+
+def test_gpus_that_have_no_numbers_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-1")
+    with pytest.raises(UserError, match="CUDA_VISIBLE_DEVICES=MIG-1"):
+        visible_gpus()
+
+
+def test_gpus_are_counted_without_torch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert visible_gpus() == []
+    program = tmp_path / "nvidia-smi"
+    program.write_text("#!/bin/sh\necho 'GPU 0: X (UUID: a)'\necho 'GPU 1: X (UUID: b)'\n")
+    program.chmod(0o755)
+    assert visible_gpus() == [0, 1]

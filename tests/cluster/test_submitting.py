@@ -1,0 +1,267 @@
+"""What is left to do, how it is frozen and announced, and what is refused; nothing is started."""
+
+import json
+import shutil
+import signal
+from pathlib import Path
+
+import pytest
+import yaml
+
+from bnnrepro.cli import main
+from bnnrepro.cluster import job, submission
+from bnnrepro.cluster.frozen import freeze, here
+from bnnrepro.cluster.job import Batch, RunsFailedError
+from bnnrepro.cluster.plan import plan
+from bnnrepro.cluster.retrying import retry
+from bnnrepro.cluster.settings import Slurm
+from bnnrepro.cluster.submission import Announcement
+from bnnrepro.config.compose import compose, conf_dir, hydra_session, load
+from bnnrepro.config.rules import build
+from bnnrepro.config.show import field_docs
+from bnnrepro.errors import UserError
+from bnnrepro.store import environment, slurm, status
+from bnnrepro.store.finding import find
+from bnnrepro.store.metrics import write_metrics
+
+TINY = ["model.hidden=[8]", "device=cpu", "threads=1", "preset=smoke", "batch_size=20"]
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def _an_empty_queue(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slurm, "queue", lambda *_: {})
+
+
+@pytest.fixture
+def no_slurm(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "which", lambda *_: None)
+
+
+def planned(*points: list[str]) -> list:
+    return plan([compose(*TINY, *point) for point in points], points)
+
+
+def made(one: list, **more: object) -> submission.Submission:
+    paths = [[str(each.run.folder.path.absolute())] for each in one]
+    return submission.new("multirun", "test", {"kind": "local"}, paths)
+
+
+def test_what_is_done_running_or_queued_is_not_to_do() -> None:
+    (new,) = planned([])
+    assert new.todo
+    for state, todo in (("interrupted", True), ("failed", True), ("submitted", True)):
+        new.run.folder.path.mkdir(parents=True, exist_ok=True)
+        status.write(new.run.folder, state, submission="nobody knows it")
+        assert planned([])[0].todo is todo, state
+    status.write(new.run.folder, "submitted", here=True)
+    assert not planned([])[0].todo
+    status.write(new.run.folder, "running")
+    assert not planned([])[0].todo
+    status.write(new.run.folder, "failed")
+    assert not planned(["on_failed=skip"])[0].todo
+
+
+def test_a_finished_run_is_to_do_only_for_another_evaluation_or_on_demand(run_small) -> None:
+    assert main(TINY) == 0
+    assert [each.todo for each in planned([])] == [False]
+    (one,) = planned([], ["evaluate.samples=3"])  # one folder, one run
+    assert one.todo
+    assert planned(["on_done=rerun"])[0].todo
+
+
+def test_what_is_frozen_is_the_config_with_its_share_of_threads() -> None:
+    (one,) = planned(["threads=null"], ["evaluate.samples=3", "threads=7"])
+    first, second = freeze(one, 5).typed()
+    assert first == compose(*TINY, "threads=5")
+    assert second == compose(*TINY, "threads=7", "evaluate.samples=3")
+
+
+def test_an_announcement_is_taken_back_whole(tmp_path: Path) -> None:
+    first, second = planned([], ["seed=1"])
+    first.run.folder.path.mkdir(parents=True)
+    status.write(first.run.folder, "failed", error="as before")
+    before = first.run.folder.status.read_bytes()
+    announcement = Announcement([first, second], "test-1")
+    announcement.make()
+    assert {each.outlook.state for each in find([Path("multirun")], {})[0]} == {"stale"}
+    assert yaml.safe_load(second.run.folder.config.read_text()) == second.config.to_dict()
+    announcement.number({str(first.run.folder.path.absolute()): "17_0",
+                         str(second.run.folder.path.absolute()): "17_1"})  # fmt: skip
+    assert status.read(second.run.folder).job == "17_1"
+    announcement.take_back()
+    assert first.run.folder.status.read_bytes() == before
+    assert [each.name for each in first.run.folder.path.iterdir()] == ["status.json"]
+    assert not second.run.folder.path.exists()
+
+
+def test_a_job_that_was_faster_keeps_its_own_word() -> None:
+    (one,) = planned([])
+    announcement = Announcement([one], "test-1")
+    announcement.make()
+    status.write(one.run.folder, "running", job="17")
+    announcement.number({str(one.run.folder.path.absolute()): "99"})
+    assert (status.read(one.run.folder).state, status.read(one.run.folder).job) == ("running", "17")
+
+
+def test_a_job_runs_all_of_its_runs_and_records_what_fails_before_training() -> None:
+    runs = planned(["seed=0"], ["seed=1", "dataset.shape=[1,9,9]"], ["seed=2"])
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR2)}
+    batch = Batch([freeze(each, 1) for each in runs], made(runs), here())
+    Announcement(runs, batch.submission.name).make()
+    try:
+        with pytest.raises(RunsFailedError, match="1 of 3 runs failed"):
+            batch()
+        batch.runs.pop(1)
+        batch()  # a job that is started again after its end has nothing to do
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    states = [status.read(each.run.folder) for each in runs]
+    assert [state.state for state in states] == ["done", "failed", "done"]
+    assert "dataset.shape" in (states[1].error or "")
+    assert "Traceback" in runs[1].run.folder.log.read_text()
+
+
+def test_a_stopped_sweep_starts_nothing_more() -> None:
+    runs = planned(["seed=0"])
+    sweep = made(runs)
+    Announcement(runs, sweep.name).make()
+    sweep.stopped.touch()
+    before = signal.getsignal(signal.SIGTERM)
+    Batch([freeze(each, 1) for each in runs], sweep, here(), fail_fast=True)()
+    signal.signal(signal.SIGTERM, before)
+    state = status.read(runs[0].run.folder)
+    assert (state.state, state.error) == ("interrupted", job._STOPPED)
+
+
+def test_sequential_fail_fast_starts_nothing_after_a_failure(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    line = ["-m", *TINY, "seed=0,1,2", "dataset.shape=[1,9,9]"]
+    assert main(line) == 1
+    assert capsys.readouterr().err.count("failed: ") == 3
+    assert main([*line, "fail_fast=true"]) == 1
+    shown = capsys.readouterr()
+    assert shown.err.count("failed: ") == 1
+    assert "2 more runs are not started" in shown.out
+    assert "to retry them: python run.py -m" in shown.err
+
+
+@pytest.mark.parametrize(
+    ("line", "fragments"),
+    [
+        (["hydra/launcher=slurm"], ["hydra/launcher=slurm", "add -m:", "run.py -m hydra/launcher"]),
+        (["cluster=example_gpu"], ["cluster=example_gpu", "add -m:", "run.py -m cluster"]),
+        (["--detach"], ["--detach", "-m hydra/launcher=slurm"]),
+        (["-m", "--detach", "seed=0"], ["--detach", "needs a launcher", "--detach hydra/launcher"]),
+        (["-m", "hydra/launcher=slurm"], ["hydra/launcher=slurm", "sbatch is not on PATH"]),
+        (["-m", "cluster=example_cpu"], ["hydra/launcher=slurm", "sbatch is not on PATH"]),
+        (["-m", "cluster=mine"], ["cluster=mine", "example_cpu, example_gpu"]),
+        (
+            ["-m", "hydra/launcher=slurm", "hydra.launcher.timeout_min=0"],
+            ["hydra.launcher.timeout_min=0", "a whole number >= 1"],
+        ),
+        (
+            ["-m", "hydra/launcher=slurm", "+hydra.launcher.walltime=3"],
+            ["hydra.launcher.walltime=3", "timeout_min"],
+        ),
+        (["runs_per_job=0"], ["runs_per_job=0", "[1, 10000]"]),
+        (["code=strikt"], ["code=strikt", "warn, strict"]),
+        (["fail_fast=2"], ["fail_fast=2", "true or false"]),
+    ],
+    ids=lambda each: " ".join(each),
+)
+@pytest.mark.usefixtures("no_slurm")
+def test_refused_in_one_or_two_lines(
+    line: list[str], fragments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*line, *TINY]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert error.count("\n") <= 2
+    assert all(each in error for each in fragments), error
+    assert not list(Path.cwd().iterdir())
+
+
+@pytest.mark.parametrize("file", sorted((conf_dir() / "cluster").glob("example_*.yaml")))
+def test_an_example_of_a_cluster_is_a_slurm_launcher(file: Path) -> None:
+    with hydra_session() as hydra:
+        cfg = load(hydra.config_loader, [f"cluster={file.stem}", "hydra.launcher.qos=best"])
+    values = {**cfg.hydra.launcher}
+    assert values.pop("_target_").endswith(".SlurmLauncher")
+    settings = build("hydra.launcher", values, Slurm)
+    assert (settings.qos, settings.partition) == ("best", file.stem.partition("_")[2])
+
+
+def test_every_key_of_a_launcher_is_explained() -> None:
+    for name in ("slurm", "local"):
+        text = (conf_dir() / "hydra" / "launcher" / f"{name}.yaml").read_text()
+        keys = set(yaml.safe_load(text)) - {"_target_"}
+        from bnnrepro.cluster import settings
+
+        cls = getattr(settings, name.capitalize())
+        assert set(field_docs(cls)) == keys
+
+
+def test_a_dry_run_estimates_from_measured_epochs(capsys: pytest.CaptureFixture[str]) -> None:
+    (first,) = planned(["seed=0"])
+    first.run.folder.path.mkdir(parents=True)
+    write_metrics(first.run.folder.metrics, [{"epoch": 1, "seconds": 1800.0}])
+    status.write(first.run.folder, "interrupted", epoch=1, epochs=1)
+    line = ["-m", *TINY, "preset=quick", "seed=0,1", "method=bayesbinn,ste", "--dry-run"]
+    assert main(line) == 0
+    text = capsys.readouterr().out
+    assert text.count("start  new") == 4
+    assert text.count("  1.5 h") == 2, "three epochs of half an hour each"
+    assert "4 of 4 to start (new 4); about 3.0 h" in text
+    assert "no epoch was measured: digits/mlp/ste" in text
+    assert [each.name for each in Path().iterdir()] == ["multirun"]
+
+
+def test_a_dry_run_of_one_run(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*TINY, "--dry-run"]) == 0
+    assert "1 of 1 to start" in capsys.readouterr().out
+
+
+def test_retry_leaves_what_is_no_longer_itself(capsys: pytest.CaptureFixture[str]) -> None:
+    first, second = planned(["seed=0"], ["seed=1"])
+    for each in (first, second):
+        each.run.folder.path.mkdir(parents=True)
+        status.write(each.run.folder, "failed")
+    text = yaml.safe_dump(first.config.to_dict())
+    second.run.folder.config.write_text(text)  # of another signature
+    runs, _ = find([Path("multirun")], {"state": ["failed"]})
+    assert retry(runs, []) == 0
+    shown = capsys.readouterr()
+    assert shown.err.count("left alone: digits/mlp/bayesbinn/") == 2
+    assert "nothing to retry among 2 runs" in shown.out
+
+
+def test_retry_takes_nothing_but_a_launcher() -> None:
+    (one,) = planned([])
+    one.run.folder.path.mkdir(parents=True)
+    status.write(one.run.folder, "failed")
+    one.run.folder.config.write_text(yaml.safe_dump(one.config.to_dict()))
+    runs, _ = find([Path("multirun")], {})
+    with pytest.raises(UserError, match="only a launcher"):
+        retry(runs, ["hydra.verbose=true"])
+
+
+def test_other_code_is_said_or_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*TINY, "preset=quick", "stop_after=1"]) == 0
+    (run,) = find([Path("multirun")], {})[0]
+    known = json.loads(run.folder.env.read_text())
+    assert known["source"] == environment.code()["source"]
+    run.folder.env.write_text(json.dumps({**known, "source": "0123456789abcdef"}))
+    assert main([*TINY, "preset=quick", "code=strict"]) == 2
+    error = capsys.readouterr().err
+    assert "code=strict: the code differs: " in error
+    assert "(source 01234567) when it was started" in error
+    assert main([*TINY, "preset=quick", "stop_after=2"]) == 0
+    assert "WARNING the code differs" in run.folder.log.read_text()
+    assert main([*TINY, "preset=quick", "code=strict"]) == 0, "the last start was by this code"
