@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run data test test-slow fidelity traps bench lint format types clean
+.PHONY: help setup run data status retry cancel submit test test-slow test-slurm fidelity traps bench lint format types clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## */\t/' | expand -t 12
@@ -23,6 +23,18 @@ $(READY): pyproject.toml constraints.txt
 run: $(READY)  ## train a binary network on real digits: the main job (ARGS="key=value ...")
 	$(BIN)/python run.py $(ARGS)
 
+status: $(READY)  ## how all runs stand (ARGS="dataset=mnist method=ste --watch")
+	$(BIN)/python -m bnnrepro.store status $(ARGS)
+
+retry: $(READY)  ## start again what failed or was cut short (ARGS as for status)
+	$(BIN)/python -m bnnrepro.store retry $(ARGS)
+
+cancel: $(READY)  ## stop what is queued or running (ARGS as for status)
+	$(BIN)/python -m bnnrepro.store cancel $(ARGS)
+
+submit: $(READY)  ## submit a sweep (ARGS="--detach hydra/launcher=slurm seed=0,1")
+	$(BIN)/python -m bnnrepro.store submit $(ARGS)
+
 data: $(READY)  ## fetch mnist, cifar10 and cifar100 ahead (ARGS="mnist --root DIR")
 	$(BIN)/python -m bnnrepro.data.fetch $(ARGS)
 
@@ -31,6 +43,9 @@ test: $(READY)  ## run the fast tests (ARGS="-k word")
 
 test-slow: $(READY)  ## run the slow tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m slow $(ARGS)
+
+test-slurm: $(READY)  ## run the tests on a SLURM cluster, which they start (root, Debian's packages)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m slurm $(ARGS)
 
 fidelity: $(READY)  ## MNIST's first two epochs beside the published runs' (ARGS="--root DIR")
 	$(BIN)/python benchmarks/fidelity.py $(ARGS)

@@ -10,6 +10,7 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from hydra._internal.callbacks import Callbacks
@@ -23,6 +24,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 import bnnrepro
+from bnnrepro.cluster.detached import detached
 from bnnrepro.cluster.estimate import dry_run
 from bnnrepro.cluster.listing import Listing
 from bnnrepro.cluster.plan import plan
@@ -190,6 +192,8 @@ def _sweep(hydra: Hydra, arguments: argparse.Namespace, name: str) -> int:
         launcher = getattr(sweeper, "launcher", None)
         if arguments.dry_run:
             sweeper.launcher = Listing(master, context)
+        elif arguments.detach and type(launcher).__name__ == "LocalLauncher":
+            return detached(overrides, Path(str(master.out)))
         elif arguments.detach:
             _detach(launcher, overrides)
         batches = sweeper.sweep(arguments=list(master.hydra.overrides.task))

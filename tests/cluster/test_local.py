@@ -181,3 +181,11 @@ def test_gpus_are_counted_without_torch(tmp_path: Path, monkeypatch: pytest.Monk
     program.write_text("#!/bin/sh\necho 'GPU 0: X (UUID: a)'\necho 'GPU 1: X (UUID: b)'\n")
     program.chmod(0o755)
     assert visible_gpus() == [0, 1]
+
+
+def test_detach_returns_at_once_and_status_knows(tmp_path: Path) -> None:
+    finish(sweep(tmp_path, "epochs=3", "seed=0", "--detach"))
+    assert states(tmp_path)[0] in ("queued", "running")
+    wait_for_states(tmp_path, "done")
+    _, err = finish(sweep(tmp_path, "seed=x", "--detach"), 2)
+    assert err.startswith("error: seed=x: ")

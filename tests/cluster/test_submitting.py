@@ -3,6 +3,9 @@
 import json
 import shutil
 import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -265,3 +268,41 @@ def test_other_code_is_said_or_refused(capsys: pytest.CaptureFixture[str]) -> No
     assert main([*TINY, "preset=quick", "stop_after=2"]) == 0
     assert "WARNING the code differs" in run.folder.log.read_text()
     assert main([*TINY, "preset=quick", "code=strict"]) == 0, "the last start was by this code"
+
+
+@pytest.fixture
+def full_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk with no room at all."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("this user may not mount a small disk")
+    with (folder / "ballast").open("wb", buffering=0) as file, suppress(OSError):
+        while file.write(bytes(4096)):
+            pass
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_full_disk_submits_nothing_and_leaves_nothing(
+    full_disk: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = ["-m", *TINY, "hydra/launcher=local", f"out={full_disk}/runs", "seed=0,1"]
+    assert main(line) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert f"out={full_disk}/runs: " in error
+    assert "No space left" in error
+    assert [each.name for each in full_disk.iterdir()] == ["ballast"]
+
+
+def test_where_there_is_room_for_some_of_the_announcements_none_stays(
+    full_disk: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with (full_disk / "ballast").open("r+b") as ballast:
+        ballast.truncate(ballast.seek(0, 2) - 24 * 1024)
+    line = ["-m", *TINY, "hydra/launcher=local", f"out={full_disk}/runs", "seed=range(9)"]
+    assert main(line) == 2
+    assert "nothing was submitted" in capsys.readouterr().err
+    assert [each.name for each in full_disk.iterdir()] == ["ballast"]

@@ -86,6 +86,11 @@ class Desk:
     def sweeps(self) -> list[Path]:
         return sorted(self.folder.glob("multirun/.hydra/*/submission.json"))
 
+    def clear(self) -> None:
+        """Cancel what is left of this desk's jobs."""
+        for name in ["foreign", *(file.parent.name for file in self.sweeps())]:
+            self.cluster.call("scancel", "--user=root", f"--name={name}")
+
     def logs(self) -> str:
         files = sorted(self.folder.glob("multirun/.hydra/*/*log*"))
         return "\n".join(f"== {file.name}\n{file.read_text()[-3000:]}" for file in files)
@@ -93,10 +98,14 @@ class Desk:
 
 @pytest.fixture
 def desk(tmp_path: Path, cluster: Cluster) -> Iterator[Desk]:
-    yield Desk(tmp_path, cluster)
-    cluster.call("scancel", "--user=root")
+    made = Desk(tmp_path, cluster)
+    yield made
+    made.clear()
 
 
 @pytest.fixture(scope="module")
-def module_desk(tmp_path_factory: pytest.TempPathFactory, cluster: Cluster) -> Desk:
-    return Desk(tmp_path_factory.mktemp("desk"), cluster)
+def other_desk(tmp_path_factory: pytest.TempPathFactory, cluster: Cluster) -> Iterator[Desk]:
+    """A desk for a job that runs beside all tests of a module."""
+    made = Desk(tmp_path_factory.mktemp("desk"), cluster)
+    yield made
+    made.clear()

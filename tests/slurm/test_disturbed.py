@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from bnnrepro.store.finding import find
 from bnnrepro.store.folder import RunFolder
+from bnnrepro.store.overview import seconds_an_epoch
 
 from .cluster import Cluster, wait_for
 from .conftest import RUN_PY, TINY, Desk
@@ -27,6 +29,26 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, cluster: Cluster) -> P
     line = [sys.executable, str(RUN_PY), "-m", *TINY, *LONG, "seed=range(4)", "threads=1"]
     subprocess.run(line, cwd=folder, check=True, capture_output=True, env=cluster.env)
     return folder
+
+
+@pytest.fixture(scope="module")
+def limited(undisturbed: Path, other_desk: Desk) -> tuple[Desk, Path]:
+    """A run that needs more than the minute it gets; beside it, the same one undisturbed."""
+    pace = seconds_an_epoch(next(iter(find([undisturbed / "multirun"], {})[0])))
+    assert pace
+    line = [*LONG, "seed=7", f"epochs={round(75 / pace)}", "checkpoint_seconds=5"]
+    keys = ("hydra.launcher.timeout_min=1", "hydra.launcher.signal_delay_s=10", "--detach")
+    other_desk.finish(other_desk.sweep(*line, *keys))
+    subprocess.Popen(
+        [sys.executable, str(RUN_PY), *TINY, *line, "threads=1"],
+        cwd=undisturbed, env=other_desk.cluster.env, stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    return other_desk, undisturbed
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _early(limited: tuple[Desk, Path]) -> None:
+    """Let the limited run start before the first test."""
 
 
 def started(desk: Desk, *filters: str) -> None:
@@ -97,37 +119,41 @@ def whole(cluster: Cluster) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("whole")
-def test_a_node_is_lost_and_another_one_takes_over(desk: Desk, undisturbed: Path) -> None:
-    driver = desk.sweep(*LONG, "seed=0")
-    started(desk)
-    job = desk.run().status.job
-    node = {each[0]: each[2] for each in desk.cluster.queue()}[job]
-    desk.cluster.kill_node(node, jobs=True)
-    desk.finish(driver)
-    assert_same(desk, undisturbed)
-    assert (desk.run().status.job, desk.run().status.attempt) == (job, 2)
-
-
-@pytest.mark.usefixtures("whole")
-def test_slurmd_is_lost_while_the_process_lives_on(desk: Desk, undisturbed: Path) -> None:
-    """Two processes, one folder: the newer takes over, the older leaves, one right result."""
-    more = ("epochs=120", "seed=1")
-    driver = desk.sweep(*LONG[1:], *more)
-    started(desk)
-    before = desk.run().status
-    os.kill(before.pid, signal.SIGSTOP)  # the loss takes SLURM half a minute to notice
-    node = {each[0]: each[2] for each in desk.cluster.queue()}[before.job]
-    desk.cluster.kill_node(node, jobs=False)
-    wait_for(lambda: desk.run().status.pid != before.pid, 90, "the second process")
-    assert Path(f"/proc/{before.pid}").exists(), "the first process should have lived on"
-    os.kill(before.pid, signal.SIGCONT)
+def test_a_node_is_lost_and_slurmd_is_lost_while_its_process_lives_on(
+    desk: Desk, undisturbed: Path
+) -> None:
+    """Another node takes over. Of two processes on one folder the older leaves: one result."""
+    driver = desk.sweep(*LONG, "epochs=120", "seed=0,1", "hydra.launcher.mem_gb=2")  # a node each
+    for seed in range(2):
+        started(desk, f"seed={seed}")
+    lost, left = (desk.run(f"seed={seed}").status for seed in range(2))
+    os.kill(left.pid, signal.SIGSTOP)  # SLURM takes half a minute to notice the loss
+    nodes = {number: node for number, _, node, _ in desk.cluster.queue()}
+    desk.cluster.kill_node(nodes[lost.job], jobs=True)
+    desk.cluster.kill_node(nodes[left.job], jobs=False)
+    wait_for(lambda: desk.run("seed=1").status.pid != left.pid, 120, "the second process")
+    assert Path(f"/proc/{left.pid}").exists(), "the first process should have lived on"
+    os.kill(left.pid, signal.SIGCONT)
     wait_for(lambda: "was taken over by process" in desk.logs(), 30, "the first to notice")
-    assert desk.run().outlook.state == "running", "the two should have run side by side"
-    wait_for(lambda: not Path(f"/proc/{before.pid}").exists(), 30, "the first to leave")
+    assert desk.run("seed=1").outlook.state == "running", "the two should have run side by side"
+    wait_for(lambda: not Path(f"/proc/{left.pid}").exists(), 30, "the first to leave")
     desk.finish(driver)
-    after = desk.run().status
-    assert (after.state, after.attempt, after.job) == ("done", 2, before.job)
-    assert after.pid != before.pid
-    line = [sys.executable, str(RUN_PY), *TINY, *LONG[1:], *more, "threads=1"]
-    subprocess.run(line, cwd=undisturbed, check=True, capture_output=True, env=desk.cluster.env)
-    assert_same(desk, undisturbed)
+    line = [*TINY, *LONG, "epochs=120", "seed=0,1", "threads=1"]
+    subprocess.run(
+        [sys.executable, str(RUN_PY), "-m", *line],
+        cwd=undisturbed, check=True, capture_output=True, env=desk.cluster.env,
+    )  # fmt: skip
+    for seed, before in enumerate((lost, left)):
+        assert_same(desk, undisturbed, f"seed={seed}")
+        after = desk.run(f"seed={seed}").status
+        assert (after.job, after.attempt, after.pid != before.pid) == (before.job, 2, True)
+
+
+def test_the_time_limit(limited: tuple[Desk, Path]) -> None:
+    """The real one, of a minute, which has run meanwhile."""
+    desk, reference = limited
+    wait_for(lambda: desk.states() == ["done"], 240, "the limited job")
+    assert_same(desk, reference)
+    assert desk.run().status.attempt >= 2
+    assert "this job is timed-out" in desk.logs()
+    assert "resumed after epoch" in desk.run().folder.log.read_text()

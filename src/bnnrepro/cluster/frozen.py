@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 
 from bnnrepro.cluster.plan import Planned, evaluated
 from bnnrepro.config import Config, check
-from bnnrepro.store import slurm, status
+from bnnrepro.store import status
 from bnnrepro.store.folder import RunFolder
 
 
@@ -29,8 +29,7 @@ class Frozen:
     def typed(self) -> list[Config]:
         """Return the configurations that are still to be run."""
         typed = [check(OmegaConf.create(each)) for each in self.configs]
-        if slurm.restarts():
-            # A job that starts again has done its part of rerunning already.
+        if status.read(self.folder).state != "submitted":  # a job that starts again has rerun it
             typed = [replace(each, on_done="skip") for each in typed]
         return [each for each in typed if self._needs(each)]
 

@@ -18,6 +18,9 @@ from bnnrepro.cluster.waiting import counts, reason
 from bnnrepro.errors import UserError
 from bnnrepro.store import lock
 
+NOTHING, SUBMITTED = "nothing to start", " submitted"
+"""What a launcher's word on a sweep begins with or contains."""
+
 _POLL = 1.0  # seconds between two looks at another launcher's lock
 
 
@@ -57,7 +60,7 @@ class Submitter:
         """
         self.check()
         if not any(each.todo for each in planned):
-            print(f"nothing to start: {counts(planned)}", flush=True)
+            print(f"{NOTHING}: {counts(planned)}", flush=True)
         else:
             with submitting(Path(planned[0].config.out)):
                 refresh(planned)  # another launcher may have been first
@@ -88,11 +91,11 @@ class Submitter:
 
     def _word(self, todo: Sequence[Planned]) -> str:
         if not self.submission or not todo:
-            return "nothing to start"
+            return NOTHING
         numbers = [job.job for job in self.submission.jobs if job.job]
         arrays = sorted({number.partition("_")[0] for number in numbers})
         jobs = f" in {_count(numbers, 'job')} of {', '.join(arrays)}" if numbers else ""
-        return f"{_count(todo, 'run')} submitted{jobs} as {self.where}"
+        return f"{_count(todo, 'run')}{SUBMITTED}{jobs} as {self.where}"
 
     def _submit(self, todo: Sequence[Planned]) -> None:
         size = todo[0].config.runs_per_job

@@ -42,6 +42,8 @@ def retry(runs: Sequence[Run], overrides: Sequence[str], *, detach: bool = False
         print(f"nothing to retry among {len(runs)} runs, {waiting} of them queued or running")
         return 0
     groups = _groups(left, _chosen(overrides) if overrides else None)
+    if detach and any(submitter.kind == "local" for submitter, _ in groups):
+        raise UserError("--detach", "", "serves a cluster; some of these go to this machine")
     for submitter, planned in groups:
         submitter.detach = detach or submitter.kind == "slurm"
         submitter.start(planned)

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from bnnrepro.cluster.plan import Planned, refresh
+from bnnrepro.cluster.submission import SCRATCH
 from bnnrepro.store.outlook import STATES, WAITED_FOR
 
 _FIRST, _GROWTH = 1.0, 1.3  # seconds between two looks, and their growth while nothing changes
@@ -59,6 +60,11 @@ def reason(planned: Planned) -> str | None:
     if state == "interrupted" and stop is not None and (planned.run.status.epoch or 0) >= stop:
         return None
     if state == "stale":
-        log = "killed, or out of memory?" if planned.run.status.state == "running" else ""
-        return f"{state}: {note}; {log}".rstrip("; ")
+        died = planned.run.status.state == "running"
+        guess = "killed, or out of memory?" if died else "do its setup and Python work there?"
+        return f"{state}: {note}; {guess} Its log is in {_logs(planned)}"
     return f"{state}: {note}" if note else state
+
+
+def _logs(planned: Planned) -> str:
+    return f"{planned.config.out}/{SCRATCH}/{planned.run.status.submission}"

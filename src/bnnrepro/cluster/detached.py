@@ -1,0 +1,61 @@
+"""A local sweep whose launcher goes on without its terminal."""
+
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from bnnrepro.cluster.launching import NOTHING, SUBMITTED
+from bnnrepro.cluster.submission import SCRATCH
+from bnnrepro.errors import UserError
+
+_MAIN = "import sys; from bnnrepro.cli import main; sys.exit(main(sys.argv[1:]))"
+
+
+def detached(overrides: Sequence[str], out: Path) -> int:
+    """Start the sweep's launcher in a session of its own; return once it has submitted the runs.
+
+    Args:
+        overrides: of the sweep.
+        out: folder of all runs; what the launcher prints goes to a file in its scratch folder.
+
+    Returns:
+        0, or the launcher's exit code if it refused.
+    """
+    scratch = out / SCRATCH
+    made = [each for each in (scratch, out, *out.parents) if not each.exists()]
+    try:
+        scratch.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix="launcher-", suffix=".log", dir=scratch)
+    except OSError as error:
+        reason = f"must be a folder that can be written ({error.strerror}: {scratch})"
+        raise UserError("out", str(out), reason) from error
+    log = Path(name)
+    with open(handle, "wb") as output:  # noqa: PTH123 (mkstemp's own handle)
+        child = subprocess.Popen(
+            [sys.executable, "-c", _MAIN, "-m", *overrides],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    while child.poll() is None and not _submitted(log):
+        time.sleep(0.05)
+    text = log.read_text()
+    if child.poll():
+        log.unlink()
+        for folder in made:
+            folder.rmdir()
+        print(text, end="", file=sys.stderr)
+        return child.returncode
+    print(f"{_submitted(log)}\nits launcher is process {child.pid} and writes {log}")
+    return 0
+
+
+def _submitted(log: Path) -> str:
+    """Return the line that says that all is submitted, empty while there is none."""
+    lines = log.read_text().splitlines(keepends=True)
+    whole = [line.rstrip() for line in lines if line.endswith("\n")]
+    return next((line for line in whole if line.startswith(NOTHING) or SUBMITTED in line), "")
