@@ -222,7 +222,7 @@ def test_a_dry_run_estimates_from_measured_epochs(capsys: pytest.CaptureFixture[
     assert text.count("start  new") == 4
     assert text.count("  1.5 h") == 2, "three epochs of half an hour each"
     assert "4 of 4 to start (new 4); about 3.0 h" in text
-    assert "no epoch was measured: digits/mlp/ste" in text
+    assert "no epoch was measured of digits/mlp/ste" in text
     assert [each.name for each in Path().iterdir()] == ["multirun"]
 
 

@@ -31,7 +31,8 @@ def dry_run(planned: Sequence[Planned]) -> str:
     todo = sum(each.todo for each in planned)
     hours = f"about {_hours(seconds)} of computing, by measured epochs"
     if unknown:
-        hours += f"; not counted, since no epoch was measured: {', '.join(sorted(unknown))}"
+        hours = "" if not seconds else f"{hours}, "
+        hours += f"no epoch was measured of {', '.join(sorted(unknown))}"
     return "\n".join([*lines, f"{todo} of {len(planned)} to start ({counts(planned)}); {hours}"])
 
 

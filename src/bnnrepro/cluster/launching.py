@@ -94,7 +94,7 @@ class Submitter:
             return NOTHING
         numbers = [job.job for job in self.submission.jobs if job.job]
         arrays = sorted({number.partition("_")[0] for number in numbers})
-        jobs = f" in {_count(numbers, 'job')} of {', '.join(arrays)}" if numbers else ""
+        jobs = f" in {_count(numbers, 'job')} (number {', '.join(arrays)})" if numbers else ""
         return f"{_count(todo, 'run')}{SUBMITTED}{jobs} as {self.where}"
 
     def _submit(self, todo: Sequence[Planned]) -> None:

@@ -61,7 +61,7 @@ def reason(planned: Planned) -> str | None:
         return None
     if state == "stale":
         died = planned.run.status.state == "running"
-        guess = "killed, or out of memory?" if died else "do its setup and Python work there?"
+        guess = "killed, or out of memory?" if died else "its setup, Python or memory failed?"
         return f"{state}: {note}; {guess} Its log is in {_logs(planned)}"
     return f"{state}: {note}" if note else state
 

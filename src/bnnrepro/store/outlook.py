@@ -67,8 +67,13 @@ def _unfinished(folder: RunFolder, state: Status, queue: Queue | None) -> Outloo
     if state.state == "running":
         return _running(folder, state, job, queue)
     if job is not None:
-        return Outlook("queued", f"job {job.number}, again: {job.reason}")
+        return Outlook("queued", f"job {job.number}, again: {_why(job)}")
     return Outlook("interrupted", state.error or "")
+
+
+def _why(job: slurm.Job) -> str:
+    """Return why a job waits, in SLURM's words, or what it does instead."""
+    return job.reason if job.waits and job.reason != "None" else job.state.lower()
 
 
 def _job(state: Status, queue: Queue | None) -> slurm.Job | None:
@@ -86,7 +91,7 @@ def _submitted(state: Status, job: slurm.Job | None, queue: Queue | None) -> Out
             return Outlook("queued", f"process {state.pid} starts it")
         return Outlook("stale", f"its launcher, process {state.pid} on {state.host}, is gone")
     if job is not None:
-        return Outlook("queued", f"job {job.number}: {job.reason if job.waits else 'has started'}")
+        return Outlook("queued", f"job {job.number}: {_why(job)}")
     number = state.job or state.submission
     if queue is None:
         return Outlook("queued", f"job {number}; squeue does not answer here")
@@ -104,7 +109,7 @@ def _running(
         return Outlook("running", where)
     if job is not None:  # between its death and its next start, or on a host that we do not see
         if job.waits or alive is False:
-            return Outlook("queued", f"job {job.number}, again: {job.reason}")
+            return Outlook("queued", f"job {job.number}, again: {_why(job)}")
         return Outlook("running", where)
     if alive is None and (state.job is None or queue is None):
         age = lock.age(folder.path)
