@@ -118,12 +118,23 @@ class Cluster:
         with contextlib.suppress(AssertionError, subprocess.SubprocessError):
             self.call("scancel", "--user=root")
             wait_for(lambda: not self.call("squeue", "-h"), 20)
-        for file in self.folder.glob("*.pid"):
-            with contextlib.suppress(ValueError, ProcessLookupError):
-                os.kill(int(file.read_text()), signal.SIGTERM)
+        for pid in self.daemons():
+            os.kill(pid, signal.SIGTERM)
+        with contextlib.suppress(AssertionError):
+            wait_for(lambda: not self.daemons(), 20)
         for pid in self.leftovers():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+
+    def daemons(self) -> list[int]:
+        """Return the daemons that live; a killed one's file may name a stranger by now."""
+        found = []
+        for file in self.folder.glob("*.pid"):
+            with contextlib.suppress(ValueError, OSError):
+                pid = int(file.read_text())
+                if f"{self.folder}/".encode() in Path(f"/proc/{pid}/cmdline").read_bytes():
+                    found.append(pid)
+        return found
 
     def leftovers(self) -> list[int]:
         """Return the processes of jobs, and those that watch over them, that still live."""
