@@ -33,11 +33,14 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, cluster: Cluster) -> P
 
 @pytest.fixture(scope="module")
 def limited(undisturbed: Path, other_desk: Desk) -> tuple[Desk, Path]:
-    """A run that needs more than the minute it gets; beside it, the same one undisturbed."""
+    """A run that needs more than it gets; beside it, the same one undisturbed.
+
+    SLURM looks at its jobs every 30 s: the first start has 10 to 40 s until its warning.
+    """
     pace = seconds_an_epoch(next(iter(find([undisturbed / "multirun"], {})[0])))
     assert pace
-    line = [*LONG, "seed=7", f"epochs={round(75 / pace)}", "checkpoint_seconds=5"]
-    keys = ("hydra.launcher.timeout_min=1", "hydra.launcher.signal_delay_s=10", "--detach")
+    line = [*LONG, "seed=7", f"epochs={round(50 / pace)}", "checkpoint_seconds=5"]
+    keys = ("hydra.launcher.timeout_min=1", "hydra.launcher.signal_delay_s=20", "--detach")
     other_desk.finish(other_desk.sweep(*line, *keys))
     subprocess.Popen(
         [sys.executable, str(RUN_PY), *TINY, *line, "threads=1"],
