@@ -18,7 +18,7 @@ from pathlib import Path
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scancel", "scontrol")
 NODES = ("n1", "n2", "n3")
-CPUS = 2
+CPUS = 3
 SBIN = ("/usr/sbin", "/sbin")
 
 CONF = """\
@@ -43,7 +43,7 @@ JobAcctGatherParams=OverMemoryKill
 MpiDefault=none
 SwitchType=switch/none
 SelectType=select/cons_tres
-SelectTypeParameters=CR_Core_Memory
+SelectTypeParameters=CR_Core_Memory,CR_LLN
 SlurmdParameters=config_overrides
 ReturnToService=2
 SlurmctldTimeout=10
@@ -95,7 +95,7 @@ class Cluster:
         host, port = socket.gethostname().partition(".")[0], _free_ports(1 + len(NODES))
         nodes = [
             f"NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 Port={port + 1 + number} "
-            f"CPUs={CPUS} RealMemory=3000 State=UNKNOWN"
+            f"CPUs={CPUS} RealMemory=4000 State=UNKNOWN"
             for number, node in enumerate(NODES)
         ]
         text = CONF.format(folder=self.folder, host=host, port=port, nodes="\n".join(nodes))

@@ -41,7 +41,8 @@ def limited(undisturbed: Path, other_desk: Desk) -> tuple[Desk, Path]:
     assert pace
     line = [*LONG, "seed=7", f"epochs={round(50 / pace)}", "checkpoint_seconds=5"]
     keys = ("hydra.launcher.timeout_min=1", "hydra.launcher.signal_delay_s=20", "--detach")
-    other_desk.finish(other_desk.sweep(*line, *keys))
+    away = "hydra.launcher.exclude='n1,n2'"  # from the nodes that are taken or lost meanwhile
+    other_desk.finish(other_desk.sweep(*line, *keys, away))
     subprocess.Popen(
         [sys.executable, str(RUN_PY), *TINY, *line, "threads=1"],
         cwd=undisturbed, env=other_desk.cluster.env, stdout=subprocess.DEVNULL,
@@ -104,7 +105,7 @@ def test_preemption(desk: Desk, undisturbed: Path) -> None:
     only_n1 = "+hydra.launcher.additional_parameters.nodelist=n1"
     driver = desk.sweep(*LONG, "seed=3", only_n1)
     started(desk)
-    desk.cluster.call("sbatch", "-p", "urgent", "-w", "n1", "-c2", "--mem=2900", "-o", "/dev/null",
+    desk.cluster.call("sbatch", "-p", "urgent", "-w", "n1", "-c3", "-o", "/dev/null",
                       "--wrap", "sleep 3")  # fmt: skip
     desk.finish(driver)
     assert_same(desk, undisturbed)
@@ -126,12 +127,16 @@ def test_a_node_is_lost_and_slurmd_is_lost_while_its_process_lives_on(
     desk: Desk, undisturbed: Path
 ) -> None:
     """Another node takes over. Of two processes on one folder the older leaves: one result."""
-    driver = desk.sweep(*LONG, "epochs=120", "seed=0,1", "hydra.launcher.mem_gb=2")  # a node each
+    drivers = [  # a node for each, and a third one that both may move to
+        desk.sweep(*LONG, "epochs=120", f"seed={seed}", f"hydra.launcher.exclude={not_there}")
+        for seed, not_there in enumerate(("n2", "n1"))
+    ]
     for seed in range(2):
         started(desk, f"seed={seed}")
     lost, left = (desk.run(f"seed={seed}").status for seed in range(2))
     os.kill(left.pid, signal.SIGSTOP)  # SLURM takes half a minute to notice the loss
     nodes = {number: node for number, _, node, _ in desk.cluster.queue()}
+    assert nodes[lost.job] != nodes[left.job]
     desk.cluster.kill_node(nodes[lost.job], jobs=True)
     desk.cluster.kill_node(nodes[left.job], jobs=False)
     wait_for(lambda: desk.run("seed=1").status.pid != left.pid, 120, "the second process")
@@ -140,7 +145,8 @@ def test_a_node_is_lost_and_slurmd_is_lost_while_its_process_lives_on(
     wait_for(lambda: "was taken over by process" in desk.logs(), 30, "the first to notice")
     assert desk.run("seed=1").outlook.state == "running", "the two should have run side by side"
     wait_for(lambda: not Path(f"/proc/{left.pid}").exists(), 30, "the first to leave")
-    desk.finish(driver)
+    for driver in drivers:
+        desk.finish(driver)
     line = [*TINY, *LONG, "epochs=120", "seed=0,1", "threads=1"]
     subprocess.run(
         [sys.executable, str(RUN_PY), "-m", *line],
