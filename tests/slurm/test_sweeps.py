@@ -153,7 +153,7 @@ def test_cancel_of_what_waits_and_of_a_part_of_a_shared_job(desk: Desk) -> None:
     desk.finish(desk.sweep(*line, "+hydra.launcher.additional_parameters.begin=now+1hour",
                            "--detach"))  # fmt: skip
     assert desk.states() == ["queued", "queued"]
-    assert "BeginTime" in desk.word("status")
+    wait_for(lambda: "BeginTime" in desk.word("status"), 30, "SLURM to say why they wait")
     assert "cancelled 1 run" in desk.word("cancel", "seed=0")
     assert desk.states() == ["interrupted", "queued"]
     assert desk.run("seed=0").status.error == "cancelled"
