@@ -8,6 +8,7 @@ are shown. Exit code 1 if a figure is off by more than 4 of its spreads or 0.35 
 or 0.01 of loss, whichever is larger.
 
     python benchmarks/fidelity.py [--root DATA] [--seeds 2] [--write FILE.json]
+    python benchmarks/fidelity.py --methods bayesbinn,pmf optimizer.compile=on
 """
 
 import argparse
@@ -145,14 +146,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--out", help="folder of the runs, to go on with; a temporary one if not given"
     )
     parser.add_argument("--write", type=Path, help="also write the figures to this JSON file")
+    parser.add_argument("--methods", default=",".join(METHODS), help="which, with commas")
+    parser.add_argument("overrides", nargs="*", help="settings of all runs, as run.py takes them")
     options = parser.parse_args(argv)
+    methods = options.methods.split(",")
+    if unknown := set(methods) - set(METHODS):
+        parser.error(f"--methods {','.join(sorted(unknown))}: must be some of {', '.join(METHODS)}")
     with tempfile.TemporaryDirectory() as scratch:
-        overrides = [f"out={options.out or scratch}"]
+        overrides = [f"out={options.out or scratch}", *options.overrides]
         overrides += [f"dataset.root={options.root}"] if options.root else []
         try:
             records = [
                 record
-                for method in METHODS
+                for method in methods
                 for record in measured(method, options.seeds, overrides)
             ]
         except UserError as error:
@@ -164,6 +170,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.write:
         content = {
             "environment": environment.describe(["benchmarks/fidelity.py"]),
+            "overrides": options.overrides,
             "trained_at": [json.loads(commit) for commit in sorted(COMMITS)],
             "figures": records,
         }
