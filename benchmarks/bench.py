@@ -28,7 +28,7 @@ from bnnrepro import optim
 from bnnrepro.data.prepare import prepare
 from bnnrepro.models.mlp import MLP
 from bnnrepro.models.vgg import VGG
-from bnnrepro.running.cpu import set_up_cpu
+from bnnrepro.running.cpu import set_threads
 from bnnrepro.store import atomic, environment
 from bnnrepro.tasks import Classification
 from bnnrepro.training.memory import KEPT, keep_freed_memory, set_limits
@@ -312,7 +312,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.repetitions < 2:
         parser.error(f"--repetitions {options.repetitions}: must be >= 2")
     device = torch.device(options.device)
-    set_up_cpu(options.threads)
+    torch.set_flush_denormal(True)  # before torch computes, as a run does
+    set_threads(options.threads)
     keep_freed_memory()
     compiled, count = not options.no_compile, options.repetitions
     measured: dict[str, Callable[[], list[Row]]] = {

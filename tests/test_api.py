@@ -455,7 +455,7 @@ def test_a_loaded_run_predicts_what_its_result_says(finished: Result, which: str
         assert ((probability >= 0) & (probability <= 1)).all()
         assert torch.equal(probability > 0.5, value > 0)
 
-    split = build(check_again(check, loaded)).data.test
+    split = build(check_again(check, loaded)).sources.test.split
     inputs = loaded.preprocess(split.images)
     wanted = finished.values[which]["test"]
     found = loaded.trainer.predict(inputs)

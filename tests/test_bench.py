@@ -63,6 +63,6 @@ def test_every_row_can_be_measured(tmp_path):
         assert f"step: {method} / fused Adam" in names
         assert f"step: {method} compiled / fused Adam" in names
         assert f"step: {method} / plain" in names
-    assert len(content["rows"]) == 22
+    assert len(content["rows"]) == 23
     assert all(row["value"] > 0 for row in content["rows"])
     assert done.stdout.count("\n| ") == 24

@@ -211,7 +211,7 @@ def test_the_own_method_works_in_a_project_of_its_own(reader, tmp_path, monkeypa
 
 @pytest.mark.slow
 def test_the_own_method_passes_the_shared_suite(tmp_path):
-    for folder in ("src", "conf", "tests/optim"):
+    for folder in ("src", "conf", "benchmarks", "tests/optim"):
         shutil.copytree(ROOT / folder, tmp_path / folder)
     for name in ("pyproject.toml", "README.md"):
         shutil.copy(ROOT / name, tmp_path)

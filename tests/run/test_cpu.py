@@ -1,4 +1,4 @@
-"""Threads and denormal numbers: what a run sets before torch computes."""
+"""Threads, and denormal numbers in each of them."""
 
 import subprocess
 import sys
@@ -10,10 +10,12 @@ import torch
 from bnnrepro.running import cpu
 
 DENORMALS = """
-import sys, torch
-from bnnrepro.running.cpu import set_up_cpu
-set_up_cpu(2)
-products = torch.full((1 << 20,), 1e-40) * 1.0
+import sys
+import torch
+from bnnrepro.training.trainer import no_denormals
+torch.set_num_threads(2)
+with no_denormals():
+    products = torch.full((1 << 20,), 1e-40) * 1.0
 sys.exit(int(torch.count_nonzero(products)) != 0)
 """
 
@@ -28,9 +30,7 @@ def alone(monkeypatch, tmp_path):
     monkeypatch.setattr(cpu, "CGROUPS", tmp_path)
     for name in ("OMP_NUM_THREADS", "SLURM_CPUS_PER_TASK"):
         monkeypatch.delenv(name, raising=False)
-    before = torch.zeros(1).fill_(1e-40).mul(1.0).item() == 0
-    yield chosen
-    torch.set_flush_denormal(before)
+    return chosen
 
 
 def test_all_workers_flush_denormals():
@@ -40,26 +40,26 @@ def test_all_workers_flush_denormals():
 def test_what_is_asked_for_wins(alone, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     monkeypatch.setenv("SLURM_CPUS_PER_TASK", "4")
-    cpu.set_up_cpu(7)
+    cpu.set_threads(7)
     assert alone == [7]
 
 
 def test_torch_itself_heeds_omp_num_threads(alone, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    cpu.set_up_cpu(None)
+    cpu.set_threads(None)
     assert alone == []
 
 
 @pytest.mark.parametrize(("said", "threads"), [("4", 4), ("64", 16), ("", 16), ("all", 16)])
 def test_a_job_takes_the_cores_that_slurm_gave_it(alone, monkeypatch, said, threads):
     monkeypatch.setenv("SLURM_CPUS_PER_TASK", said)
-    cpu.set_up_cpu(None)
+    cpu.set_threads(None)
     assert alone == [threads]
 
 
 def test_a_job_takes_the_cores_that_it_is_bound_to(alone, monkeypatch):
     monkeypatch.setattr(cpu.os, "sched_getaffinity", lambda _: {3, 5}, raising=False)
-    cpu.set_up_cpu(None)
+    cpu.set_threads(None)
     assert alone == [2]
 
 
@@ -72,5 +72,5 @@ def test_a_containers_quota_counts(alone, tmp_path, limit, threads):
     folder = tmp_path / group.lstrip("/")
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "cpu.max").write_text(limit)
-    cpu.set_up_cpu(None)
+    cpu.set_threads(None)
     assert alone == [threads]

@@ -11,7 +11,7 @@ from bnnrepro.data.types import ImageData
 from bnnrepro.errors import UserError
 from bnnrepro.models.summary import Summary, summarise
 from bnnrepro.optim.compiling import why_not
-from bnnrepro.running.cpu import set_up_cpu
+from bnnrepro.running.cpu import set_threads
 from bnnrepro.seeds import derive
 from bnnrepro.tasks import Classification
 from bnnrepro.training.precision import refused
@@ -31,7 +31,7 @@ class Parts:
 
 def build(cfg: Config) -> Parts:
     """Load the data and build model, method and trainer; nothing is written."""
-    set_up_cpu(cfg.threads)
+    set_threads(cfg.threads)
     device = _device(cfg.device)
     _refuse_impossible(cfg, device)
     data = instantiate(cfg.dataset)

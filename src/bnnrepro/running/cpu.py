@@ -1,7 +1,4 @@
-"""The processor's set-up, before torch computes anything: denormal numbers, and threads.
-
-Threads are those that the process may use, not all there are.
-"""
+"""How many CPU threads a run takes where nobody says: those that it may use, not all there are."""
 
 import math
 import os
@@ -12,20 +9,15 @@ import torch
 CGROUPS = Path("/sys/fs/cgroup")
 
 
-def set_up_cpu(threads: int | None) -> None:
-    """Take denormal numbers for 0, and set torch's threads.
+def set_threads(wanted: int | None) -> None:
+    """Set torch's threads: as wanted; else as OMP_NUM_THREADS says; else at most the share here.
 
-    Denormals first: torch's worker threads take the mode over from the one that starts them, at the
-    first operation that is shared out, and none of them learns of it later.
-
-    Threads: as asked; else as OMP_NUM_THREADS says; else at most the share of the machine that is
-    ours. torch counts the cores of a whole node. On a cluster a job has some of them, by SLURM's
-    word (``SLURM_CPUS_PER_TASK``) or as a container's quota of time; more threads than that wait
-    for each other.
+    torch counts the cores of a whole node. On a cluster a job has some of them, by SLURM's word
+    (``SLURM_CPUS_PER_TASK``) or as a container's quota of time; more threads than that wait for
+    each other.
     """
-    torch.set_flush_denormal(True)
-    if threads is not None:
-        torch.set_num_threads(threads)
+    if wanted is not None:
+        torch.set_num_threads(wanted)
     elif "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(min([torch.get_num_threads(), *_shares()]))
 

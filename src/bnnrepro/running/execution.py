@@ -29,6 +29,7 @@ from bnnrepro.training.interrupts import stop_on_signals
 from bnnrepro.training.loggers import make_logger
 from bnnrepro.training.progress import progress
 from bnnrepro.training.recorder import Recorder
+from bnnrepro.training.trainer import no_denormals
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,11 @@ def run(cfg: Config) -> Result:
         RunFailedError: if training failed; the run's folder says how.
         SystemExit: with code 128 + n, if signal n stopped it. Its state is saved.
     """
+    with no_denormals():
+        return _run(cfg)
+
+
+def _run(cfg: Config) -> Result:
     parts = build(cfg)
     key = signature(cfg.to_dict(), parts.data.fingerprint)
     folder = run_folder(cfg.out, cfg.dataset.name, cfg.model.name, cfg.method.name, key)

@@ -33,7 +33,8 @@ EVALUATION_BATCH = 1000
 def no_denormals() -> Iterator[None]:
     """Take denormal numbers for 0: Adam's moments of dead inputs decay into them, 20x slower.
 
-    Worker threads that are at work already do not learn of it: ``run.py`` sets it at its start.
+    torch's worker threads take the mode over from the thread that starts them, and do not learn of
+    it later: a run enters this before torch computes anything.
     """
     before = sys.float_info.min / 2 == 0
     torch.set_flush_denormal(True)
