@@ -22,6 +22,7 @@ from bnnrepro.cli import main
 from bnnrepro.config.compose import compose, conf_dir
 from bnnrepro.running import Result, RunFailedError, build
 from bnnrepro.store import status
+from bnnrepro.store.finding import find
 from bnnrepro.store.folder import RunFolder
 from bnnrepro.store.metrics import COLUMNS, read_metrics
 
@@ -354,6 +355,24 @@ def test_two_processes_in_one_folder(tmp_path: Path, capfd: pytest.CaptureFixtur
     assert "is being run by" in line
     (path,) = tmp_path.glob("runs/digits/mlp/bayesbinn/*")
     assert status.read(RunFolder(path)).attempt == 1
+
+
+@pytest.mark.parametrize("stop", [SystemExit(143), KeyboardInterrupt()])
+def test_a_stop_before_the_first_step_is_an_interruption(
+    run_small: RunSmall, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: BaseException
+) -> None:
+    from bnnrepro.running import execution
+
+    def stopped(*_: object) -> None:
+        raise stop
+
+    with monkeypatch.context() as patch:
+        patch.setattr(execution, "describe", stopped)
+        with pytest.raises(type(stop)):
+            run_small()
+    (place,) = find([tmp_path / "runs"], {})[0]
+    assert place.status.state == "interrupted"
+    assert run_small().values is not None
 
 
 def test_an_interrupted_notebook_cell_may_be_run_again(run_small: RunSmall) -> None:

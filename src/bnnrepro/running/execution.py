@@ -148,6 +148,9 @@ def _train_alone(parts: Parts, folder: RunFolder, key: str) -> dict[str, Any] | 
         raise SystemExit(exit_code) from stop
     except LostError:
         raise  # the run is another process's now: nothing may be recorded
+    except (SystemExit, KeyboardInterrupt):  # asked to stop while nothing was being trained
+        status.write(folder, "interrupted")
+        raise
     except Exception as error:
         raise recorded_failure(folder, error) from error
     finally:
