@@ -15,7 +15,7 @@ from bnnrepro.errors import UserError
 from bnnrepro.models.summary import Summary, summarise
 from bnnrepro.store.folder import RunFolder
 from bnnrepro.store.result import read_result
-from bnnrepro.tasks import Classification, Task
+from bnnrepro.tasks import TASKS, Classification, Task
 from bnnrepro.training import checkpoint, trainer
 
 
@@ -72,6 +72,9 @@ class Trainer(trainer.Trainer):
 class Loaded:
     """A finished run: its trainer (model, method's state), and what belongs to its inputs.
 
+    ``about`` is what its data set said of itself: the inputs' shape, the number of outputs, and
+    what the inputs are normalised by.
+
     ``trainer.model`` holds the binary weights, ``trainer.optimizer.probabilities()`` the posterior
     of a method that has one, ``trainer.predict(run.preprocess(images), samples=10)`` predicts.
     """
@@ -79,9 +82,12 @@ class Loaded:
     trainer: trainer.Trainer
     config: Any
     result: dict[str, Any]
-    classes: tuple[str, ...]
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    about: dict[str, Any]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The classes' names; none where the task has no classes."""
+        return tuple(self.about.get("classes", ()))
 
     @property
     def model(self) -> nn.Module:
@@ -91,7 +97,7 @@ class Loaded:
     def preprocess(self, images: Tensor) -> Tensor:
         """Return uint8 images (N, C, H, W), normalised as in training."""
         device = self.trainer.device
-        mean, std = (torch.tensor(values, device=device) for values in (self.mean, self.std))
+        mean, std = (torch.tensor(self.about[key], device=device) for key in ("mean", "std"))
         return normalise(images.to(device), mean, std)
 
 
@@ -123,8 +129,11 @@ def load(folder: str | Path, which: str | None = None, *, device: str = "auto") 
     except (OSError, TypeError, ValueError, yaml.YAMLError) as error:
         raise UserError("folder", str(run.config), "is missing or damaged") from error
     about = state["about"]
-    model = instantiate(config.model, shape=tuple(about["shape"]), classes=len(about["classes"]))
-    loaded = Trainer(model, device=device, seed=config.seed)
+    if result["task"] not in TASKS:
+        raise UserError("folder", str(run.result), f"has a task unknown here, {result['task']}")
+    model = instantiate(config.model, shape=tuple(about["shape"]), classes=about["outputs"])
+    task = TASKS[result["task"]].of(config, about)
+    loaded = Trainer(model, task, device=device, seed=config.seed)
 
     def method(groups: Any, **offered: Any) -> Any:
         return instantiate(config.method, params=groups, offered=offered)
@@ -132,11 +141,4 @@ def load(folder: str | Path, which: str | None = None, *, device: str = "auto") 
     loaded.compile(method).build_optimizer(result["n_train"])
     loaded.load_weights(state)
     loaded.model.eval()
-    return Loaded(
-        loaded,
-        config,
-        result,
-        tuple(about["classes"]),
-        tuple(about["mean"]),
-        tuple(about["std"]),
-    )
+    return Loaded(loaded, config, result, about)

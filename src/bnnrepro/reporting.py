@@ -7,16 +7,19 @@ import torch
 from bnnrepro.config import Config
 from bnnrepro.data.prepare import Sources
 from bnnrepro.models.summary import Summary
+from bnnrepro.tasks import Task
 
 
-def heading(cfg: Config, sources: Sources, summary: Summary, device: torch.device) -> str:
+def heading(
+    cfg: Config, task: Task, sources: Sources, summary: Summary, device: torch.device
+) -> str:
     """Return what is about to be trained, in three lines."""
     validation = sources.validation.n_samples if sources.validation else 0
     return (
         f"{cfg.method.name} on {cfg.dataset.name}, {cfg.model.name}, seed {cfg.seed}, "
         f"{cfg.effective_epochs} epochs, preset {cfg.preset.name}, {device}\n"
         f"{sources.train.n_samples:,} training, {validation:,} validation, "
-        f"{sources.test.n_samples:,} test images\n"
+        f"{sources.test.n_samples:,} test {task.samples}\n"
         f"{size(summary)}"
     )
 

@@ -11,7 +11,7 @@ from typing import Any
 from omegaconf import DictConfig, MissingMandatoryValue, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from bnnrepro.config import schema
+from bnnrepro.config import datasets, models, schema
 from bnnrepro.config.rules import build, refuse_unknown, shown
 from bnnrepro.config.schema import REGISTRY, Config
 from bnnrepro.errors import UserError
@@ -93,13 +93,14 @@ def _from_signature(group: str, target: str, values: Mapping[Any, Any]) -> type:
     if not open_ended:
         refuse_unknown(group, values, ["_target_", *declared, *parameters])
     hints = _hints(built)
-    base = {"model": schema.Model, "method": schema.Method}.get(group, schema.Part)
+    base = {"model": models.Model, "method": schema.Method}.get(group, schema.Part)
     extra: dict[str, Any] = {"group": group}
     if group == "method":
         extra["scheduled"] = getattr(built, "scheduled", "lr" if "lr" in parameters else None)
     if group == "model":
         smallest = getattr(built, "minimum_size", 1)
         extra["minimum_size"] = lambda self: smallest
+        extra["tasks"] = getattr(built, "tasks", None)
     own = [
         (str(key), hints.get(key, Any), field())
         for key in values
@@ -151,10 +152,18 @@ def _out_is_a_folder(config: Config) -> None:
         raise UserError("out", config.out, "must be a folder, not a file")
 
 
+def _model_fits(config: Config) -> None:
+    task, tasks = getattr(config.dataset, "task", None), getattr(config.model, "tasks", None)
+    if task is None or tasks is None or task in tasks:
+        return
+    allowed = f"is for {' and '.join(tasks)}; dataset={config.dataset.name} is for {task}"
+    raise UserError("model", config.model.name, allowed)
+
+
 def _image_size(config: Config) -> None:
     shape = getattr(config.dataset, "shape", None)
     smallest = getattr(config.model, "minimum_size", lambda: 1)()
-    if isinstance(smallest, int) and shape and min(shape[1:]) < smallest:
+    if isinstance(smallest, int) and shape and min(shape[1:], default=smallest) < smallest:
         raise UserError(
             "model",
             config.model.name,
@@ -165,7 +174,7 @@ def _image_size(config: Config) -> None:
 
 def _normalisation(config: Config) -> None:
     data = config.dataset
-    if not isinstance(data, schema.ImageSet):
+    if not isinstance(data, datasets.ImageSet):
         return
     if (data.mean is None) != (data.std is None):
         key = "dataset.mean" if data.mean is None else "dataset.std"
@@ -179,14 +188,18 @@ def _normalisation(config: Config) -> None:
 
 def _augmentation(config: Config) -> None:
     data = config.dataset
-    if isinstance(data, schema.ImageSet) and data.shape and data.augment.pad >= min(data.shape[1:]):
+    if (
+        isinstance(data, datasets.ImageSet)
+        and data.shape
+        and data.augment.pad >= min(data.shape[1:])
+    ):
         allowed = f"must be smaller than the image, {data.shape[1]}x{data.shape[2]}"
         raise UserError("dataset.augment.pad", data.augment.pad, allowed)
 
 
 def _folder_shape(config: Config) -> None:
     data = config.dataset
-    if not isinstance(data, schema.ImageFolder) or not data.size or not data.shape:
+    if not isinstance(data, datasets.ImageFolder) or not data.size or not data.shape:
         return
     if data.shape[1:] != [data.size, data.size]:
         raise UserError("dataset.size", data.size, f"contradicts dataset.shape={data.shape}")
@@ -224,6 +237,7 @@ COMBINATIONS: tuple[Callable[[Config], None], ...] = (
     _stop_after,
     _paper_is_whole,
     _out_is_a_folder,
+    _model_fits,
     _image_size,
     _normalisation,
     _augmentation,

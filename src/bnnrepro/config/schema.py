@@ -2,6 +2,7 @@
 
 Values stand in ``conf/``, not here; a test compares the two sets of keys. A part of bnnrepro is
 registered by the ``_target_`` of its YAML file; anything else is checked against its signature.
+Data sets and models have files of their own.
 """
 
 from collections.abc import Callable
@@ -19,8 +20,6 @@ Share = Annotated[float, Range(0, 1, over=True)]
 Name = Annotated[str, Pattern(r"[A-Za-z0-9][A-Za-z0-9_.-]*", "a name of letters, digits, _ . -")]
 Text = Annotated[str, Pattern(r"(?s).*\S.*", "text, not empty")]
 Betas = Annotated[list[Fraction], Length(2, exact=True)]
-Shape = Annotated[list[Count], Length(3, exact=True)]
-NormPosition = Literal["before_activation", "after_activation"]
 
 REGISTRY: dict[tuple[str, str], type] = {}
 Class = TypeVar("Class", bound=type)
@@ -47,165 +46,6 @@ class Part:
     """the Python class or function that is built"""
     name: Name
     """names the run's folder; shown in tables"""
-
-
-# Data sets
-
-
-@dataclass
-class Augment:
-    """Random changes of the training images, drawn anew every epoch."""
-
-    pad: Annotated[int, Range(0)]
-    """zeros added on each side before a random crop back to size, in pixels; 0: no crop"""
-    flip: bool
-    """mirror every second image, at random, left to right"""
-
-
-@dataclass
-class ImageSet(Part):
-    """What all image data sets have."""
-
-    shape: Shape | None
-    """channels, height, width of an image"""
-    classes: Annotated[int, Range(2)] | None
-    """number of classes"""
-    validation_split: Fraction
-    """share of the training set held out to choose the best epoch; 0: none"""
-    augment: Augment
-    """changes of the training images"""
-    mean: Annotated[list[Number], Length(1)] | None
-    """per channel, of pixels in [0, 1], subtracted; null: measured on the training images"""
-    std: Annotated[list[Positive], Length(1)] | None
-    """per channel, divided by; null: measured on the training images"""
-
-
-@schema("dataset", "bnnrepro.data.digits.load")
-@dataclass
-class Digits(ImageSet):
-    """Handwritten digits of scikit-learn."""
-
-
-@dataclass
-class Downloaded(ImageSet):
-    """Data sets kept in a folder."""
-
-    root: Text
-    """folder of the data; the environment variable BNNREPRO_DATA names another one for all"""
-    download: bool
-    """fetch what is missing"""
-
-
-@schema("dataset", "bnnrepro.data.mnist.load")
-@dataclass
-class MNIST(Downloaded):
-    """MNIST."""
-
-
-@schema("dataset", "bnnrepro.data.cifar.load")
-@dataclass
-class CIFAR(Downloaded):
-    """CIFAR-10 and CIFAR-100."""
-
-    name: Literal["cifar10", "cifar100"]
-    """which of the two"""
-
-
-@schema("dataset", "bnnrepro.data.image_folder.load")
-@dataclass
-class ImageFolder(ImageSet):
-    """A user's images, one folder a class."""
-
-    root: Text
-    """the folder that holds train/<class>/ and test/<class>/"""
-    size: Count | None
-    """resize to size x size pixels; null: every image has the same size already"""
-
-
-# Models
-
-
-@dataclass
-class Model(Part):
-    """What every model has."""
-
-    def minimum_size(self) -> int:
-        """Return the smallest height and width that the model's pooling leaves a pixel of."""
-        return 1
-
-
-@schema("model", "bnnrepro.models.mlp.MLP")
-@dataclass
-class MLP(Model):
-    """Multilayer perceptron."""
-
-    hidden: list[Count]
-    """units of each hidden layer"""
-    dropout: Fraction
-    """probability to drop an input of a linear layer, the image's pixels too"""
-    norm_eps: Positive
-    """BatchNorm's epsilon, added to the variance"""
-    norm_momentum: Share
-    """BatchNorm's momentum: weight of the newest batch in the running statistics"""
-    norm_position: NormPosition
-    """before_activation (as the published programs run) or after_activation (as tables print)"""
-
-
-@schema("model", "bnnrepro.models.vgg.VGG")
-@dataclass
-class VGG(Model):
-    """VGG: 3x3 convolutions, a 2x2 pool after every second one, then linear layers."""
-
-    channels: Annotated[list[Count], Length(1)]
-    """channels of each convolution"""
-    hidden: list[Count]
-    """units of each hidden linear layer"""
-    norm_eps: Positive
-    """BatchNorm's epsilon, added to the variance"""
-    conv_norm_momentum: Share
-    """BatchNorm's momentum after convolutions: weight of the newest batch"""
-    linear_norm_momentum: Share
-    """BatchNorm's momentum after linear layers"""
-    norm_position: NormPosition
-    """before_activation (as the published programs run) or after_activation (as tables print)"""
-
-    def minimum_size(self) -> int:
-        """Halved after every second convolution."""
-        return int(2 ** (len(self.channels) // 2))
-
-
-@schema("model", "bnnrepro.models.lrnet.LRNetSmall")
-@dataclass
-class LRNetSmall(Model):
-    """LR-net's architecture for MNIST."""
-
-    norm_eps: Positive
-    """BatchNorm's epsilon, added to the variance"""
-    conv_norm_momentum: Share
-    """BatchNorm's momentum after convolutions: weight of the newest batch"""
-    linear_norm_momentum: Share
-    """BatchNorm's momentum after linear layers"""
-
-    def minimum_size(self) -> int:
-        """Halved twice."""
-        return 4
-
-
-@schema("model", "bnnrepro.models.lrnet.LRNetBig")
-@dataclass
-class LRNetBig(Model):
-    """LR-net's architecture for CIFAR-10."""
-
-    norm_eps: Positive
-    """BatchNorm's epsilon, added to the variance"""
-    conv_norm_momentum: Share
-    """BatchNorm's momentum after convolutions: weight of the newest batch"""
-    linear_norm_momentum: Share
-    """BatchNorm's momentum after linear layers"""
-
-    def minimum_size(self) -> int:
-        """Halved three times."""
-        return 8
 
 
 # Methods

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import singledispatch
 
 import torch
 
 from bnnrepro.data.batches import Batches
+from bnnrepro.data.source import Source
 from bnnrepro.data.split import hold_out
-from bnnrepro.data.types import ImageData, Split
+from bnnrepro.data.types import Data, ImageData, Split
 from bnnrepro.errors import UserError
 from bnnrepro.seeds import derive
 
@@ -26,13 +28,14 @@ class Sources:
         test: in the data's order, never augmented.
     """
 
-    train: Batches
-    validation: Batches | None
-    test: Batches
+    train: Source
+    validation: Source | None
+    test: Source
 
 
+@singledispatch
 def prepare(
-    data: ImageData,
+    data: Data,
     *,
     validation_split: float,
     seed: int,
@@ -56,6 +59,20 @@ def prepare(
     Raises:
         UserError: a split, limit or batch size that does not fit the data.
     """
+    raise TypeError(f"{type(data).__name__} is no kind of data that batches can be made of")
+
+
+@prepare.register
+def _(
+    data: ImageData,
+    *,
+    validation_split: float,
+    seed: int,
+    device: torch.device | str,
+    batch_size: int,
+    train_limit: int | None = None,
+    test_limit: int | None = None,
+) -> Sources:
     available = limited(data.train, "preset.train_limit", train_limit)
     kept, held = hold_out(len(available), validation_split, seed)
 

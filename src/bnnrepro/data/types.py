@@ -3,9 +3,45 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor
+
+
+class Data(Protocol):
+    """What a run asks of a data set; ``bnnrepro.data.prepare`` makes batches of it.
+
+    Attributes:
+        task: name of the task that is learnt on it.
+    """
+
+    task: ClassVar[str]
+
+    @property
+    def name(self) -> str:
+        """The data set's name."""
+
+    @property
+    def fingerprint(self) -> str | None:
+        """A hash of the content, for data given by a path; None for a fixed data set."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """One input's shape, as the model takes it."""
+
+    @property
+    def outputs(self) -> int:
+        """The number of the model's outputs: classes, or values of a regression."""
+
+    def about(self) -> dict[str, Any]:
+        """Return what a checkpoint needs so that it can be used without the data set.
+
+        Plain numbers, strings, lists and dictionaries; ``shape`` and ``outputs`` are among them.
+        """
+
+    def without_samples(self) -> Data:
+        """Return the same description of no samples: what is known of them takes no memory."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +125,8 @@ class ImageData:
         ValueError: splits, classes and statistics that do not fit each other.
     """
 
+    task: ClassVar[str] = "classification"
+
     name: str
     train: Split
     test: Split
@@ -120,7 +158,22 @@ class ImageData:
         _, channels, height, width = self.train.images.shape
         return channels, height, width
 
-    def without_images(self) -> ImageData:
+    @property
+    def outputs(self) -> int:
+        """The number of classes."""
+        return len(self.classes)
+
+    def about(self) -> dict[str, Any]:
+        """Return what a checkpoint needs so that it can be used without the data set."""
+        return {
+            "shape": list(self.shape),
+            "outputs": self.outputs,
+            "classes": list(self.classes),
+            "mean": list(self.mean),
+            "std": list(self.std),
+        }
+
+    def without_samples(self) -> ImageData:
         """Return the same description of no images: what is known of them takes no memory."""
         nothing = torch.empty(0, dtype=torch.int64)
         return replace(self, train=self.train.subset(nothing), test=self.test.subset(nothing))

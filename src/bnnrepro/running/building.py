@@ -7,13 +7,13 @@ import torch
 
 from bnnrepro.config import Config, instantiate
 from bnnrepro.data.prepare import Sources, prepare
-from bnnrepro.data.types import ImageData
+from bnnrepro.data.types import Data
 from bnnrepro.errors import UserError
 from bnnrepro.models.summary import Summary, summarise
 from bnnrepro.optim.compiling import why_not
 from bnnrepro.running.cpu import set_threads
 from bnnrepro.seeds import derive
-from bnnrepro.tasks import Classification
+from bnnrepro.tasks import TASKS
 from bnnrepro.training.precision import refused
 from bnnrepro.training.trainer import Trainer
 
@@ -23,7 +23,7 @@ class Parts:
     """What a configuration stands for, built."""
 
     cfg: Config
-    data: ImageData
+    data: Data
     sources: Sources
     trainer: Trainer
     summary: Summary
@@ -34,7 +34,7 @@ def build(cfg: Config) -> Parts:
     set_threads(cfg.threads)
     device = _device(cfg.device)
     _refuse_impossible(cfg, device)
-    data = instantiate(cfg.dataset)
+    data: Data = instantiate(cfg.dataset)
     sources = prepare(
         data,
         validation_split=getattr(cfg.dataset, "validation_split", 0.0),
@@ -44,15 +44,15 @@ def build(cfg: Config) -> Parts:
         train_limit=cfg.preset.train_limit,
         test_limit=cfg.preset.test_limit,
     )
-    data = data.without_images()  # the sources have theirs
+    data = data.without_samples()  # the sources have theirs
     torch.manual_seed(derive(cfg.seed, "init"))
-    model = instantiate(cfg.model, shape=data.shape, classes=len(data.classes))
+    model = instantiate(cfg.model, shape=data.shape, classes=data.outputs)
 
     def method(groups: Any, train_set_size: int, generator: torch.Generator) -> Any:
         offered = {"train_set_size": train_set_size, "generator": generator}
         return instantiate(cfg.method, params=groups, offered=offered)
 
-    task = Classification(ece_bins=cfg.evaluate.ece_bins)
+    task = TASKS[data.task].of(cfg, data.about())
     trainer = Trainer(
         model,
         task,

@@ -13,7 +13,6 @@ from bnnrepro.running.building import Parts, build
 from bnnrepro.running.judging import figures_of, result_values, whole_result
 from bnnrepro.running.lock import alone, refuse_busy
 from bnnrepro.running.records import (
-    about,
     describe,
     log,
     logging_to,
@@ -128,7 +127,7 @@ def _train_alone(parts: Parts, folder: RunFolder, key: str) -> dict[str, Any] | 
         every=cfg.checkpoint_every,
         seconds=cfg.checkpoint_seconds,
         stop_after=cfg.stop_after,
-        about=about(parts.data),
+        about=parts.data.about(),
         loggers=make_logger(cfg, folder, key),
     )
     recorder.read(parts.trainer.device)  # before anything in the folder changes
@@ -175,6 +174,7 @@ def _fit_and_evaluate(
         log.info("stopped after epoch %d; without stop_after the run goes on", trainer.epoch)
         return None
     values = result_values(parts, folder, key)
+    trainer.task.finish(trainer, sources.test, folder.path)
     write_result(folder.result, values)
     _say_done(folder)
     log.debug("done: %s", folder.result)

@@ -77,11 +77,9 @@ def _judge(parts: Parts, row: dict[str, Any]) -> dict[str, Any]:
         source = getattr(parts.sources, name)
         if source is None:
             continue
-        figures[name] = {"mode": trainer.evaluate(source)}
-        if trainer.optimizer.has_posterior:
-            figures[name]["mean"] = trainer.evaluate(
-                source, samples=cfg.evaluate.samples, average=cfg.evaluate.average
-            )
+        figures[name] = trainer.task.judge(
+            trainer, source, samples=cfg.evaluate.samples, average=cfg.evaluate.average
+        )
     return figures
 
 

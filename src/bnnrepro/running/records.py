@@ -11,7 +11,6 @@ from typing import Any
 import yaml
 
 from bnnrepro import reporting
-from bnnrepro.data.types import ImageData
 from bnnrepro.errors import RunFailedError, UserError
 from bnnrepro.running.building import Parts
 from bnnrepro.store import atomic, environment, failures
@@ -21,22 +20,15 @@ from bnnrepro.training.callbacks import NonFiniteLossError
 log = logging.getLogger("bnnrepro")
 
 
-def about(data: ImageData) -> dict[str, Any]:
-    """Return what a checkpoint needs so that it can be used without its data set."""
-    return {
-        "shape": list(data.shape),
-        "classes": list(data.classes),
-        "mean": list(data.mean),
-        "std": list(data.std),
-    }
-
-
 def describe(parts: Parts, folder: RunFolder) -> None:
     """Write configuration and environment, and say what is about to be trained."""
     config = yaml.safe_dump(parts.cfg.to_dict(), sort_keys=False)
     atomic.write_text(folder.config, config)
     atomic.write_json(folder.env, environment.describe(sys.argv) | {"earlier": _earlier(folder)})
-    heading = reporting.heading(parts.cfg, parts.sources, parts.summary, parts.trainer.device)
+    trainer = parts.trainer
+    heading = reporting.heading(
+        parts.cfg, trainer.task, parts.sources, parts.summary, trainer.device
+    )
     log.debug("%s", heading.replace("\n", "; "))
     print(f"{heading}\nfolder: {folder.path}", flush=True)
 

@@ -3,4 +3,7 @@
 from bnnrepro.tasks.base import Task
 from bnnrepro.tasks.classification import Classification
 
-__all__ = ["Classification", "Task"]
+__all__ = ["TASKS", "Classification", "Task"]
+
+TASKS: dict[str, type[Task]] = {task.name: task for task in (Classification,)}
+"""The tasks by their names; a data set's ``task`` chooses."""

@@ -1,23 +1,49 @@
 """The seam between training and what is learnt: a task knows its loss and its metrics."""
 
+from __future__ import annotations
+
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor
 
+if TYPE_CHECKING:
+    from bnnrepro.config import Config
+    from bnnrepro.data.source import Source
+    from bnnrepro.training.trainer import Trainer
+
 
 class Task(ABC):
-    """Loss, metrics and prediction of one kind of problem.
+    """Loss, metrics and prediction of one kind of problem, and what its outer loop adds.
 
     Attributes:
-        name: the kind, as results name it.
+        name: the kind, as data sets and results name it.
         metric: name of the metric that stands beside the loss in every row, and that selects the
             best epoch on validation.
         higher_is_better: the direction of that selection.
+        samples: what a sample is called, in the plural.
+        period: epochs after which the schedule begins anew; None: it spans the whole run.
     """
 
-    name: str
-    metric: str
-    higher_is_better: bool
+    name: ClassVar[str]
+    metric: ClassVar[str]
+    higher_is_better: ClassVar[bool]
+    samples: ClassVar[str] = "samples"
+    period: int | None = None
+
+    @classmethod
+    def of(cls, cfg: Config, about: Mapping[str, Any]) -> Task:
+        """Return the task of a configuration.
+
+        Args:
+            cfg: the run's.
+            about: what the data set says of itself (``Data.about``).
+        """
+        return cls()
+
+    # -- one batch, one evaluation ------------------------------------------------------------
 
     @abstractmethod
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
@@ -39,6 +65,53 @@ class Task(ABC):
     def measure(self, predictions: Tensor, targets: Tensor) -> dict[str, float]:
         """Return the task's metrics of predictions, one row a sample."""
 
+    def look(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
+        """Return an epoch's figures of a whole split at the mode: ``loss``, then the metrics."""
+        loss = float(self.loss(outputs, targets))
+        return {"loss": loss, self.metric: float(self.score(outputs, targets)) / len(targets)}
+
     def better(self, new: float, old: float) -> bool:
         """Return whether a value of the metric beats another."""
         return new > old if self.higher_is_better else new < old
+
+    # -- around the epochs --------------------------------------------------------------------
+
+    def before_epoch(self, trainer: Trainer) -> None:
+        """Do what comes before the first step of epoch ``trainer.epoch`` (from 0)."""
+
+    def after_epoch(self, trainer: Trainer, held_out: Mapping[str, Source]) -> dict[str, Any]:
+        """Do what comes after the last step of an epoch; return further columns of its row.
+
+        Args:
+            trainer: ``trainer.epoch`` is still the epoch's number, from 0.
+            held_out: the sources for ``validation`` and ``test``, as far as there are.
+        """
+        return {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what the task carries from epoch to epoch; it is part of every checkpoint."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take up what ``state_dict`` returned."""
+
+    # -- a trained network --------------------------------------------------------------------
+
+    def judge(
+        self, trainer: Trainer, source: Source, *, samples: int, average: str
+    ) -> dict[str, dict[str, float]]:
+        """Return a split's final figures: at the ``mode``, and at the ``mean`` of a posterior.
+
+        Args:
+            trainer: holds the weights.
+            source: the split.
+            samples: draws that the mean takes.
+            average: ``probabilities`` or ``logits``.
+        """
+        figures = {"mode": trainer.evaluate(source)}
+        if trainer.optimizer.has_posterior:
+            figures["mean"] = trainer.evaluate(source, samples=samples, average=average)
+        return figures
+
+    def finish(self, trainer: Trainer, test: Source, folder: Path) -> None:
+        """Write what else belongs into a finished run's folder, such as pictures of predictions."""

@@ -1,10 +1,18 @@
 """Classification of images: cross-entropy, accuracy, NLL and calibration."""
 
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from bnnrepro.tasks.base import Task
+
+if TYPE_CHECKING:
+    from bnnrepro.config import Config
 
 
 class Classification(Task):
@@ -17,9 +25,15 @@ class Classification(Task):
     name = "classification"
     metric = "accuracy"
     higher_is_better = True
+    samples = "images"
 
     def __init__(self, ece_bins: int = 15) -> None:
         self.ece_bins = ece_bins
+
+    @classmethod
+    def of(cls, cfg: Config, about: Mapping[str, Any]) -> Classification:
+        """Return the task of a configuration."""
+        return cls(cfg.evaluate.ece_bins)
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the mean cross-entropy in nats."""

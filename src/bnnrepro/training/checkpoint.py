@@ -13,7 +13,7 @@ from bnnrepro.errors import UserError
 from bnnrepro.store import atomic
 
 log = logging.getLogger(__name__)
-FORMAT = 2
+FORMAT = 3
 
 
 class DamagedError(Exception):

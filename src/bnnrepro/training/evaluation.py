@@ -3,11 +3,11 @@
 import torch
 from torch import Tensor, nn
 
+from bnnrepro.data.source import Source
 from bnnrepro.optim import BinaryOptimizer
 from bnnrepro.seeds import derive
 from bnnrepro.tasks.base import Task
 from bnnrepro.training.precision import arithmetic
-from bnnrepro.training.sources import Source
 
 
 @torch.inference_mode()

@@ -2,27 +2,14 @@
 
 from collections.abc import Callable, Iterator
 from itertools import islice
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, TensorDataset, default_collate
 
+from bnnrepro.data.source import Source
 from bnnrepro.seeds import derive
-
-
-class Source(Protocol):
-    """Batches of (inputs, targets), epoch after epoch."""
-
-    @property
-    def n_samples(self) -> int:
-        """The number of samples of an epoch."""
-
-    def __len__(self) -> int:
-        """The number of batches of an epoch."""
-
-    def epoch(self, number: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-        """Return an iterator over an epoch's batches from batch ``start`` on."""
 
 
 class LoaderSource:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from bnnrepro.data.source import Source
 from bnnrepro.optim import BinaryOptimizer, compiling, param_groups
 from bnnrepro.optim.schedules import Attached, Constant, Schedule
 from bnnrepro.seeds import derive
@@ -23,7 +24,7 @@ from bnnrepro.training.interrupts import StopRequest
 from bnnrepro.training.memory import keep_freed_memory
 from bnnrepro.training.methods import Factory, method_factory
 from bnnrepro.training.precision import PRECISIONS, arithmetic, autocast, refused
-from bnnrepro.training.sources import Source, as_source
+from bnnrepro.training.sources import as_source
 from bnnrepro.training.state import random_state, set_random_state
 
 EVALUATION_BATCH = 1000
@@ -295,7 +296,12 @@ class Trainer:
                 self._compile_wish, self.optimizer, steps=epochs * self.batches
             )
             self._compile_decided = True
-        self._attached.epochs, self._attached.iterations = epochs, self.batches
+        self._attached.epochs, self._attached.iterations = self._period, self.batches
+
+    @property
+    def _period(self) -> int:
+        """Epochs that the schedule spans, before it begins anew."""
+        return self.task.period or self.epochs
 
     def _take_up_random(self) -> None:
         """Go on with the chance of the call or the state before, whatever was drawn since."""
@@ -312,10 +318,12 @@ class Trainer:
 
     def _train_epoch(self, source: Source) -> None:
         assert self._attached is not None
+        if self.running.batch == 0:
+            self.task.before_epoch(self)
         self._network.train()
         started, before = time.perf_counter(), self.running.seconds
         for inputs, targets in source.epoch(self.epoch, self.running.batch):
-            self._attached.move_to(self.epoch, self.running.batch)
+            self._attached.move_to(self.epoch % self._period, self.running.batch)
             with arithmetic(self.precision, self.device):
                 self._train_batch(inputs.to(self.device), targets.to(self.device))
             self.running.seconds = before + time.perf_counter() - started
@@ -353,6 +361,7 @@ class Trainer:
             if not math.isfinite(row[f"{name}_loss"]):
                 what, value = f"{name} loss", row[f"{name}_loss"]
                 raise NonFiniteLossError(self.epoch + 1, self.running.batch, value, what)
+        row |= self.task.after_epoch(self, held_out)
         row["seconds"] = self.running.seconds
         row |= self.optimizer.diagnostics()
         self.rows.append(row)
@@ -365,13 +374,9 @@ class Trainer:
             raise self.stop_request.interruption()
 
     def _quick_look(self, source: Source) -> dict[str, float]:
-        """Return loss and metric at the mode, with one wait for the device."""
+        """Return loss and metrics at the mode."""
         outputs, targets = outputs_and_targets(self.model, source, self.device)
-        loss = float(self.task.loss(outputs, targets))
-        return {
-            "loss": loss,
-            self.task.metric: float(self.task.score(outputs, targets)) / len(targets),
-        }
+        return self.task.look(outputs, targets)
 
     def _tell(self, hook: str) -> None:
         for callback in self._callbacks:
@@ -445,6 +450,7 @@ class Trainer:
                 "bad_step": self.running.bad_step,
             },
             "rows": self.rows,
+            "task": self.task.state_dict(),
             "random": random_state(self._generator) if self._training else self._random,
         }
 
@@ -457,6 +463,7 @@ class Trainer:
         self.running = Running(self.device, state["batch"], state["running"]["seconds"])
         self.running.sums.copy_(state["running"]["sums"])
         self.running.bad_step.copy_(state["running"]["bad_step"])
+        self.task.load_state_dict(state["task"])
         self._random = state["random"]
 
     def save(self, path: str | Path) -> None:

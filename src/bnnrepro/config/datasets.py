@@ -1,0 +1,89 @@
+"""The schemas of data sets."""
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal
+
+from bnnrepro.config.rules import Length, Range
+from bnnrepro.config.schema import Count, Fraction, Number, Part, Positive, Text, schema
+
+Shape = Annotated[list[Count], Length(3, exact=True)]
+
+
+@dataclass
+class DataSet(Part):
+    """What every data set has."""
+
+    task: ClassVar[str]
+    """what is learnt on it: a task's name"""
+
+
+@dataclass
+class Augment:
+    """Random changes of the training images, drawn anew every epoch."""
+
+    pad: Annotated[int, Range(0)]
+    """zeros added on each side before a random crop back to size, in pixels; 0: no crop"""
+    flip: bool
+    """mirror every second image, at random, left to right"""
+
+
+@dataclass
+class ImageSet(DataSet):
+    """What all image data sets have."""
+
+    task: ClassVar[str] = "classification"
+
+    shape: Shape | None
+    """channels, height, width of an image"""
+    classes: Annotated[int, Range(2)] | None
+    """number of classes"""
+    validation_split: Fraction
+    """share of the training set held out to choose the best epoch; 0: none"""
+    augment: Augment
+    """changes of the training images"""
+    mean: Annotated[list[Number], Length(1)] | None
+    """per channel, of pixels in [0, 1], subtracted; null: measured on the training images"""
+    std: Annotated[list[Positive], Length(1)] | None
+    """per channel, divided by; null: measured on the training images"""
+
+
+@schema("dataset", "bnnrepro.data.digits.load")
+@dataclass
+class Digits(ImageSet):
+    """Handwritten digits of scikit-learn."""
+
+
+@dataclass
+class Downloaded(ImageSet):
+    """Data sets kept in a folder."""
+
+    root: Text
+    """folder of the data; the environment variable BNNREPRO_DATA names another one for all"""
+    download: bool
+    """fetch what is missing"""
+
+
+@schema("dataset", "bnnrepro.data.mnist.load")
+@dataclass
+class MNIST(Downloaded):
+    """MNIST."""
+
+
+@schema("dataset", "bnnrepro.data.cifar.load")
+@dataclass
+class CIFAR(Downloaded):
+    """CIFAR-10 and CIFAR-100."""
+
+    name: Literal["cifar10", "cifar100"]
+    """which of the two"""
+
+
+@schema("dataset", "bnnrepro.data.image_folder.load")
+@dataclass
+class ImageFolder(ImageSet):
+    """A user's images, one folder a class."""
+
+    root: Text
+    """the folder that holds train/<class>/ and test/<class>/"""
+    size: Count | None
+    """resize to size x size pixels; null: every image has the same size already"""

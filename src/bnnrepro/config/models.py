@@ -1,0 +1,95 @@
+"""The schemas of models."""
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal
+
+from bnnrepro.config.rules import Length
+from bnnrepro.config.schema import Count, Fraction, Part, Positive, Share, schema
+
+NormPosition = Literal["before_activation", "after_activation"]
+
+
+@dataclass
+class Model(Part):
+    """What every model has."""
+
+    tasks: ClassVar[tuple[str, ...]] = ("classification",)
+    """the tasks that it can be trained on"""
+
+    def minimum_size(self) -> int:
+        """Return the smallest height and width that the model's pooling leaves a pixel of."""
+        return 1
+
+
+@schema("model", "bnnrepro.models.mlp.MLP")
+@dataclass
+class MLP(Model):
+    """Multilayer perceptron."""
+
+    hidden: list[Count]
+    """units of each hidden layer"""
+    dropout: Fraction
+    """probability to drop an input of a linear layer, the image's pixels too"""
+    norm_eps: Positive
+    """BatchNorm's epsilon, added to the variance"""
+    norm_momentum: Share
+    """BatchNorm's momentum: weight of the newest batch in the running statistics"""
+    norm_position: NormPosition
+    """before_activation (as the published programs run) or after_activation (as tables print)"""
+
+
+@schema("model", "bnnrepro.models.vgg.VGG")
+@dataclass
+class VGG(Model):
+    """VGG: 3x3 convolutions, a 2x2 pool after every second one, then linear layers."""
+
+    channels: Annotated[list[Count], Length(1)]
+    """channels of each convolution"""
+    hidden: list[Count]
+    """units of each hidden linear layer"""
+    norm_eps: Positive
+    """BatchNorm's epsilon, added to the variance"""
+    conv_norm_momentum: Share
+    """BatchNorm's momentum after convolutions: weight of the newest batch"""
+    linear_norm_momentum: Share
+    """BatchNorm's momentum after linear layers"""
+    norm_position: NormPosition
+    """before_activation (as the published programs run) or after_activation (as tables print)"""
+
+    def minimum_size(self) -> int:
+        """Halved after every second convolution."""
+        return int(2 ** (len(self.channels) // 2))
+
+
+@schema("model", "bnnrepro.models.lrnet.LRNetSmall")
+@dataclass
+class LRNetSmall(Model):
+    """LR-net's architecture for MNIST."""
+
+    norm_eps: Positive
+    """BatchNorm's epsilon, added to the variance"""
+    conv_norm_momentum: Share
+    """BatchNorm's momentum after convolutions: weight of the newest batch"""
+    linear_norm_momentum: Share
+    """BatchNorm's momentum after linear layers"""
+
+    def minimum_size(self) -> int:
+        """Halved twice."""
+        return 4
+
+
+@schema("model", "bnnrepro.models.lrnet.LRNetBig")
+@dataclass
+class LRNetBig(Model):
+    """LR-net's architecture for CIFAR-10."""
+
+    norm_eps: Positive
+    """BatchNorm's epsilon, added to the variance"""
+    conv_norm_momentum: Share
+    """BatchNorm's momentum after convolutions: weight of the newest batch"""
+    linear_norm_momentum: Share
+    """BatchNorm's momentum after linear layers"""
+
+    def minimum_size(self) -> int:
+        """Halved three times."""
+        return 8
