@@ -54,7 +54,9 @@ def test_bad_input_is_named(words):
 @pytest.mark.timeout(900)
 def test_every_row_can_be_measured(tmp_path):
     file = tmp_path / "bench.json"
-    done = bench("--rows", "steps,vgg,epoch,start", "--repetitions", "2", "--write", str(file))
+    done = bench(
+        "--rows", "plain,steps,vgg,epoch,start", "--repetitions", "2", "--write", str(file)
+    )
     assert done.returncode == 0, done.stderr
     content = json.loads(file.read_text())
     assert content["environment"]["versions"]["torch"]
@@ -63,6 +65,7 @@ def test_every_row_can_be_measured(tmp_path):
         assert f"step: {method} / fused Adam" in names
         assert f"step: {method} compiled / fused Adam" in names
         assert f"step: {method} / plain" in names
+        assert f"step: {method} / plain, both with freed memory kept" in names
     assert len(content["rows"]) == 23
     assert all(row["value"] > 0 for row in content["rows"])
     assert done.stdout.count("\n| ") == 24

@@ -72,11 +72,9 @@ class Trainer(trainer.Trainer):
 class Loaded:
     """A finished run: its trainer (model, method's state), and what belongs to its inputs.
 
-    ``about`` is what its data set said of itself: the inputs' shape, the number of outputs, and
-    what the inputs are normalised by.
-
     ``trainer.model`` holds the binary weights, ``trainer.optimizer.probabilities()`` the posterior
     of a method that has one, ``trainer.predict(run.preprocess(images), samples=10)`` predicts.
+    ``about`` is what the data set said of itself: shape, number of outputs, classes, normalisation.
     """
 
     trainer: trainer.Trainer
@@ -90,6 +88,16 @@ class Loaded:
         return tuple(self.about.get("classes", ()))
 
     @property
+    def mean(self) -> tuple[float, ...]:
+        """What the inputs' channels are normalised by: subtracted."""
+        return tuple(self.about["mean"])
+
+    @property
+    def std(self) -> tuple[float, ...]:
+        """What the inputs' channels are normalised by: divided by, after the mean."""
+        return tuple(self.about["std"])
+
+    @property
     def model(self) -> nn.Module:
         """The network, its parameters the deployable weights."""
         return self.trainer.model
@@ -97,7 +105,7 @@ class Loaded:
     def preprocess(self, images: Tensor) -> Tensor:
         """Return uint8 images (N, C, H, W), normalised as in training."""
         device = self.trainer.device
-        mean, std = (torch.tensor(self.about[key], device=device) for key in ("mean", "std"))
+        mean, std = (torch.tensor(values, device=device) for values in (self.mean, self.std))
         return normalise(images.to(device), mean, std)
 
 

@@ -170,3 +170,20 @@ def test_its_mistakes_are_named(keys: dict[str, object], words: str) -> None:
 def test_a_constructor_that_refuses_names_the_group(keys: dict[str, object], words: str) -> None:
     with pytest.raises(UserError, match=words):
         instantiate(own_method(**keys).method, params=0)
+
+
+class Chooser:
+    """A model of a user's own that says what it can be trained on."""
+
+    tasks = ("regression",)
+
+    def __init__(self, shape: object, classes: int) -> None:
+        pass
+
+
+def test_a_model_for_other_tasks_is_refused() -> None:
+    tree = compose().to_dict()
+    tree["model"] = {"_target_": f"{__name__}.Chooser", "name": "chooser"}
+    words = "model=chooser: is for regression; dataset=digits is for classification"
+    with pytest.raises(UserError, match=words):
+        check(OmegaConf.create(tree))

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from bnnrepro import Trainer
 from bnnrepro.tasks import Classification
 from bnnrepro.training.callbacks import NonFiniteLossError
-from bnnrepro.training.trainer import Running
+from bnnrepro.training.history import Running
 
 LOSS = st.floats(0, 1e6, allow_nan=False, width=32)
 BATCHES = st.lists(st.lists(LOSS, min_size=1, max_size=9), min_size=1, max_size=12)

@@ -61,10 +61,9 @@ class VGG(Model):
         return int(2 ** (len(self.channels) // 2))
 
 
-@schema("model", "bnnrepro.models.lrnet.LRNetSmall")
 @dataclass
-class LRNetSmall(Model):
-    """LR-net's architecture for MNIST."""
+class LRNet(Model):
+    """What LR-net's architectures share."""
 
     norm_eps: Positive
     """BatchNorm's epsilon, added to the variance"""
@@ -72,6 +71,12 @@ class LRNetSmall(Model):
     """BatchNorm's momentum after convolutions: weight of the newest batch"""
     linear_norm_momentum: Share
     """BatchNorm's momentum after linear layers"""
+
+
+@schema("model", "bnnrepro.models.lrnet.LRNetSmall")
+@dataclass
+class LRNetSmall(LRNet):
+    """LR-net's architecture for MNIST."""
 
     def minimum_size(self) -> int:
         """Halved twice."""
@@ -80,15 +85,8 @@ class LRNetSmall(Model):
 
 @schema("model", "bnnrepro.models.lrnet.LRNetBig")
 @dataclass
-class LRNetBig(Model):
+class LRNetBig(LRNet):
     """LR-net's architecture for CIFAR-10."""
-
-    norm_eps: Positive
-    """BatchNorm's epsilon, added to the variance"""
-    conv_norm_momentum: Share
-    """BatchNorm's momentum after convolutions: weight of the newest batch"""
-    linear_norm_momentum: Share
-    """BatchNorm's momentum after linear layers"""
 
     def minimum_size(self) -> int:
         """Halved three times."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import singledispatch
+from typing import Any
 
 import torch
 
@@ -34,27 +35,17 @@ class Sources:
 
 
 @singledispatch
-def prepare(
-    data: Data,
-    *,
-    validation_split: float,
-    seed: int,
-    device: torch.device | str,
-    batch_size: int,
-    train_limit: int | None = None,
-    test_limit: int | None = None,
-) -> Sources:
+def prepare(data: Data, **wanted: Any) -> Sources:
     """Return the batches for training, validation and test.
 
     Args:
-        data: the data set.
-        validation_split: the share of the training set held out, in [0, 1).
-        seed: the run's seed; it decides the split, the order and the augmentation.
-        device: where the data shall live.
-        batch_size: samples a training batch.
-        train_limit: how many samples of the training set are used, validation included; the
-            same for every seed. None, or more than there are: all.
-        test_limit: likewise of the test set.
+        data: the data set; its kind decides how.
+        **wanted: ``validation_split``, the share of the training set held out, in [0, 1);
+            ``seed``, the run's, which decides the split, the order and the augmentation;
+            ``device``, where the data shall live; ``batch_size``, samples a training batch;
+            ``train_limit``, how many samples of the training set are used, validation included,
+            the same for every seed (None, or more than there are: all); ``test_limit``, likewise
+            of the test set.
 
     Raises:
         UserError: a split, limit or batch size that does not fit the data.

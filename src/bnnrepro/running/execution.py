@@ -24,11 +24,11 @@ from bnnrepro.store.lock import LostError
 from bnnrepro.store.result import write_result
 from bnnrepro.store.signature import signature
 from bnnrepro.training.callbacks import Interrupted
+from bnnrepro.training.denormals import no_denormals
 from bnnrepro.training.interrupts import stop_on_signals
 from bnnrepro.training.loggers import make_logger
 from bnnrepro.training.progress import progress
 from bnnrepro.training.recorder import Recorder
-from bnnrepro.training.trainer import no_denormals
 
 
 @dataclass(frozen=True)

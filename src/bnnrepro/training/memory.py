@@ -16,14 +16,9 @@ KEPT = 1 << 30  # bytes
 @cache
 def keep_freed_memory() -> None:
     """Let glibc keep up to 1 GiB of freed memory; elsewhere nothing changes."""
-    set_limits(trim=KEPT, mmap=KEPT)
-
-
-def set_limits(*, trim: int, mmap: int) -> None:
-    """Set how many free bytes at its end glibc's heap keeps, and the size that goes beside it."""
     if sys.platform != "linux":
         return
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:  # musl has none
-        mallopt(M_TRIM_THRESHOLD, trim)
-        mallopt(M_MMAP_THRESHOLD, mmap)
+        mallopt(M_TRIM_THRESHOLD, KEPT)
+        mallopt(M_MMAP_THRESHOLD, KEPT)

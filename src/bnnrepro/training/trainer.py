@@ -1,11 +1,8 @@
 """The training loop: epochs, metrics, evaluation; it is handed a task and knows none."""
 
 import math
-import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +16,9 @@ from bnnrepro.seeds import derive
 from bnnrepro.tasks.base import Task
 from bnnrepro.training import checkpoint
 from bnnrepro.training.callbacks import Callback, NonFiniteLossError, Row
+from bnnrepro.training.denormals import no_denormals
 from bnnrepro.training.evaluation import average_outputs, evaluate_mode, outputs_and_targets
+from bnnrepro.training.history import History, Running
 from bnnrepro.training.interrupts import StopRequest
 from bnnrepro.training.memory import keep_freed_memory
 from bnnrepro.training.methods import Factory, method_factory
@@ -30,72 +29,11 @@ from bnnrepro.training.state import random_state, set_random_state
 EVALUATION_BATCH = 1000
 
 
-@contextmanager
-def no_denormals() -> Iterator[None]:
-    """Take denormal numbers for 0: Adam's moments of dead inputs decay into them, 20x slower.
-
-    torch's worker threads take the mode over from the thread that starts them, and do not learn of
-    it later: a run enters this before torch computes anything.
-    """
-    before = sys.float_info.min / 2 == 0
-    torch.set_flush_denormal(True)
-    try:
-        yield
-    finally:
-        torch.set_flush_denormal(before)
-
-
 class Prediction(NamedTuple):
     """Predictions averaged over draws, and their standard deviation; one row a sample."""
 
     mean: Tensor
     std: Tensor
-
-
-class History:
-    """The rows of training, one an epoch, in the columns of ``metrics.csv``."""
-
-    def __init__(self, rows: Sequence[Row]) -> None:
-        self.rows = list(rows)
-
-    @property
-    def epoch(self) -> list[int]:
-        """The epochs, from 1."""
-        return [row["epoch"] for row in self.rows]
-
-    @property
-    def history(self) -> dict[str, list[Any]]:
-        """The columns, each a list with one entry an epoch."""
-        names = self.rows[0].keys() if self.rows else ()
-        return {name: [row.get(name) for row in self.rows] for name in names}
-
-
-@dataclass
-class Running:
-    """Where training stands within an epoch: batches done, and sums over their samples.
-
-    ``sums`` holds loss, metric and number of samples, on the device (float64), ``bad_step`` the
-    first step (from 1) whose loss was not finite, 0 while there is none.
-    """
-
-    device: torch.device
-    batch: int = 0
-    seconds: float = 0.0
-    sums: Tensor = field(init=False)
-    bad_step: Tensor = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.sums = torch.zeros(3, dtype=torch.float64, device=self.device)
-        self.bad_step = torch.zeros((), dtype=torch.int64, device=self.device)
-
-    def add(self, loss: Tensor, score: Tensor, count: int) -> None:
-        """Count a batch in, without waiting for the device."""
-        self.batch += 1
-        self.sums[0] += loss * count
-        self.sums[1] += score
-        self.sums[2] += count
-        first = (self.bad_step == 0) & ~torch.isfinite(loss)
-        self.bad_step += first * self.batch
 
 
 def _lay_out_convolutions(model: nn.Module) -> None:
