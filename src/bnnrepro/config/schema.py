@@ -277,7 +277,7 @@ class Config:
     seed: Annotated[int, Range(0)]
     """fixes split, initial weights, order of batches, augmentation and sampling"""
     epochs: Count
-    """passes over the training set, of each task where there are several; a preset may shorten them"""
+    """passes over the training set (of each task, if several); a preset may shorten them"""
     batch_size: Annotated[int, Range(2)]
     """images in a step"""
     dataset: Any

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor, nn
 
+from bnnrepro.data.source import Kept
 from bnnrepro.store import atomic
 from bnnrepro.tasks.classification import Classification
 
@@ -105,7 +106,7 @@ class Continual(Classification):
         looks, self._latest = [], []
         for task in range(trainer.epoch // self.period + 1):
             with self._statistics_of(trainer, task):
-                of_task = _tasks_of(source).of(task)
+                of_task = _kept(source, task)
                 looks.append(trainer.look(of_task))
                 self._latest.append(self._few_draws(trainer, of_task, looks[-1]))
         return {key: _mean([look[key] for look in looks]) for key in looks[0]}
@@ -151,7 +152,7 @@ class Continual(Classification):
     def judge(
         self, trainer: Trainer, source: Source, *, samples: int, average: str
     ) -> dict[str, dict[str, Any]]:
-        """Return the figures over all tasks, with ``forgetting``, ``backward_transfer``, ``matrix``.
+        """Return the figures over all tasks; besides: forgetting, backward transfer, matrix.
 
         Row i of the matrix is after task i + 1: the accuracy on each task up to that one.
         """
@@ -171,7 +172,7 @@ class Continual(Classification):
         figures = []
         for task in range(seen):
             with self._statistics_of(trainer, task):
-                figures.append(trainer.evaluate(_tasks_of(source).of(task), **how))
+                figures.append(trainer.evaluate(_kept(source, task), **how))
         return figures
 
     @contextmanager
@@ -232,6 +233,12 @@ def _mean(values: Sequence[float]) -> float:
 
 def _tasks_of(source: Source) -> PermutedBatches:
     return cast("PermutedBatches", source)
+
+
+def _kept(source: Source, task: int) -> Kept:
+    """Return a held-out split's batches of one task, for several passes."""
+    of_task = _tasks_of(source).of(task)
+    return Kept(list(of_task.epoch(0)), of_task.n_samples)
 
 
 def _norms(model: nn.Module) -> dict[str, Any]:
