@@ -4,7 +4,16 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
 from bnnrepro.config.rules import Length, Range
-from bnnrepro.config.schema import Count, Fraction, Number, Part, Positive, Text, schema
+from bnnrepro.config.schema import (
+    Count,
+    Fraction,
+    NotNegative,
+    Number,
+    Part,
+    Positive,
+    Text,
+    schema,
+)
 
 Shape = Annotated[list[Count], Length(3, exact=True)]
 
@@ -15,6 +24,8 @@ class DataSet(Part):
 
     task: ClassVar[str]
     """what is learnt on it: a task's name"""
+    inputs: ClassVar[str] = "images"
+    """what its inputs are"""
 
 
 @dataclass
@@ -87,3 +98,49 @@ class ImageFolder(ImageSet):
     """the folder that holds train/<class>/ and test/<class>/"""
     size: Count | None
     """resize to size x size pixels; null: every image has the same size already"""
+
+
+@dataclass
+class PointSet(DataSet):
+    """What all data sets of points have."""
+
+    inputs: ClassVar[str] = "points"
+
+
+@dataclass
+class Generated(PointSet):
+    """Points that are drawn: the same ones for every seed of a run."""
+
+    points: Annotated[int, Range(2)]
+    """points to train on"""
+    test_points: Annotated[int, Range(2)]
+    """points to test on, drawn with another seed"""
+    noise: NotNegative
+    """standard deviation of the noise"""
+
+
+@schema("dataset", "bnnrepro.data.two_moons.load")
+@dataclass
+class TwoMoons(Generated):
+    """scikit-learn's two moons."""
+
+    task: ClassVar[str] = "classification"
+
+
+@schema("dataset", "bnnrepro.data.toy_regression.load")
+@dataclass
+class ToyRegression(Generated):
+    """A noisy curve with a gap."""
+
+    task: ClassVar[str] = "regression"
+
+
+@schema("dataset", "bnnrepro.data.snelson.load")
+@dataclass
+class Snelson(PointSet):
+    """Snelson's regression set."""
+
+    task: ClassVar[str] = "regression"
+
+    root: Text
+    """folder of train_inputs and train_outputs; BNNREPRO_DATA names another one than data"""
