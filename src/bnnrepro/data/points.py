@@ -70,6 +70,8 @@ class PointData:
         fingerprint: a hash of the content; None for a fixed data set.
     """
 
+    task: ClassVar[str]
+
     name: str
     train: Points
     test: Points | None

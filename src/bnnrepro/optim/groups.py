@@ -58,8 +58,5 @@ def param_groups(model: nn.Module, **real: Any) -> list[dict[str, Any]]:
 
 def _biases(model: nn.Module) -> set[Parameter]:
     """Return the biases of linear layers and convolutions; never a normalisation's shift."""
-    return {
-        module.bias
-        for module in model.modules()
-        if isinstance(module, nn.Linear | _ConvNd) and module.bias is not None
-    }
+    layers = (module for module in model.modules() if isinstance(module, nn.Linear | _ConvNd))
+    return {layer.bias for layer in layers if isinstance(layer.bias, Parameter)}

@@ -80,9 +80,9 @@ class Classification(Task):
         self, trainer: Trainer, source: Source, *, samples: int, average: str
     ) -> dict[str, dict[str, Any]]:
         """Add ``uncertainty``: rejection and reliability at the mode and at the mean."""
-        kinds = (
-            {"mode": None, "mean": samples} if trainer.optimizer.has_posterior else {"mode": None}
-        )
+        kinds: dict[str, int | None] = {"mode": None}
+        if trainer.optimizer.has_posterior:
+            kinds["mean"] = samples
         figures: dict[str, dict[str, Any]] = {}
         curves: dict[str, Any] = {}
         for kind, draws in kinds.items():
@@ -94,8 +94,9 @@ class Classification(Task):
     def detect(
         self, trainer: Trainer, test: Source, foreign: Source, *, samples: int
     ) -> dict[str, dict[str, float]]:
-        """Return the AUROC of telling the foreign samples by ``entropy`` and, at the mean, by
-        ``mutual_information``.
+        """Return the AUROC of telling the foreign samples by their predictive ``entropy``.
+
+        At the mean there is the ``mutual_information`` of prediction and weights as well.
         """
         splits = (test, foreign)
         at_mode = [uncertainty.entropy(trainer.predictions(each)[0]) for each in splits]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -45,7 +45,7 @@ def write(trainer: Trainer, folder: Path, samples: int) -> None:
         assert not isinstance(drawn, Tensor)
         arrays |= {"mean": drawn.mean[:, -1], "spread": drawn.std[:, -1]}
     with atomic.replacing(folder / FILE) as handle:
-        np.savez_compressed(handle, **{key: as_numpy(each) for key, each in arrays.items()})
+        np.savez_compressed(handle, allow_pickle=False, **_numpy(arrays))
 
 
 def grid(dimensions: int) -> Tensor:
@@ -54,6 +54,5 @@ def grid(dimensions: int) -> Tensor:
     return torch.cartesian_prod(*[axis] * dimensions).reshape(-1, dimensions)
 
 
-def as_numpy(tensor: Tensor) -> np.ndarray:
-    """Return a tensor as a float32 array."""
-    return tensor.detach().float().cpu().numpy()
+def _numpy(arrays: dict[str, Tensor]) -> dict[str, Any]:
+    return {name: each.float().cpu().numpy() for name, each in arrays.items()}

@@ -88,7 +88,8 @@ def average_outputs(
         Predictions, their standard deviation over the draws (both one row a sample), and targets.
     """
     total = squares = targets = None
-    for outputs, targets in draws(model, optimizer, source, device, samples=samples, seed=seed):
+    for outputs, wanted in draws(model, optimizer, source, device, samples=samples, seed=seed):
+        targets = wanted
         drawn = (task.predict(outputs) if average == "probabilities" else outputs).double()
         total = drawn if total is None else total + drawn
         squares = drawn.square() if squares is None else squares + drawn.square()
