@@ -10,7 +10,10 @@ from bnnrepro.config.schema import Config
 
 CONF = conf_dir()
 IMAGES = ("digits", "mnist", "cifar10")
-NEEDED = {"dataset=image_folder": ["dataset.root=somewhere"]}
+NEEDED = {
+    "dataset=image_folder": ["dataset.root=somewhere"],
+    "model=toy_mlp": ["dataset=two_moons"],
+}
 
 # Table 9 and the shared protocol of arXiv 2002.10778v4, from the paper, not from conf/.
 SHARED = {
