@@ -1,0 +1,1 @@
+"""The paper: published numbers, tables and figures, made from run folders alone."""
