@@ -23,6 +23,7 @@ def folder_of(*overrides: str) -> RunFolder:
 
 
 def main() -> None:
+    """Read the runs and draw the figure."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("figure", choices=FIGURES)
     parser.add_argument("--out", default="multirun", help="folder of all runs")

@@ -6,8 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from bnnrepro.paper.maps import Mapped, Numbers, Row, table, verdict, write_rows
 from bnnrepro.store import atomic
 
@@ -33,12 +31,12 @@ def rows_of(runs: Runs, numbers: Callable[[Mapped, str], Numbers]) -> list[Row]:
 
 def surfaces(runs: Runs) -> Any:
     """Draw figure 3: the probability of class 1 in the plane, one colour scale for all panels."""
-    plt = _pyplot()
+    from matplotlib.figure import Figure
+
     shown = [(key, runs[key[0]][0]) for key in NAMES if runs.get(key[0])]
-    figure, axes = plt.subplots(
-        1, len(shown), figsize=(4.2 * len(shown) + 0.6, 4.2), sharey=True, layout="constrained"
-    )
-    for panel, ((method, kind), run) in zip(np.atleast_1d(axes), shown, strict=True):
+    figure = Figure(figsize=(4.2 * len(shown) + 0.6, 4.2), layout="constrained")
+    axes = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
+    for panel, ((method, kind), run) in zip(axes, shown, strict=True):
         side = round(len(run.arrays["grid"]) ** 0.5)
         axis = run.arrays["grid"][:side, 1]
         image = panel.pcolormesh(
@@ -54,7 +52,7 @@ def surfaces(runs: Runs) -> Any:
             )  # fmt: skip
         panel.set(title=NAMES[method, kind], xlabel="input 1", xlim=(-SHOWN, SHOWN))
         panel.set(ylim=(-SHOWN, SHOWN), aspect="equal")
-    first = np.atleast_1d(axes)[0]
+    first = axes[0]
     first.set_ylabel("input 2")
     first.legend(loc="lower left", framealpha=0.9)
     figure.colorbar(image, ax=axes, label="P(class 1)", shrink=0.9)
@@ -63,22 +61,21 @@ def surfaces(runs: Runs) -> Any:
 
 def curves(runs: Runs) -> Any:
     """Draw figure 2: STE, BayesBiNN's mode, its mean with 2 standard deviations, and the data."""
-    figure, panel = _pyplot().subplots(figsize=(8, 4.8), layout="constrained")
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 4.8), layout="constrained")
+    panel = figure.subplots()
     points = next(run for found in runs.values() for run in found).arrays
-    for found in (runs.get("bayesbinn"), runs.get("ste")):
-        if not found:
-            continue
-        run, bayes = found[0].arrays, found is runs.get("bayesbinn")
-        x = run["grid"][:, 0]
-        if not bayes:
-            panel.plot(x, run["mode"], color=COLOURS["ste"], label=NAMES["ste", "mode"])
-            continue
-        mean, spread = run["mean"], run["spread"]
-        band = {"color": COLOURS["mean"], "alpha": 0.2, "linewidth": 0}
-        label = "± 2 standard deviations"
-        panel.fill_between(x, mean - 2 * spread, mean + 2 * spread, label=label, **band)
-        panel.plot(x, run["mode"], "--", color=COLOURS["mode"], label=NAMES["bayesbinn", "mode"])
-        panel.plot(x, mean, color=COLOURS["mean"], label=NAMES["bayesbinn", "mean"])
+    for run in runs.get("bayesbinn", ())[:1]:
+        x, mean, twice = run.arrays["grid"][:, 0], run.arrays["mean"], 2 * run.arrays["spread"]
+        blue, label = COLOURS["mean"], "± 2 standard deviations"
+        panel.fill_between(x, mean - twice, mean + twice, color=blue, alpha=0.2, label=label)
+        mode = run.arrays["mode"]
+        panel.plot(x, mode, "--", color=COLOURS["mode"], label=NAMES["bayesbinn", "mode"])
+        panel.plot(x, mean, color=blue, label=NAMES["bayesbinn", "mean"])
+    for run in runs.get("ste", ())[:1]:
+        x, mode = run.arrays["grid"][:, 0], run.arrays["mode"]
+        panel.plot(x, mode, color=COLOURS["ste"], label=NAMES["ste", "mode"])
     panel.scatter(
         points["inputs"][:, 0], points["targets"], s=10, c="black", label="data", zorder=3
     )
@@ -90,23 +87,19 @@ def curves(runs: Runs) -> Any:
 def write(name: str, picture: Any, rows: Sequence[Row], folder: Path, caption: str) -> list[Path]:
     """Write ``name`` as PNG, PDF, CSV and Markdown into a folder; return the files."""
     folder.mkdir(parents=True, exist_ok=True)
+    files = save(name, picture, folder)
+    files.append(write_rows(folder / f"{name}.csv", rows))
+    text = folder / f"{name}.md"
+    atomic.write_text(text, f"{caption}\n\n{table(rows)}\n{verdict(rows)}")
+    return [*files, text]
+
+
+def save(name: str, picture: Any, folder: Path) -> list[Path]:
+    """Write a picture as PNG and PDF, without dates: the same runs give the same files."""
     files = []
-    for ending in ("png", "pdf"):
+    for ending, about in (("png", {"Software": None}), ("pdf", {"CreationDate": None})):
         path = folder / f"{name}.{ending}"
-        about = {"Software": None} if ending == "png" else {"CreationDate": None}
         with atomic.replacing(path) as handle:
             picture.savefig(handle, format=ending, dpi=150, metadata=about)
         files.append(path)
-    _pyplot().close(picture)
-    files.append(write_rows(folder / f"{name}.csv", rows))
-    atomic.write_text(folder / f"{name}.md", f"{caption}\n\n{table(rows)}\n{verdict(rows)}")
-    return [*files, folder / f"{name}.md"]
-
-
-def _pyplot() -> Any:
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    return pyplot
+    return files
