@@ -142,8 +142,7 @@ def test_a_full_batch_is_in_the_data_s_order() -> None:
 def test_prepare_makes_batches_of_points() -> None:
     made = sources(two_moons.load(), test_limit=50)
     assert (made.train.n_samples, made.validation, made.test.n_samples) == (200, None, 50)
-    assert (
-        sources(two_moons.load(), validation_split=0.1, batch_size=100).validation.n_samples == 20
-    )
+    assert sources(two_moons.load(), validation_split=0.1).validation.n_samples == 20
+    assert len(sources(two_moons.load(), train_limit=30).train) == 1
     with pytest.raises(UserError, match="batch_size=201"):
         sources(two_moons.load(), batch_size=201)
