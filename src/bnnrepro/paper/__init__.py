@@ -1,1 +1,1 @@
-"""The paper: published numbers, tables and figures, made from run folders alone."""
+"""The paper's tables and figures, made of run folders: ours beside what was published."""

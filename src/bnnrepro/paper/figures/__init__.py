@@ -1,1 +1,1 @@
-"""Figures, one module each, drawn from run folders alone."""
+"""The figures, one module each."""
