@@ -56,7 +56,9 @@ class Collected:
     @property
     def stands_for(self) -> str | None:
         """The data set that other data stand for in these runs, None where none does."""
-        return next((run.result["stands_for"] for run in self.used if run.result["stands_for"]), None)
+        return next(
+            (run.result["stands_for"] for run in self.used if run.result["stands_for"]), None
+        )
 
     @property
     def metric(self) -> str | None:

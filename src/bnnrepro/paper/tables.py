@@ -125,7 +125,10 @@ def _lrnet_table() -> Table:
     for dataset in ("mnist", "cifar10"):
         label, key = METHODS["bayesbinn_mode"], (dataset, "bayesbinn_mode", "test")
         quoted = published().find("table11_lrnet", dataset, "lrnet", "test")
-        ours, earlier = published().find("table11", *key), published().find("reproduction_lrnet", *key)
+        ours, earlier = (
+            published().find("table11", *key),
+            published().find("reproduction_lrnet", *key),
+        )
         cell, group = f"table11_{dataset}_bayesbinn", DATASETS[dataset]
         rows.append(Row(group, "LR-net", None, "mode", "test", quoted, note="lrnet"))
         rows.append(Row(group, label, cell, "mode", "test", ours, earlier))
