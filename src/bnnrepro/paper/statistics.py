@@ -10,6 +10,9 @@ from dataclasses import dataclass
 
 from bnnrepro.paper.published import Quoted
 
+FEWEST = 3
+"""Runs that a verdict needs: of two, nearly every difference would pass for agreement."""
+
 LEVEL = 0.05
 """Significance level of ``agrees`` against ``differs``, and one minus the interval's confidence."""
 
@@ -126,8 +129,8 @@ def compare(ours: Summary | None, figure: Quoted) -> Verdict:
         return Verdict("too few runs", None, "none is done")
     difference = ours.mean - figure.mean
     theirs = quoted_summary(figure)
-    if ours.n < 2:
-        return Verdict("too few runs", difference, "one alone has no spread")
+    if ours.n < FEWEST:
+        return Verdict("too few runs", difference, f"{ours.n}, a verdict needs {FEWEST}")
     if theirs is None or theirs.sample_std is None:
         return Verdict("cannot be tested", difference, "the published figure has no spread")
     if theirs.sample_std == 0:

@@ -16,19 +16,19 @@ METHODS = {
 }
 NOTES = {
     "bop": (
-        "Bop is run on the identical protocol, which is what the paper describes. The program behind "
-        "the published figure also binarised activations and inputs and learned BatchNorm biases: "
-        "the two need not agree."
+        "Bop is run on the identical protocol, which is what the paper describes. The program "
+        "behind the published figure also binarised activations and inputs and learned BatchNorm "
+        "biases: the two need not agree."
     ),
     "pmf": (
-        "PMF follows the rule of its paper. The published program applies the softmax twice, replaces "
-        "the Jacobian's diag(u) by the identity, and its scheduler fires at iteration 0, so that its "
-        "learning rate is 0.2 times the stated one: the two need not agree. Runs of the earlier "
-        "reproduction share one seed: n is 1."
+        "PMF follows the rule of its paper. The published program applies the softmax twice, "
+        "replaces the Jacobian's diag(u) by the identity, and its scheduler fires at iteration 0, "
+        "so that its learning rate is 0.2 times the stated one: the two need not agree. Runs of "
+        "the earlier reproduction share one seed: n is 1."
     ),
     "mean": (
-        "The average of predictions over draws from the posterior. The paper does not state how many "
-        "draws it took; evaluate.samples says how many were taken here (10 unless set)."
+        "The average of predictions over draws from the posterior. The paper does not state how "
+        "many draws it took; evaluate.samples says how many were taken here (10 unless set)."
     ),
     "table6": (
         "The paper's table begins at a learning rate of 1e-1, its appendix's search space at 1e-2: "

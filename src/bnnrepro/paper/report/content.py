@@ -1,4 +1,4 @@
-"""What a report says, whatever its form: the table's lines, notes, what is missing, environments."""
+"""What a report says, whatever its form: lines, notes, what is missing, environments."""
 
 import os
 from collections import Counter
@@ -146,12 +146,14 @@ def _warning(preset: str, collected: Sequence[Collected], warning: str) -> str:
     parts = []
     if warning:
         parts.append(
-            f"Preset {preset}: a shortened protocol, not the paper's. Nothing here is compared with "
-            "the paper."
+            f"Preset {preset}: a shortened protocol, not the paper's. "
+            "Nothing here is compared with the paper."
         )
     stand_ins = dict.fromkeys(stand_in(each) for each in collected if each.stands_for)
     if stand_ins:
         parts.append(f"Other data stand in: {'; '.join(stand_ins)}.")
+    if len({each.code for each in collected if each.code}) > 1:
+        parts.append("The cells' runs are not all of one code: see the environment.")
     return " ".join(parts)
 
 
@@ -159,9 +161,17 @@ def _about(table: Table, collected: Sequence[Collected]) -> str:
     metric = next((each.metric for each in collected if each.metric), "accuracy")
     unit = ", percent" if metric == "accuracy" else ""
     return (
-        f"{metric.capitalize()}{unit}, {SELECTION[table.selection]}. Ours: mean ± population standard "
-        "deviation over n runs, as the paper prints it; the 95 % interval is Student's, of the mean."
+        f"{metric.capitalize()}{unit}, {SELECTION[table.selection]}. Ours: mean ± population "
+        "standard deviation over n runs, as the paper prints it; the 95 % interval is Student's, "
+        "of the mean."
     )
+
+
+VERDICTS = (
+    "Verdicts are Welch's test at 5 %, the published spread turned into a sample's. “Agrees” means "
+    "that no difference was found, which with few runs leaves room for one; “differs” is said only "
+    "where no rounding of the published digits would undo it."
+)
 
 
 def stand_in(collected: Collected) -> str:

@@ -1,4 +1,4 @@
-"""A report as one HTML page that needs nothing else: table, curves, diagnostics, runs, environment."""
+"""A report as one HTML page that needs nothing else: table, curves, diagnostics, runs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ from bnnrepro.paper.collect import Collected, CollectedRun
 from bnnrepro.paper.columns import Columns, band, diagnostics, metrics
 from bnnrepro.paper.report.content import (
     DASH,
+    VERDICTS,
     Content,
     cells,
     groups,
@@ -61,6 +62,7 @@ def page(report: Content, folder: Path) -> str:
     return environment.get_template("page.html.j2").render(
         report=report,
         header=header(report),
+        verdicts=VERDICTS,
         groups=[(name, [cells(report, line) for line in lines]) for name, lines in groups(report)],
         cards=[_card(report, each, folder) for each in report.collected],
     )

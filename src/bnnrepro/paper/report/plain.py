@@ -2,7 +2,7 @@
 
 import re
 
-from bnnrepro.paper.report.content import Content, cells, groups, header
+from bnnrepro.paper.report.content import VERDICTS, Content, cells, groups, header
 
 _LATEX = {
     "\\": r"\textbackslash{}",
@@ -27,6 +27,7 @@ def markdown(report: Content) -> str:
         )
         lines += [_md_row(cells(report, line)) for line in members]
         lines.append("")
+    lines += [_md(VERDICTS), ""] if report.compared else []
     for mark, text in report.notes:
         lines += [f"\\[{mark}\\] {_md(text)}", ""]
     for heading, entries in _sections(report):

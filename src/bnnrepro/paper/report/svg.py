@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,20 +40,21 @@ class _Scale:
 
 
 def plot(title: str, curves: Sequence[Curve], *, zoom: bool = False) -> str:
-    """Return an SVG element: a line and a band of one standard deviation a curve.
+    """Return an SVG element: for each curve a line, and a band of one standard deviation.
 
     Values that span more than two decades stand on a logarithmic axis, where zero has no place.
 
     Args:
-        title: what is drawn, for those who cannot see it as well.
+        title: what is drawn, for those who cannot see it as well; unique in a page.
         curves: at least one.
         zoom: leave out the lowest values of the first epochs, which would press the rest flat.
     """
     x = _Scale(*_span([each.band.x for each in curves]), _LEFT, _WIDTH - _RIGHT)
     y = _y_scale(curves, zoom)
-    name = f"clip-{abs(hash((title, len(curves), curves[0].band.mean.tobytes()))):x}"
+    name = f"clip-{crc32(title.encode()):x}"  # the same page again, byte by byte
+    label = escape(title)
     parts = [
-        f'<svg class="plot" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(title)}">',
+        f'<svg class="plot" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{label}">',
         f'<clipPath id="{name}"><rect x="{_LEFT}" y="{_TOP}" width="{_WIDTH - _LEFT - _RIGHT}" '
         f'height="{_HEIGHT - _TOP - _BOTTOM}"/></clipPath>',
         *_y_axis(y),
