@@ -4,7 +4,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -117,7 +117,7 @@ class CollectedRun:
 
     def _evaluation(self, kind: str) -> Mapping[str, Any]:
         """Return the run's figures under the wanted settings; any will do at the mode."""
-        wanted = self.expected.config.to_dict()["evaluate"]
+        wanted = asdict(self.expected.config.evaluate)
         again = self.result.get("evaluations")
         candidates = [self.result, *(again if isinstance(again, list) else [])]
         for each in candidates:
