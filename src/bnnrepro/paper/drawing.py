@@ -87,6 +87,11 @@ def look(method: str, known: Sequence[str] = _ORDER) -> dict[str, Any]:
     return {"color": COLOURS[place % len(COLOURS)], "linestyle": DASHES[place % len(DASHES)]}
 
 
+def named(split: str, metric: str) -> str:
+    """Return an axis's label; an accuracy is in percent."""
+    return f"{split} {metric} (%)" if metric == "accuracy" else f"{split} {metric}"
+
+
 def by_dataset(collected: Sequence[Collected]) -> dict[str, list[Collected]]:
     """Return the cells by the name of their data set as tables print it, in order."""
     found: dict[str, list[Collected]] = {}
@@ -112,7 +117,7 @@ def settle(axes: Axes, bands: Sequence[Band]) -> None:
         axes.text(0.5, 0.5, "no run done", transform=axes.transAxes, ha="center", color=INK)
         axes.set(xticks=[], yticks=[])
         return
-    low = min(float(np.quantile(each.low, 0.05)) for each in bands)
+    low = min(float(np.quantile(each.low, 0.1)) for each in bands)
     high = max(float(each.high.max()) for each in bands)
     if len(bands[0].x) > 20 and low < high:
         axes.set_ylim(low - 0.05 * (high - low), high + 0.08 * (high - low))

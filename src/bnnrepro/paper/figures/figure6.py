@@ -35,7 +35,7 @@ def draw(collected: Sequence[Collected], folder: Path) -> list[Path]:
                     about = drawing.about(cell) | {"split": split, "metric": metric}
                     rows += drawing.band_rows(found, about)
                     bands.append(found)
-                    axes.set_ylabel(f"{split} {metric}" if column == 0 else "")
+                    axes.set_ylabel(drawing.named(split, metric) if column == 0 else "")
                 drawing.settle(axes, bands)
             grid[0, column].set_title(dataset)
             grid[1, column].set_xlabel("epoch")

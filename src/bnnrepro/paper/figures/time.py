@@ -38,7 +38,7 @@ def draw(collected: Sequence[Collected], folder: Path) -> list[Path]:
                 scaled = Band(found.x / unit, found.mean, found.std, found.n)
                 method = cell.cell.method
                 drawing.draw_band(axes, scaled, drawing.label(method), drawing.look(method))
-                axes.set_ylabel(f"test {metric}" if column == 0 else "")
+                axes.set_ylabel(drawing.named("test", metric) if column == 0 else "")
             drawing.settle(axes, [found for _, _, found in timed])
             axes.set_title(dataset)
             axes.set_xlabel(f"training time ({word})")
