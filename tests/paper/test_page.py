@@ -62,7 +62,7 @@ def test_it_is_whole_in_a_browser(opened, report, width, dark):
 
 
 def test_every_cell_has_curves_with_an_extent(opened, report):
-    page, said = report
+    page, _ = report
     opened.open(page, 360)
     boxes = opened.value(
         "[...document.querySelectorAll('.card')].map(card => "
