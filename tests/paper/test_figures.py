@@ -47,6 +47,7 @@ def test_every_figure_is_drawn_with_its_data(name, preset, tmp_path):
     assert bool(quoted) == (preset == "paper" and name in ("table6", "table7"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FIGURES)
 def test_a_figure_without_runs_is_drawn_all_the_same(name, tmp_path):
     _, rows = drawn(name, tmp_path, fill=False)

@@ -1,4 +1,4 @@
-"""The report's forms: structure, what is said of what is missing, and never a shortened run for more."""
+"""The report's forms: structure, what is missing, and never a shortened run taken for more."""
 
 import csv
 import io
@@ -86,7 +86,7 @@ def test_markdown_has_a_row_a_figure_and_as_many_cells_as_columns(table2):
         "5 of 5",
         "0.06",
         "98.78 to 98.93",
-        "-0.00",
+        "+0.00",
         "agrees",
     ]
     ste = next(row for row in rows if row[0] == "STE")
@@ -249,6 +249,7 @@ def test_a_cell_that_was_not_collected_is_named(tmp_path):
     assert "table2_cifar100_ste: missing: the cell was not collected" in text(TABLES["2"], some)
 
 
+@pytest.mark.slow
 def test_thousands_of_folders_are_one_report_with_every_damaged_one_named(tmp_path):
     seeds, hows = 200, list(synthetic.DAMAGES)
     cells = synthetic.cells(TABLES["2"].cells, tmp_path, seeds=seeds)
