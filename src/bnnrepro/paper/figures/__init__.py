@@ -32,8 +32,9 @@ class Figure:
 def _found() -> dict[str, Figure]:
     figures = {}
     for module in pkgutil.iter_modules(__path__, f"{__name__}."):
-        figure: Figure = importlib.import_module(module.name).FIGURE
-        figures[figure.name] = figure
+        figure: Figure | None = getattr(importlib.import_module(module.name), "FIGURE", None)
+        if figure is not None:  # else a module that figures share, or one drawn otherwise
+            figures[figure.name] = figure
     return figures
 
 
