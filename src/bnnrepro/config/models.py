@@ -1,12 +1,13 @@
 """The schemas of models."""
 
-from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from bnnrepro.config.rules import Length
 from bnnrepro.config.schema import Count, Fraction, Part, Positive, Share, schema
 
 NormPosition = Literal["before_activation", "after_activation"]
+Self = TypeVar("Self", bound="Model")
 
 
 @dataclass
@@ -19,6 +20,15 @@ class Model(Part):
     def minimum_size(self) -> int:
         """Return the smallest height and width that the model's pooling leaves a pixel of."""
         return 1
+
+    def narrowed(self: Self, share: float) -> Self:
+        """Return the model with a share of its ``channels`` and ``hidden`` units, at least one."""
+        widths: dict[str, Any] = {
+            key: [max(1, round(share * units)) for units in getattr(self, key, None) or []]
+            for key in ("channels", "hidden")
+            if isinstance(getattr(self, key, None), list)
+        }
+        return replace(self, **widths)
 
 
 @schema("model", "bnnrepro.models.mlp.MLP")

@@ -248,6 +248,11 @@ class Preset:
     """at most so many training images; null: all"""
     test_limit: Count | None
     """at most so many test images; null: all"""
+    # Defaults stand here too, for the config.yaml of runs that are older than these keys.
+    width: Share = 1.0
+    """the hidden layers' share of the model's units and channels; 1: all"""
+    stand_in: Literal["digits"] | None = None
+    """data taken, resized, in the place of a downloaded set; null: the set itself"""
 
 
 @dataclass
@@ -330,6 +335,11 @@ class Config:
     def effective_epochs(self) -> int:
         """Epochs that are really run: the preset's, where it is shorter."""
         return min(self.epochs, self.preset.epochs or self.epochs)
+
+    @property
+    def effective_model(self) -> Any:
+        """The model that is really built: the preset's, where it is narrower."""
+        return self.model.narrowed(self.preset.width)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the tree as plain dictionaries, lists and scalars."""
