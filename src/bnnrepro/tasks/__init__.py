@@ -2,8 +2,9 @@
 
 from bnnrepro.tasks.base import Task
 from bnnrepro.tasks.classification import Classification
+from bnnrepro.tasks.continual import Continual
 
-__all__ = ["TASKS", "Classification", "Task"]
+__all__ = ["TASKS", "Classification", "Continual", "Task"]
 
-TASKS: dict[str, type[Task]] = {task.name: task for task in (Classification,)}
+TASKS: dict[str, type[Task]] = {task.name: task for task in (Classification, Continual)}
 """The tasks by their names; a data set's ``task`` chooses."""
