@@ -56,7 +56,7 @@ def outline(cells: Sequence[Cell]) -> list[Outlined]:
 
 def table(outlined: Sequence[Outlined], costs: Mapping[str, Cost]) -> str:
     """Return the plan, a line a cell; what could not be measured says why."""
-    rows = [HEAD]
+    rows: list[tuple[str, ...]] = [HEAD]
     notes = [""]
     for each in outlined:
         cost = costs.get(each.cell.name)
