@@ -1,6 +1,7 @@
-"""Run folders as training leaves them, made in microseconds: finished, cut short, damaged, foreign."""
+"""Run folders as training leaves them: finished, cut short, damaged, foreign."""
 
 import json
+import os
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -9,8 +10,8 @@ import numpy as np
 import yaml
 
 from bnnrepro.cluster.plan import folder_of
-from bnnrepro.config.compose import hydra_session, load
 from bnnrepro.config.checking import check
+from bnnrepro.config.compose import hydra_session, load
 from bnnrepro.paper.cells import Cell, Expected
 from bnnrepro.store import process
 
@@ -135,8 +136,6 @@ def done(run: Expected, accuracy: float, *, epochs: int = 10, env=None, **change
 
 
 def running(run: Expected, accuracy: float = 90.0) -> None:
-    import os
-
     pid = os.getpid()
     mark = process.start_mark(pid)
     status(run, "running", pid=pid, host=process.host(), process=mark)

@@ -36,7 +36,7 @@ def check(cfg: DictConfig) -> Config:
         if not isinstance(tree.get(group), Mapping):
             allowed = "must be one option, a mapping of keys; --help lists them"
             raise UserError(group, shown(tree.get(group)), allowed)
-        tree[group] = _part(group, tree[group])
+        tree[group] = part(group, tree[group])
     config: Config = build("", tree, Config)
     for rule in COMBINATIONS:
         rule(config)
@@ -70,7 +70,8 @@ def _plain(node: Any) -> Any:
     return node
 
 
-def _part(group: str, values: Mapping[Any, Any]) -> Any:
+def part(group: str, values: Mapping[Any, Any]) -> Any:
+    """Return one part of a run as its dataclass, checked by itself; UserError if it is wrong."""
     target = values.get("_target_", values.get("name"))
     if not isinstance(target, str):
         raise UserError(f"{group}._target_", shown(target), "must name a Python class or function")
@@ -101,6 +102,7 @@ def _from_signature(group: str, target: str, values: Mapping[Any, Any]) -> type:
         smallest = getattr(built, "minimum_size", 1)
         extra["minimum_size"] = lambda self: smallest
         extra["tasks"] = getattr(built, "tasks", None)
+        extra["inputs"] = getattr(built, "inputs", None)
     own = [
         (str(key), hints.get(key, Any), field())
         for key in values
@@ -165,6 +167,31 @@ def _model_fits(config: Config) -> None:
         return
     allowed = f"is for {' and '.join(tasks)}; dataset={config.dataset.name} is for {task}"
     raise UserError("model", config.model.name, allowed)
+
+
+def _inputs_fit(config: Config) -> None:
+    given, taken = getattr(config.dataset, "inputs", None), getattr(config.model, "inputs", None)
+    if given is None or taken is None or given == taken:
+        return
+    allowed = f"takes {taken}; dataset={config.dataset.name} has {given}"
+    raise UserError("model", config.model.name, allowed)
+
+
+def _foreign_images(config: Config) -> None:
+    name = config.evaluate.ood
+    if name is None:
+        return
+    from bnnrepro.config.foreign import foreign_set
+
+    data, other = config.dataset, foreign_set(name)
+    if not isinstance(data, datasets.ImageSet) or data.task != "classification":
+        allowed = f"dataset={data.name} is not one of images to classify; must be null"
+        raise UserError("evaluate.ood", name, allowed)
+    if other.name == data.name:
+        raise UserError("evaluate.ood", name, "must be another data set than dataset")
+    if data.shape and other.shape and data.shape[0] != other.shape[0]:
+        allowed = f"has {other.shape[0]} channels, dataset={data.name} {data.shape[0]}: must agree"
+        raise UserError("evaluate.ood", name, allowed)
 
 
 def _image_size(config: Config) -> None:
@@ -246,7 +273,9 @@ COMBINATIONS: tuple[Callable[[Config], None], ...] = (
     _stand_in,
     _out_is_a_folder,
     _model_fits,
+    _inputs_fit,
     _image_size,
+    _foreign_images,
     _normalisation,
     _augmentation,
     _folder_shape,

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from bnnrepro.config.rules import Length
-from bnnrepro.config.schema import Count, Fraction, Part, Positive, Share, schema
+from bnnrepro.config.schema import Count, Fraction, NotNegative, Part, Positive, Share, schema
 
 NormPosition = Literal["before_activation", "after_activation"]
 Self = TypeVar("Self", bound="Model")
@@ -16,6 +16,8 @@ class Model(Part):
 
     tasks: ClassVar[tuple[str, ...]] = ("classification",)
     """the tasks that it can be trained on"""
+    inputs: ClassVar[str | None] = "images"
+    """what it takes; None: anything"""
 
     def minimum_size(self) -> int:
         """Return the smallest height and width that the model's pooling leaves a pixel of."""
@@ -105,3 +107,27 @@ class LRNetBig(Model):
     def minimum_size(self) -> int:
         """Halved three times."""
         return 8
+
+
+@schema("model", "bnnrepro.models.toy_mlp.ToyMLP")
+@dataclass
+class ToyMLP(Model):
+    """Multilayer perceptron of the toys: tanh, biases."""
+
+    tasks: ClassVar[tuple[str, ...]] = ("classification", "regression")
+    inputs: ClassVar[str | None] = "points"
+
+    hidden: list[Count]
+    """units of each hidden layer"""
+    output_norm: bool
+    """BatchNorm without learned scale and shift after the last layer"""
+    norm_eps: Positive
+    """BatchNorm's epsilon, added to the variance"""
+    norm_momentum: Share
+    """BatchNorm's momentum: weight of the newest batch in the running statistics"""
+    binary_biases: bool
+    """biases are binarised as weights are (by a method that binarises)"""
+    bias_lr: NotNegative
+    """Adam's learning rate of real biases"""
+    bias_clip: Positive | None
+    """real biases stay between plus and minus this; null: anywhere"""

@@ -273,6 +273,8 @@ class Evaluate:
     """what is averaged: probabilities (the paper, equation 26) or logits (its program)"""
     ece_bins: Annotated[int, Range(1, 10_000)]
     """bins of the expected calibration error"""
+    ood: Text | None = None
+    """data set of other images, whose test set shall be told from this one's; null: none"""
 
 
 @dataclass

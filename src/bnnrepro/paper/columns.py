@@ -1,6 +1,5 @@
 """Columns of many ``metrics.csv``: read fast, and put together over seeds."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,13 +22,17 @@ def read_columns(path: Path) -> Columns | None:
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
-        names = lines[0].split(",")
-        rows = [[float(cell or "nan") for cell in line.split(",")] for line in lines[1:]]
-        if not rows or any(len(row) != len(names) for row in rows):
+        names = lines.pop(0).split(",")
+        if not lines or any(line.count(",") != len(names) - 1 for line in lines):
             return None
+        cells = ",".join(lines).split(",")
+        try:
+            values = list(map(float, cells))
+        except ValueError:
+            values = [float(cell or "nan") for cell in cells]
     except (OSError, ValueError, IndexError):
         return None
-    table = np.array(rows)
+    table = np.array(values).reshape(len(lines), len(names))
     return dict(zip(names, table.T, strict=True)) if "epoch" in names else None
 
 
@@ -73,23 +76,20 @@ def band(runs: Sequence[Columns], name: str) -> Band | None:
 
     An epoch counts the runs that have it: one that stopped early is in as far as it went.
     """
-    values: dict[float, list[float]] = {}
-    for columns in runs:
-        if name not in columns:
-            continue
-        for epoch, value in zip(columns["epoch"].tolist(), columns[name].tolist(), strict=True):
-            if math.isfinite(value) and math.isfinite(epoch):
-                values.setdefault(epoch, []).append(value)
-    if not values:
+    having = [columns for columns in runs if name in columns]
+    if not having:
         return None
-    x = np.array(sorted(values))
-    at = [np.array(values[epoch]) for epoch in x]
-    return Band(
-        x,
-        np.array([each.mean() for each in at]),
-        np.array([each.std() for each in at]),
-        np.array([len(each) for each in at]),
-    )
+    epochs = np.concatenate([columns["epoch"] for columns in having])
+    values = np.concatenate([columns[name] for columns in having])
+    finite = np.isfinite(epochs) & np.isfinite(values)
+    x, place = np.unique(epochs[finite], return_inverse=True)
+    if not x.size:
+        return None
+    values = values[finite]
+    n = np.bincount(place)
+    mean = np.bincount(place, values) / n
+    variance = np.bincount(place, (values - mean[place]) ** 2) / n
+    return Band(x, mean, np.sqrt(variance), n)
 
 
 def elapsed(columns: Columns) -> NDArray[np.float64]:
