@@ -90,11 +90,15 @@ def report(wish: Wish) -> int:
 
 
 def _cells(wish: Wish, chosen: Sequence[str]) -> list[Cell]:
-    seeds = SEEDS.get(wish.preset, 1) if wish.seeds is None else wish.seeds
+    wanted = _found(wish)
+    seeds = wish.seeds
+    if seeds is None:
+        whole = getattr(wanted, "seeds", SEEDS["paper"])
+        seeds = whole if wish.preset == "paper" else SEEDS.get(wish.preset, 1)
     if seeds < 1:
         raise UserError("seeds", seeds, "must be a whole number >= 1")
     return cells(
-        _found(wish).cells,
+        wanted.cells,
         preset=wish.preset,
         seeds=seeds,
         out="multirun",
