@@ -80,6 +80,10 @@ class VGG(Model):
 class LRNetSmall(Model):
     """LR-net's architecture for MNIST."""
 
+    channels: Annotated[list[Count], Length(1)]
+    """channels of each convolution"""
+    hidden: list[Count]
+    """units of each hidden linear layer"""
     norm_eps: Positive
     """BatchNorm's epsilon, added to the variance"""
     conv_norm_momentum: Share
@@ -88,8 +92,8 @@ class LRNetSmall(Model):
     """BatchNorm's momentum after linear layers"""
 
     def minimum_size(self) -> int:
-        """Halved twice."""
-        return 4
+        """Halved after every convolution."""
+        return int(2 ** len(self.channels))
 
 
 @schema("model", "bnnrepro.models.lrnet.LRNetBig")
@@ -97,6 +101,10 @@ class LRNetSmall(Model):
 class LRNetBig(Model):
     """LR-net's architecture for CIFAR-10."""
 
+    channels: Annotated[list[Count], Length(1)]
+    """channels of each convolution"""
+    hidden: list[Count]
+    """units of each hidden linear layer"""
     norm_eps: Positive
     """BatchNorm's epsilon, added to the variance"""
     conv_norm_momentum: Share
@@ -105,8 +113,8 @@ class LRNetBig(Model):
     """BatchNorm's momentum after linear layers"""
 
     def minimum_size(self) -> int:
-        """Halved three times."""
-        return 8
+        """Halved after every second convolution."""
+        return int(2 ** (len(self.channels) // 2))
 
 
 @schema("model", "bnnrepro.models.toy_mlp.ToyMLP")

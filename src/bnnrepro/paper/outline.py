@@ -55,29 +55,33 @@ def outline(cells: Sequence[Cell]) -> list[Outlined]:
 
 
 def table(outlined: Sequence[Outlined], costs: Mapping[str, Cost]) -> str:
-    """Return the plan, a line a cell; what could not be measured says why."""
+    """Return the plan, a line a cell; then why some cells have no hours."""
     rows: list[tuple[str, ...]] = [HEAD]
-    notes = [""]
+    problems: dict[str, list[str]] = {}
     for each in outlined:
         cost = costs.get(each.cell.name)
         known = cost if cost is not None and not cost.problem else None
+        if cost is not None and cost.problem:
+            problems.setdefault(cost.problem, []).append(each.cell.name)
         rows.append(
             (
                 each.cell.name,
                 *map(str, (len(each.planned), each.done, each.at_work, each.missing)),
                 f"{known.step:.2g}" if known and known.step else "-",
                 f"{known.epoch:.3g}" if known else "-",
-                f"{each.seconds(known) / 3600:.2f}" if known else "-",
+                f"{each.seconds(known) / 3600:.2g}" if known else "-",
             )
         )
-        notes.append(cost.problem if cost else "")
     widths = [max(len(row[column]) for row in rows) for column in range(len(HEAD))]
     lines = []
-    for row, note in zip(rows, notes, strict=True):
-        cells = [row[0].ljust(widths[0])]
-        cells += [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
-        lines.append("  ".join([*cells, note[:100]]).rstrip())
-    return "\n".join(lines)
+    for row in rows:
+        cells = [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
+        lines.append("  ".join([row[0].ljust(widths[0]), *cells]))
+    return "\n".join([*lines, *(_no_hours(*each) for each in problems.items())])
+
+
+def _no_hours(problem: str, names: Sequence[str]) -> str:
+    return f"no hours of {', '.join(names)}: {problem}"
 
 
 def hours(outlined: Sequence[Outlined], costs: Mapping[str, Cost]) -> tuple[float, int, int]:
