@@ -61,7 +61,8 @@ def reproduce(wish: Wish) -> int:
     """
     chosen = _launcher_words(wish)
     wanted = _cells(wish, chosen)
-    submitter = make_submitter(launcher_keys([*chosen, *wish.overrides]))
+    first = f"experiment={wanted[0].name}"  # whose keys the overrides may name
+    submitter = make_submitter(launcher_keys([first, *chosen, *wish.overrides]))
     submitter.check()
     outlined = outline.outline(wanted)
     left = [each for each in outlined if each.todo]
