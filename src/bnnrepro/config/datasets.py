@@ -4,7 +4,16 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
 from bnnrepro.config.rules import Length, Range
-from bnnrepro.config.schema import Count, Fraction, Number, Part, Positive, Text, schema
+from bnnrepro.config.schema import (
+    Count,
+    Fraction,
+    NotNegative,
+    Number,
+    Part,
+    Positive,
+    Text,
+    schema,
+)
 
 Shape = Annotated[list[Count], Length(3, exact=True)]
 
@@ -15,6 +24,8 @@ class DataSet(Part):
 
     task: ClassVar[str]
     """what is learnt on it: a task's name"""
+    inputs: ClassVar[str] = "images"
+    """what its inputs are"""
     for_task: ClassVar[tuple[str, ...]] = ()
     """keys that the task reads; the loader need not know them"""
 
@@ -135,3 +146,49 @@ class PermutedMNIST(Permuted):
     """folder of the data; the environment variable BNNREPRO_DATA names another one for all"""
     download: bool
     """fetch what is missing"""
+
+
+@dataclass
+class PointSet(DataSet):
+    """What all data sets of points have."""
+
+    inputs: ClassVar[str] = "points"
+
+
+@dataclass
+class Generated(PointSet):
+    """Points that are drawn: the same ones for every seed of a run."""
+
+    points: Annotated[int, Range(2)]
+    """points to train on"""
+    test_points: Annotated[int, Range(2)]
+    """points to test on, drawn with another seed"""
+    noise: NotNegative
+    """standard deviation of the noise"""
+
+
+@schema("dataset", "bnnrepro.data.two_moons.load")
+@dataclass
+class TwoMoons(Generated):
+    """scikit-learn's two moons."""
+
+    task: ClassVar[str] = "classification"
+
+
+@schema("dataset", "bnnrepro.data.toy_regression.load")
+@dataclass
+class ToyRegression(Generated):
+    """A noisy curve with a gap."""
+
+    task: ClassVar[str] = "regression"
+
+
+@schema("dataset", "bnnrepro.data.snelson.load")
+@dataclass
+class Snelson(PointSet):
+    """Snelson's regression set."""
+
+    task: ClassVar[str] = "regression"
+
+    root: Text
+    """folder of train_inputs and train_outputs; BNNREPRO_DATA names another one than data"""

@@ -103,7 +103,8 @@ def _say_done(folder: RunFolder) -> None:
 
 def _evaluate_again(parts: Parts, folder: RunFolder, values: dict[str, Any]) -> dict[str, Any]:
     wanted = parts.cfg.to_dict()["evaluate"]
-    if any(one["evaluate"] == wanted for one in (values, *values["evaluations"])):
+    older = {"ood": None}  # what results that are older than the key were evaluated with
+    if any(older | one["evaluate"] == wanted for one in (values, *values["evaluations"])):
         return values
     with alone(folder):
         figures = figures_of(parts, folder, values["signature"])

@@ -52,7 +52,8 @@ def read_result(path: str | Path) -> dict[str, Any]:
 
     ``best`` is there only when a validation split chose it; ``final`` and ``best`` have ``epoch``,
     ``train`` with its metrics, and for each of ``validation`` and ``test`` that the run had the
-    metrics at the ``mode`` (and at the ``mean``, where the method has a posterior).
+    metrics at the ``mode`` (and at the ``mean``, where the method has a posterior). Where there is
+    no test set, ``train`` has these two beside its metrics.
 
     Raises:
         UserError: the file is missing or damaged; names the file and the key.

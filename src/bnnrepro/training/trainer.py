@@ -19,7 +19,7 @@ from bnnrepro.seeds import derive
 from bnnrepro.tasks.base import Task
 from bnnrepro.training import checkpoint
 from bnnrepro.training.callbacks import Callback, NonFiniteLossError, Row
-from bnnrepro.training.evaluation import average_outputs, evaluate_mode, outputs_and_targets
+from bnnrepro.training.evaluation import average_outputs, draws, outputs_and_targets
 from bnnrepro.training.interrupts import StopRequest
 from bnnrepro.training.memory import keep_freed_memory
 from bnnrepro.training.methods import Factory, method_factory
@@ -145,6 +145,7 @@ class Trainer:
             raise ValueError(f"precision={precision}: {reason}")
         self.precision = precision
         self.model = model.to(self.device)
+        self.source: Source | None = None  # of the last call of fit
         _lay_out_convolutions(self.model)
         self._network = _compiled_network(self.model) if compile_network else self.model
         self.task = task
@@ -271,6 +272,7 @@ class Trainer:
             for name, data in (("validation", validation_data), ("test", test_data))
             if data is not None
         }
+        self.source = source
         keep_freed_memory()
         self._begin(source, epochs)
         self._callbacks = list(callbacks)
@@ -358,7 +360,7 @@ class Trainer:
         metric = self.task.metric
         loss, score, count = self.running.sums.tolist()
         row: Row = {"epoch": self.epoch + 1, "lr": self._attached.current}
-        row |= {"train_loss": loss / count, f"train_{metric}": score / count}
+        row |= {"train_loss": loss / count, f"train_{metric}": self.task.metric_of(score, count)}
         for name, data in held_out.items():
             figures = self.task.epoch_figures(self, data)
             row |= {f"{name}_{key}": value for key, value in figures.items()}
@@ -399,11 +401,36 @@ class Trainer:
             samples: draws from the posterior, >= 1; None is the mode.
             average: what is averaged over draws, ``probabilities`` or ``logits``.
         """
+        predictions, spread, targets = self.predictions(data, samples=samples, average=average)
+        if spread is None:
+            return self.task.measure(predictions, targets)
+        return self.task.measure_draws(predictions, spread, targets)
+
+    def predictions(
+        self, data: Any, *, samples: int | None = None, average: str = "probabilities"
+    ) -> tuple[Tensor, Tensor | None, Tensor]:
+        """Return predictions, their standard deviation over draws (None at the mode), and targets.
+
+        Args:
+            data: as for ``fit``.
+            samples: draws from the posterior, >= 1; None is the mode.
+            average: what is averaged over draws; the spread is always of this.
+        """
         source = as_source(data, batch_size=EVALUATION_BATCH, seed=self.seed, shuffle=False)
-        if samples is None:
-            return evaluate_mode(self.model, self.task, source, self.device)
-        predictions, _, targets = self._averaged(source, samples, average)
-        return self.task.measure(predictions, targets)
+        if samples is not None:
+            return self._averaged(source, samples, average)
+        outputs, targets = outputs_and_targets(self.model, source, self.device)
+        return self.task.predict(outputs), None, targets
+
+    def draws(self, data: Any, samples: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Return outputs and targets of all samples, draw after draw from the posterior.
+
+        They are the draws that ``predictions`` averages.
+        """
+        source = as_source(data, batch_size=EVALUATION_BATCH, seed=self.seed, shuffle=False)
+        return draws(
+            self.model, self.optimizer, source, self.device, samples=samples, seed=self.seed
+        )
 
     def predict(
         self, inputs: Tensor, *, samples: int | None = None, average: str = "probabilities"
@@ -416,14 +443,12 @@ class Trainer:
             average: what is averaged over draws; the spread is always of this.
         """
         data = (inputs, torch.zeros(len(inputs), dtype=torch.int64))
-        source = as_source(data, batch_size=EVALUATION_BATCH, seed=self.seed, shuffle=False)
-        if samples is None:
-            outputs, _ = outputs_and_targets(self.model, source, self.device)
-            return self.task.predict(outputs)
-        mean, std, _ = self._averaged(source, samples, average)
-        return Prediction(mean, std)
+        mean, std, _ = self.predictions(data, samples=samples, average=average)
+        return mean if std is None else Prediction(mean, std)
 
-    def _averaged(self, source: Source, samples: int, average: str) -> tuple[Tensor, ...]:
+    def _averaged(
+        self, source: Source, samples: int, average: str
+    ) -> tuple[Tensor, Tensor, Tensor]:
         if not isinstance(samples, int) or samples < 1:
             raise ValueError(f"samples={samples}: must be an integer >= 1")
         if average not in ("probabilities", "logits"):
