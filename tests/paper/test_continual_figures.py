@@ -1,14 +1,20 @@
-"""Figures 4 and 5 from the files that runs leave."""
+"""Figures 4 and 5 from the folders that continual runs leave."""
 
 import csv
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from bnnrepro.paper.figures.figure4 import draw_histograms
-from bnnrepro.paper.figures.figure5 import curves, draw_curves, write_summary
+from bnnrepro.config.compose import compose
+from bnnrepro.paper.cells import Cell, Expected
+from bnnrepro.paper.cells import cells as planned
+from bnnrepro.paper.collect import Collected, collect
+from bnnrepro.paper.figures import FIGURES
+from bnnrepro.paper.figures.figure5 import with_average
 from bnnrepro.running import Result
 from bnnrepro.store.metrics import read_metrics
 
@@ -17,90 +23,107 @@ SMALL = (
     "dataset.tasks=2",
     "model.hidden=[16]",
     "method.init=1",
+    "method.lr=0.05",
     "evaluate.samples=2",
     "preset=smoke",
     "device=cpu",
     "threads=1",
+    "checkpoint_seconds=0",
 )
+CHOICES = {
+    "figure5_prior": "dataset.prior=posterior",
+    "figure5_no_prior": "dataset.prior=fixed",
+}
 
 
 @pytest.fixture
-def runs(run_small: Callable[..., Result]) -> dict[str, list[Result]]:
-    """Two seeds of each cell, in miniature."""
-    cells = {
-        "figure5_prior": ("dataset.prior=posterior",),
-        "figure5_no_prior": ("dataset.prior=fixed",),
-    }
-    return {
-        cell: [run_small(*SMALL, *choice, f"seed={seed}") for seed in (0, 1)]
-        for cell, choice in cells.items()
-    }
+def collected(run_small: Callable[..., Result]) -> list[Collected]:
+    """Two seeds of each cell of BayesBiNN, in miniature, read from their folders."""
+    cells = []
+    for name, choice in CHOICES.items():
+        config = compose(*SMALL, choice)
+        runs = []
+        for seed in (0, 1):
+            run = run_small(*SMALL, choice, f"seed={seed}")
+            runs.append(Expected(seed, run.folder, replace(config, seed=seed)))
+        parts = (config.dataset.name, config.model.name, config.method.name)
+        cells.append(Cell(name, "smoke", *parts, tuple(runs)))
+    return collect(cells)
 
 
-def read(path: Path) -> list[dict[str, str]]:
-    with path.open() as handle:
+def drawn(name: str, collected: list[Collected], folder: Path) -> list[dict[str, str]]:
+    png, pdf, data = FIGURES[name].draw(collected, folder)
+    assert png.stat().st_size > 10_000
+    assert pdf.read_bytes().startswith(b"%PDF")
+    with data.open() as handle:
         return list(csv.DictReader(handle))
 
 
-def test_curves_are_means_over_seeds_and_tasks_seen() -> None:
-    first = [{"epoch": 1, "task_1": 80.0}, {"epoch": 2, "task_1": 60.0, "task_2": 90.0}]
-    second = [{"epoch": 1, "task_1": 90.0}, {"epoch": 2, "task_1": 50.0, "task_2": 70.0}]
-    found = curves([first, second], tasks=2)
-    assert found["task_1"] == [(1, (2, 85.0, 5.0)), (2, (2, 55.0, 5.0))]
-    assert found["task_2"] == [(2, (2, 80.0, 10.0))]
-    assert found["average"] == [(1, (2, 85.0, 5.0)), (2, (2, 67.5, 7.5))]
+def only(rows: list[dict[str, str]], **wanted: str) -> dict[str, str]:
+    (found,) = (row for row in rows if all(row[key] == value for key, value in wanted.items()))
+    return found
 
 
-def test_figure_5_shows_what_the_runs_found(runs: dict[str, list[Result]], tmp_path: Path) -> None:
-    rows = {cell: [read_metrics(run.folder.metrics) for run in of] for cell, of in runs.items()}
-    files = draw_curves(rows, 2, "smoke", tmp_path)
-    assert [file.name for file in files] == ["figure5.png", "figure5.pdf", "figure5.csv"]
-    assert all(file.stat().st_size for file in files)
-    lines = read(files[-1])
-    assert len(lines) == 2 * (2 + 1 + 2)  # of each cell: task 1 twice, task 2 once, the average
-    last = [row[-1]["task_2"] for row in rows["figure5_prior"]]
-    (line,) = (
-        each
-        for each in lines
-        if (each["cell"], each["accuracy_on"], each["epoch"]) == ("figure5_prior", "task_2", "2")
-    )
-    assert float(line["mean"]) == pytest.approx(sum(last) / 2)
-    elsewhere = tmp_path / "again"
-    elsewhere.mkdir()
-    again = draw_curves(rows, 2, "smoke", elsewhere)
-    assert again[0].read_bytes() == files[0].read_bytes()
-    assert again[1].read_bytes() == files[1].read_bytes()
+def test_the_average_is_over_the_tasks_seen() -> None:
+    nan = np.nan
+    columns = {"epoch": np.arange(2), "task_1": np.array([80.0, 60]), "task_2": np.array([nan, 90])}
+    assert with_average(columns)["average"].tolist() == [80, 75]
+    assert "average" not in with_average({"epoch": np.arange(2)})
 
 
-def test_the_summary_has_every_figure_of_mode_and_mean(
-    runs: dict[str, list[Result]], tmp_path: Path
+def test_figure_5_is_what_rows_and_results_say(collected: list[Collected], tmp_path: Path) -> None:
+    rows = drawn("5", collected, tmp_path)
+    for cell in collected:
+        name = cell.cell.name
+        tables = [read_metrics(run.expected.folder.metrics) for run in cell.used]
+        for epoch, columns in ((1, ("task_1",)), (2, ("task_1", "task_2"))):
+            for column in columns:
+                values = [table[epoch - 1][column] for table in tables]
+                row = only(rows, cell=name, column=column, epoch=str(epoch), prediction="")
+                assert float(row["mean"]) == pytest.approx(np.mean(values))
+                assert float(row["population_std"]) == pytest.approx(np.std(values))
+        tests = [run.result["final"]["test"] for run in cell.used]
+        for prediction in ("mode", "mean"):
+            values = [test[prediction]["forgetting"] for test in tests]
+            row = only(rows, cell=name, column="forgetting", prediction=prediction)
+            assert float(row["mean"]) == pytest.approx(np.mean(values))
+    assert {row["n"] for row in rows} == {"2"}
+    assert {row["preset"] for row in rows} == {"smoke"}
+
+
+def test_figure_4_is_what_the_posteriors_say(collected: list[Collected], tmp_path: Path) -> None:
+    rows = drawn("4", collected, tmp_path)
+    for cell in collected:
+        files = [run.expected.folder.path / "posterior.json" for run in cell.used]
+        entropies = [json.loads(file.read_text())["entropy_bits"] for file in files]
+        for task in (0, 1):
+            place = {"cell": cell.cell.name, "after_task": str(task + 1)}
+            row = only(rows, **place, column="entropy_bits")
+            assert float(row["mean"]) == pytest.approx(np.mean([each[task] for each in entropies]))
+            shares = [
+                float(row["mean"])
+                for row in rows
+                if row["column"] == "share" and place.items() <= row.items()
+            ]
+            assert sum(shares) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"edges": [0, 1], "counts": [[1]]}'])
+def test_a_damaged_posterior_is_left_out(
+    collected: list[Collected], tmp_path: Path, content: str
 ) -> None:
-    values = {cell: [run.values for run in of] for cell, of in runs.items()}
-    lines = read(write_summary(values, tmp_path))
-    assert len(lines) == 2 * 2 * 5
-    wanted = [run.values["final"]["test"]["mean"]["forgetting"] for run in runs["figure5_no_prior"]]
-    key = ("figure5_no_prior", "mean", "forgetting")
-    (line,) = (e for e in lines if (e["cell"], e["prediction"], e["figure"]) == key)
-    assert float(line["mean"]) == pytest.approx(sum(wanted) / 2)
-    assert line["n"] == "2"
+    run = collected[0].used[0]
+    (run.expected.folder.path / "posterior.json").write_text(content)
+    rows = drawn("4", collected, tmp_path)
+    assert {row["n"] for row in rows if row["cell"] == "figure5_prior"} == {"1"}
+    assert {row["n"] for row in rows if row["cell"] == "figure5_no_prior"} == {"2"}
 
 
-def test_figure_4_has_the_shares_and_the_entropy_of_each_task(
-    runs: dict[str, list[Result]], tmp_path: Path
+def test_the_cells_are_known_without_the_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    posteriors = {
-        cell: [json.loads((run.folder.path / "posterior.json").read_text()) for run in of]
-        for cell, of in runs.items()
-    }
-    files = draw_histograms(posteriors, "smoke", tmp_path)
-    assert [file.name for file in files] == ["figure4.png", "figure4.pdf", "figure4.csv"]
-    lines = read(files[-1])
-    shares: dict[tuple[str, str], float] = {}
-    for line in lines:
-        if line["place"] != "entropy_bits":
-            key = line["cell"], line["after_task"]
-            shares[key] = shares.get(key, 0) + float(line["mean"])
-    assert shares == pytest.approx(dict.fromkeys(shares, 1.0))
-    entropies = [float(line["mean"]) for line in lines if line["place"] == "entropy_bits"]
-    assert len(entropies) == 4
-    assert all(0 < each < 1 for each in entropies)
+    monkeypatch.setenv("BNNREPRO_DATA", str(tmp_path / "nowhere"))
+    made = planned(FIGURES["5"].cells, preset="quick", seeds=3, out=str(tmp_path))
+    folders = [run.folder.path for cell in made for run in cell.runs]
+    assert len(set(folders)) == 9
+    assert {run.config.effective_epochs for cell in made for run in cell.runs} == {50}

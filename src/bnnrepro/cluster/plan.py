@@ -15,6 +15,8 @@ _FIXED = (
     "bnnrepro.data.digits.load",
     "bnnrepro.data.mnist.load",
     "bnnrepro.data.cifar.load",
+    "bnnrepro.data.permuted.digits",
+    "bnnrepro.data.permuted.mnist",
 )  # sets whose content is known by their name
 
 

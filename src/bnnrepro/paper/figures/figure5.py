@@ -2,120 +2,111 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from bnnrepro.paper.figures.continual import (
-    COLOURS,
-    LABELS,
-    Spread,
-    band,
-    caption,
-    save,
-    spread,
-)
-from bnnrepro.store import atomic
+import numpy as np
 
-Rows = Sequence[Mapping[str, Any]]
-FIGURES = ("accuracy", "forgetting", "backward_transfer", "nll", "ece")
+from bnnrepro.paper import drawing
+from bnnrepro.paper.collect import Collected
+from bnnrepro.paper.columns import Columns, band
+from bnnrepro.paper.figures import Figure
+from bnnrepro.paper.statistics import summary
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+NAMES = {
+    "figure5_prior": "BayesBiNN, prior: last posterior",
+    "figure5_no_prior": "BayesBiNN, prior: fixed",
+    "figure5_ste": "STE",
+}
+AVERAGE = "average"
+AT_THE_END = ("accuracy", "forgetting", "backward_transfer", "nll", "ece")
 
 
-def curves(runs: Sequence[Rows], tasks: int) -> dict[str, list[tuple[int, Spread]]]:
-    """Return the accuracy on each task, and on all seen so far, by epoch and over the runs.
+def draw(collected: Sequence[Collected], folder: Path) -> list[Path]:
+    """Draw a panel a task, and one of the average over the tasks seen so far.
 
-    Args:
-        runs: of each seed the rows of ``metrics.csv``, all of the same epochs.
-        tasks: how many there are.
+    The CSV has the curves, and for the last epoch the figures of ``result.json``, which have a
+    ``prediction``.
     """
-    found: dict[str, list[tuple[int, Spread]]] = {}
-    names = [f"task_{task}" for task in range(1, tasks + 1)]
-    for epochs in zip(*runs, strict=True):
-        epoch = epochs[0]["epoch"]
-        seen = [name for name in names if epochs[0].get(name) is not None]
-        for name in seen:
-            values = spread(row[name] for row in epochs)
-            found.setdefault(name, []).append((epoch, values))
-        average = spread(sum(row[name] for name in seen) / len(seen) for row in epochs)
-        found.setdefault("average", []).append((epoch, average))
-    return found
+    tasks = number_of_tasks(collected)
+    panels = [*(f"task_{task}" for task in range(1, tasks + 1)), AVERAGE]
+    wide = math.ceil(len(panels) / 2)
+    with drawing.style():
+        import matplotlib.pyplot as plt
 
-
-def draw_curves(
-    cells: Mapping[str, Sequence[Rows]], tasks: int, preset: str, folder: Path
-) -> list[Path]:
-    """Write ``figure5.png``, ``.pdf`` and ``.csv``.
-
-    Args:
-        cells: of each cell with finished runs, the rows of each.
-        tasks: how many there are.
-        preset: of the runs.
-        folder: where the files go.
-    """
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt
-
-    columns = (tasks + 2) // 2
-    figure, grid = plt.subplots(
-        2, columns, figsize=(3.2 * columns, 5.4), sharex=True, sharey=True, layout="constrained"
-    )
-    panels = [*(f"task_{task}" for task in range(1, tasks + 1)), "average"]
-    for axes in grid.flat[len(panels) :]:
-        axes.set_visible(False)
-    lines = []
-    for cell, runs in cells.items():
-        found = curves(runs, tasks)
-        length = len(runs[0]) // tasks
-        for axes, name in zip(grid.flat, panels, strict=False):
-            epochs, values = zip(*found[name], strict=True)
-            band(axes, epochs, values, COLOURS[cell], LABELS[cell])
-            lines += [(cell, name, epoch, *value) for epoch, value in found[name]]
-            for end in range(1, tasks):
-                axes.axvline(end * length + 0.5, color="0.8", linewidth=0.7, zorder=0)
-    for axes, name in zip(grid.flat, panels, strict=False):
-        axes.set_title(
-            "average over tasks seen" if name == "average" else name.replace("_", " "), fontsize=10
+        figure, grid = plt.subplots(
+            2, wide, figsize=(2.4 * wide, 4.2), sharex=True, sharey=True, squeeze=False
         )
-        axes.grid(alpha=0.25)
-    for axes in grid[:, 0]:
-        axes.set_ylabel("test accuracy (%)")
-    for axes in grid[-1]:
-        axes.set_xlabel("epoch")
-    handles, labels = grid.flat[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
-    figure.suptitle(caption(preset, min(len(runs) for runs in cells.values())), fontsize=10)
-    files = save(figure, folder, "figure5")
-    plt.close(figure)
-    return [*files, table(folder / "figure5.csv", ("cell", "accuracy_on", "epoch"), lines)]
+        for axes in grid.flat[len(panels) :]:
+            axes.set_visible(False)
+        rows = []
+        for cell in collected:
+            runs = [with_average(columns) for columns in drawing.columns_of(cell)]
+            for axes, name in zip(grid.flat, panels, strict=False):
+                rows += _curve(axes, cell, runs, name)
+            rows += at_the_end(cell)
+        for axes, name in zip(grid.flat, panels, strict=False):
+            axes.set_title("average over tasks seen" if name == AVERAGE else name.replace("_", " "))
+        for axes in grid[:, 0]:
+            axes.set_ylabel(drawing.named("test", "accuracy"))
+        for axes in grid[-1]:
+            axes.set_xlabel("epoch")
+        figure.suptitle(drawing.heading(FIGURE.title, collected), fontsize=9)
+        drawing.key_below(figure)
+        return drawing.save(figure, rows, folder, "figure5")
 
 
-def write_summary(cells: Mapping[str, Sequence[Mapping[str, Any]]], folder: Path) -> Path:
-    """Write ``figure5_summary.csv``: the figures at the end, at the mode and at the mean.
-
-    Args:
-        cells: of each cell, the values of every ``result.json``.
-        folder: where the file goes.
-    """
-    lines = []
-    for cell, results in cells.items():
-        for kind in ("mode", "mean"):
-            tests = [result["final"]["test"].get(kind) for result in results]
-            if None not in tests:
-                lines += [
-                    (cell, kind, name, *spread(test[name] for test in tests)) for name in FIGURES
-                ]
-    return table(folder / "figure5_summary.csv", ("cell", "prediction", "figure"), lines)
+def _curve(axes: Axes, cell: Collected, runs: Sequence[Columns], name: str) -> list[dict[str, Any]]:
+    """Draw a cell's band into a panel; return its rows of the CSV."""
+    found = band(runs, name)
+    if found is None:
+        return []
+    drawing.draw_band(axes, found, NAMES[cell.cell.name], look(cell.cell.name))
+    return drawing.band_rows(found, drawing.about(cell) | {"column": name})
 
 
-def table(path: Path, keys: Sequence[str], lines: Sequence[Sequence[Any]]) -> Path:
-    """Write lines of keys and a spread as CSV, atomically; return the path."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*keys, "n", "mean", "std"])
-    writer.writerows(lines)
-    atomic.write_text(path, text.getvalue())
-    return path
+def look(cell: str) -> dict[str, Any]:
+    """Return colour and dashes of a cell."""
+    return drawing.look(cell, list(NAMES))
+
+
+def number_of_tasks(collected: Sequence[Collected]) -> int:
+    """Return how many tasks the cells' runs have."""
+    return int(collected[0].cell.runs[0].config.dataset.tasks)
+
+
+def with_average(columns: Columns) -> Columns:
+    """Return a run's columns with the accuracy averaged over the tasks seen at each epoch."""
+    seen = [column for name, column in columns.items() if name.startswith("task_")]
+    return {**columns, AVERAGE: np.nanmean(seen, axis=0)} if seen else columns
+
+
+def at_the_end(cell: Collected) -> list[dict[str, Any]]:
+    """Return the figures of the finished runs' results as rows of the CSV."""
+    rows = []
+    for prediction, column in product(("mode", "mean"), AT_THE_END):
+        tests = [run.result["final"]["test"].get(prediction, {}) for run in cell.used]
+        values = [test[column] for test in tests if column in test]
+        if values:
+            found = summary(values)
+            rows.append(
+                {
+                    **drawing.about(cell),
+                    "column": column,
+                    "epoch": cell.used[0].result["final"]["epoch"],
+                    "mean": found.mean,
+                    "population_std": found.population_std,
+                    "n": found.n,
+                    "prediction": prediction,
+                }
+            )
+    return rows
+
+
+FIGURE = Figure("5", "Continual learning of permuted images", tuple(NAMES), draw)
