@@ -12,7 +12,7 @@ from bnnrepro.errors import UserError
 from bnnrepro.paper.cells import Cell, Expected
 from bnnrepro.paper.columns import Columns, read_columns
 from bnnrepro.store import finding
-from bnnrepro.store.result import read_result
+from bnnrepro.store.result import read_result, settings_of
 
 STATES = (
     "done",
@@ -110,18 +110,21 @@ class CollectedRun:
         ``kind`` (``mode`` or ``mean``) does not matter on ``train``. A mean is taken from the
         evaluation that the cell's configuration asks for, and from no other.
         """
-        node: Any = self._evaluation(kind).get(selection)
+        node: Any = self.evaluation(kind).get(selection)
         for word in (split, *(() if split == "train" else (kind,)), metric_of(self.result)):
             node = node.get(word) if isinstance(node, Mapping) else None
         return float(node) if _is_number(node) else None
 
-    def _evaluation(self, kind: str) -> Mapping[str, Any]:
+    def evaluation(self, kind: str) -> Mapping[str, Any]:
         """Return the run's figures under the wanted settings; any will do at the mode."""
         wanted = asdict(self.expected.config.evaluate)
         again = self.result.get("evaluations")
         candidates = [self.result, *(again if isinstance(again, list) else [])]
         for each in candidates:
-            if isinstance(each, Mapping) and each.get("evaluate", wanted) == wanted:
+            if not isinstance(each, Mapping):
+                continue
+            settings = each.get("evaluate", wanted)
+            if isinstance(settings, Mapping) and settings_of({"evaluate": settings}) == wanted:
                 return each
         return self.result if kind == "mode" else {}
 

@@ -70,6 +70,14 @@ def read_result(path: str | Path) -> dict[str, Any]:
     return content
 
 
+def settings_of(evaluation: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the ``evaluate`` settings of a result or one of its ``evaluations``.
+
+    A result that is older than a key was evaluated with what that key's absence meant.
+    """
+    return {"ood": None, **evaluation["evaluate"]}
+
+
 def _fault(result: object) -> str | None:
     """Return what is wrong with a result, naming the key; None if nothing is."""
     if not isinstance(result, Mapping):

@@ -91,7 +91,8 @@ def at_the_end(cell: Collected) -> list[dict[str, Any]]:
     """Return the figures of the finished runs' results as rows of the CSV."""
     rows = []
     for prediction, column in product(("mode", "mean"), AT_THE_END):
-        tests = [run.result["final"]["test"].get(prediction, {}) for run in cell.used]
+        finals = [run.evaluation(prediction).get("final", {}) for run in cell.used]
+        tests = [final.get("test", {}).get(prediction, {}) for final in finals]
         values = [test[column] for test in tests if column in test]
         if values:
             found = summary(values)
