@@ -15,13 +15,19 @@ def heading(
 ) -> str:
     """Return what is about to be trained, in three lines."""
     validation = sources.validation.n_samples if sources.validation else 0
+    test = sources.test.n_samples if sources.test else 0
     return (
-        f"{cfg.method.name} on {cfg.dataset.name}, {cfg.model.name}, seed {cfg.seed}, "
+        f"{cfg.method.name} on {_data(cfg)}, {cfg.model.name}, seed {cfg.seed}, "
         f"{cfg.effective_epochs} epochs, preset {cfg.preset.name}, {device}\n"
         f"{sources.train.n_samples:,} training, {validation:,} validation, "
-        f"{sources.test.n_samples:,} test {task.samples}\n"
+        f"{test:,} test {task.samples}\n"
         f"{size(summary)}"
     )
+
+
+def _data(cfg: Config) -> str:
+    name = str(cfg.dataset.name)
+    return f"{cfg.preset.stand_in} in the place of {name}" if cfg.preset.stand_in else name
 
 
 def size(summary: Summary) -> str:
@@ -42,21 +48,44 @@ def report(values: dict[str, Any], summary: Summary) -> str:
         if how["average"] != "probabilities":
             draws += f", {how['average']}"
         lines.append(f"epoch {figures['epoch']} ({why}):")
-        for split in ("validation", "test"):
-            for kind, metrics in figures.get(split, {}).items():
+        for split in ("train", "validation", "test"):
+            judged = figures.get(split, {})
+            for kind in (each for each in ("mode", "mean") if each in judged):
                 label = "mode" if kind == "mode" else f"mean of {draws}"
-                lines.append(f"  {split:10} {label:18} {_metrics(metrics)}")
+                lines.append(f"  {split:10} {label:18} {_metrics(judged[kind])}")
+        lines += _ood(figures.get("ood"), draws)
     return "\n".join([*lines, f"  {size(summary)}"])
 
 
-def _metrics(metrics: dict[str, float]) -> str:
+def _ood(found: dict[str, Any] | None, draws: str) -> list[str]:
+    """Return how well the foreign samples were told apart, a line a kind of prediction."""
+    if not found:
+        return []
+    lines = []
+    for kind, label in (("mode", "mode"), ("mean", f"mean of {draws}")):
+        scores = "  ".join(
+            f"AUROC of {name.replace('_', ' ')} {value:.4f}"
+            for name, value in found.get(kind, {}).items()
+        )
+        if scores:
+            lines.append(f"  {'or ' + found['dataset']:10} {label:18} {scores}")
+    return lines
+
+
+def _metrics(metrics: dict[str, Any]) -> str:
     units = {
         "accuracy": ("accuracy", ".2f", " %"),
         "nll": ("NLL", ".4f", ""),
         "ece": ("ECE", ".4f", ""),
+        "brier": ("Brier", ".4f", ""),
+        "rmse": ("RMSE", ".4f", ""),
+        "forgetting": ("forgetting", ".2f", ""),
+        "backward_transfer": ("backward transfer", ".2f", ""),
     }
     parts = []
     for key, value in metrics.items():
+        if not isinstance(value, int | float):  # a table, for those who read the file
+            continue
         name, form, unit = units.get(key, (key, ".4f", ""))
         parts.append(f"{name} {value:{form}}{unit}")
     return "  ".join(parts)

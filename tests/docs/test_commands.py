@@ -42,7 +42,7 @@ from .pages import PAGES, ROOT, blocks
 
 SHORT = ["threads=1", "device=cpu"]
 SMALL = Preset("small", epochs=3, train_limit=120, test_limit=40)
-FETCHED = ("mnist", "cifar10", "cifar100")
+FETCHED = ("mnist", "permuted_mnist", "cifar10", "cifar100")
 KNOWN = {"sh", "python", "yaml", "text", "json"}
 SIGNATURE = re.compile(r"multirun(?:/\w+){3}/[0-9a-f]{10}")
 README, EXTENDING = ROOT / "README.md", ROOT / "docs" / "extending.md"
@@ -59,7 +59,7 @@ def shortened(config):
 
 def needs_network(config) -> bool:
     online = getattr(config.logger, "mode", None) == "online"
-    return online or config.dataset.name in FETCHED
+    return online or bool({config.dataset.name, config.evaluate.ood} & set(FETCHED))
 
 
 @pytest.fixture

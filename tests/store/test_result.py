@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from bnnrepro.errors import UserError
-from bnnrepro.store.result import read_result, write_result
+from bnnrepro.store.result import read_result, settings_of, write_result
 
 FIGURES = {"accuracy": 98.5, "nll": 0.05, "ece": 0.01}
 MOMENT = {
@@ -108,3 +108,9 @@ def test_a_file_that_is_no_result_is_the_users_error(tmp_path: Path, content: by
 def test_a_missing_file_is_the_users_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"nowhere\.json: cannot be read"):
         read_result(tmp_path / "nowhere.json")
+
+
+def test_settings_of_an_older_evaluation_have_the_newer_keys() -> None:
+    old, new = {"evaluate": {"samples": 3}}, {"evaluate": {"samples": 3, "ood": "mnist"}}
+    assert settings_of(old) == {"samples": 3, "ood": None}
+    assert settings_of(new) == {"samples": 3, "ood": "mnist"}

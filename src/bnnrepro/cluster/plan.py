@@ -9,12 +9,15 @@ from bnnrepro.config import Config, instantiate
 from bnnrepro.store.finding import Run, look_up
 from bnnrepro.store.folder import RunFolder, run_folder
 from bnnrepro.store.outlook import WAITED_FOR
+from bnnrepro.store.result import settings_of
 from bnnrepro.store.signature import signature
 
 _FIXED = (
     "bnnrepro.data.digits.load",
     "bnnrepro.data.mnist.load",
     "bnnrepro.data.cifar.load",
+    "bnnrepro.data.permuted.digits",
+    "bnnrepro.data.permuted.mnist",
 )  # sets whose content is known by their name
 
 
@@ -88,6 +91,6 @@ def evaluated(config: Config, folder: RunFolder) -> bool:
     wanted = config.to_dict()["evaluate"]
     try:
         values: dict[str, Any] = json.loads(folder.result.read_text(encoding="utf-8"))
-        return any(each["evaluate"] == wanted for each in [values, *values["evaluations"]])
+        return any(settings_of(each) == wanted for each in [values, *values["evaluations"]])
     except (OSError, ValueError, KeyError, TypeError):
         return False  # the run itself says what is wrong with it

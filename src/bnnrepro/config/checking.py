@@ -36,7 +36,7 @@ def check(cfg: DictConfig) -> Config:
         if not isinstance(tree.get(group), Mapping):
             allowed = "must be one option, a mapping of keys; --help lists them"
             raise UserError(group, shown(tree.get(group)), allowed)
-        tree[group] = _part(group, tree[group])
+        tree[group] = part(group, tree[group])
     config: Config = build("", tree, Config)
     for rule in COMBINATIONS:
         rule(config)
@@ -70,7 +70,8 @@ def _plain(node: Any) -> Any:
     return node
 
 
-def _part(group: str, values: Mapping[Any, Any]) -> Any:
+def part(group: str, values: Mapping[Any, Any]) -> Any:
+    """Return one part of a run as its dataclass, checked by itself; UserError if it is wrong."""
     target = values.get("_target_", values.get("name"))
     if not isinstance(target, str):
         raise UserError(f"{group}._target_", shown(target), "must name a Python class or function")
@@ -101,6 +102,7 @@ def _from_signature(group: str, target: str, values: Mapping[Any, Any]) -> type:
         smallest = getattr(built, "minimum_size", 1)
         extra["minimum_size"] = lambda self: smallest
         extra["tasks"] = getattr(built, "tasks", None)
+        extra["inputs"] = getattr(built, "inputs", None)
     own = [
         (str(key), hints.get(key, Any), field())
         for key in values
@@ -138,13 +140,20 @@ def _stop_after(config: Config) -> None:
 
 def _paper_is_whole(config: Config) -> None:
     preset = config.preset
-    for key in ("epochs", "train_limit", "test_limit"):
+    whole = {"epochs": None, "train_limit": None, "test_limit": None, "width": 1, "stand_in": None}
+    for key, nothing in whole.items():
         value = getattr(preset, key)
-        if preset.name == "paper" and value is not None:
+        if preset.name == "paper" and value != nothing:
             allowed = (
                 "preset=paper shortens nothing; give the shortened one a name: preset.name=short"
             )
             raise UserError(f"preset.{key}", value, allowed)
+
+
+def _stand_in(config: Config) -> None:
+    if config.preset.stand_in and not isinstance(config.dataset, datasets.Downloaded):
+        allowed = f"serves data sets that are downloaded; dataset={config.dataset.name} is at hand"
+        raise UserError("preset.stand_in", config.preset.stand_in, allowed)
 
 
 def _out_is_a_folder(config: Config) -> None:
@@ -158,6 +167,31 @@ def _model_fits(config: Config) -> None:
         return
     allowed = f"is for {' and '.join(tasks)}; dataset={config.dataset.name} is for {task}"
     raise UserError("model", config.model.name, allowed)
+
+
+def _inputs_fit(config: Config) -> None:
+    given, taken = getattr(config.dataset, "inputs", None), getattr(config.model, "inputs", None)
+    if given is None or taken is None or given == taken:
+        return
+    allowed = f"takes {taken}; dataset={config.dataset.name} has {given}"
+    raise UserError("model", config.model.name, allowed)
+
+
+def _foreign_images(config: Config) -> None:
+    name = config.evaluate.ood
+    if name is None:
+        return
+    from bnnrepro.config.foreign import foreign_set
+
+    data, other = config.dataset, foreign_set(name)
+    if not isinstance(data, datasets.ImageSet) or data.task != "classification":
+        allowed = f"dataset={data.name} is not one of images to classify; must be null"
+        raise UserError("evaluate.ood", name, allowed)
+    if other.name == data.name:
+        raise UserError("evaluate.ood", name, "must be another data set than dataset")
+    if data.shape and other.shape and data.shape[0] != other.shape[0]:
+        allowed = f"has {other.shape[0]} channels, dataset={data.name} {data.shape[0]}: must agree"
+        raise UserError("evaluate.ood", name, allowed)
 
 
 def _image_size(config: Config) -> None:
@@ -174,7 +208,7 @@ def _image_size(config: Config) -> None:
 
 def _normalisation(config: Config) -> None:
     data = config.dataset
-    if not isinstance(data, datasets.ImageSet):
+    if not isinstance(data, datasets.Images):
         return
     if (data.mean is None) != (data.std is None):
         key = "dataset.mean" if data.mean is None else "dataset.std"
@@ -236,9 +270,12 @@ def _something_to_move(config: Config) -> None:
 COMBINATIONS: tuple[Callable[[Config], None], ...] = (
     _stop_after,
     _paper_is_whole,
+    _stand_in,
     _out_is_a_folder,
     _model_fits,
+    _inputs_fit,
     _image_size,
+    _foreign_images,
     _normalisation,
     _augmentation,
     _folder_shape,

@@ -21,17 +21,11 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from bnnrepro.config.checking import check
+from bnnrepro.config.folder import conf_dir
 from bnnrepro.config.schema import Config
 from bnnrepro.errors import UserError, nearest
 
 CONFIG_NAME = "config"
-
-
-def conf_dir() -> Path:
-    """Return the folder of the configs: the checkout's ``conf/``, else the installed package's."""
-    package = Path(__file__).parents[1]
-    checkout = package.parents[1] / "conf"
-    return checkout if (checkout / "config.yaml").is_file() else package / "conf"
 
 
 @contextmanager

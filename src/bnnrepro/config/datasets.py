@@ -4,7 +4,16 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
 from bnnrepro.config.rules import Length, Range
-from bnnrepro.config.schema import Count, Fraction, Number, Part, Positive, Text, schema
+from bnnrepro.config.schema import (
+    Count,
+    Fraction,
+    NotNegative,
+    Number,
+    Part,
+    Positive,
+    Text,
+    schema,
+)
 
 Shape = Annotated[list[Count], Length(3, exact=True)]
 
@@ -15,6 +24,14 @@ class DataSet(Part):
 
     task: ClassVar[str]
     """what is learnt on it: a task's name"""
+    inputs: ClassVar[str] = "images"
+    """what its inputs are"""
+    for_task: ClassVar[tuple[str, ...]] = ()
+    """keys that the task reads; the loader need not know them"""
+
+    def tasks_in_a_row(self) -> int:
+        """Return how often the run's epochs are trained, one task after the other."""
+        return 1
 
 
 @dataclass
@@ -28,23 +45,29 @@ class Augment:
 
 
 @dataclass
-class ImageSet(DataSet):
-    """What all image data sets have."""
-
-    task: ClassVar[str] = "classification"
+class Images(DataSet):
+    """What everything made of images has."""
 
     shape: Shape | None
     """channels, height, width of an image"""
     classes: Annotated[int, Range(2)] | None
     """number of classes"""
-    validation_split: Fraction
-    """share of the training set held out to choose the best epoch; 0: none"""
-    augment: Augment
-    """changes of the training images"""
     mean: Annotated[list[Number], Length(1)] | None
     """per channel, of pixels in [0, 1], subtracted; null: measured on the training images"""
     std: Annotated[list[Positive], Length(1)] | None
     """per channel, divided by; null: measured on the training images"""
+
+
+@dataclass
+class ImageSet(Images):
+    """What all image data sets for classification have."""
+
+    task: ClassVar[str] = "classification"
+
+    validation_split: Fraction
+    """share of the training set held out to choose the best epoch; 0: none"""
+    augment: Augment
+    """changes of the training images"""
 
 
 @schema("dataset", "bnnrepro.data.digits.load")
@@ -87,3 +110,85 @@ class ImageFolder(ImageSet):
     """the folder that holds train/<class>/ and test/<class>/"""
     size: Count | None
     """resize to size x size pixels; null: every image has the same size already"""
+
+
+@dataclass
+class Permuted(Images):
+    """Tasks in a row, each with the pixels in an order of its own."""
+
+    task: ClassVar[str] = "continual"
+    for_task: ClassVar[tuple[str, ...]] = ("prior", "norm_statistics")
+
+    tasks: Annotated[int, Range(2, 1000)]
+    """number of tasks, each trained for `epochs`, one after the other"""
+    prior: Literal["posterior", "fixed"]
+    """of tasks after the first: the posterior of the task before, or fixed at method.prior"""
+    norm_statistics: Literal["shared", "per_task"]
+    """BatchNorm's running statistics: shared by all tasks, or a set for each"""
+
+    def tasks_in_a_row(self) -> int:
+        """All of them."""
+        return self.tasks
+
+
+@schema("dataset", "bnnrepro.data.permuted.digits")
+@dataclass
+class PermutedDigits(Permuted):
+    """Permuted digits of scikit-learn."""
+
+
+@schema("dataset", "bnnrepro.data.permuted.mnist")
+@dataclass
+class PermutedMNIST(Permuted):
+    """Permuted MNIST."""
+
+    root: Text
+    """folder of the data; the environment variable BNNREPRO_DATA names another one for all"""
+    download: bool
+    """fetch what is missing"""
+
+
+@dataclass
+class PointSet(DataSet):
+    """What all data sets of points have."""
+
+    inputs: ClassVar[str] = "points"
+
+
+@dataclass
+class Generated(PointSet):
+    """Points that are drawn: the same ones for every seed of a run."""
+
+    points: Annotated[int, Range(2)]
+    """points to train on"""
+    test_points: Annotated[int, Range(2)]
+    """points to test on, drawn with another seed"""
+    noise: NotNegative
+    """standard deviation of the noise"""
+
+
+@schema("dataset", "bnnrepro.data.two_moons.load")
+@dataclass
+class TwoMoons(Generated):
+    """scikit-learn's two moons."""
+
+    task: ClassVar[str] = "classification"
+
+
+@schema("dataset", "bnnrepro.data.toy_regression.load")
+@dataclass
+class ToyRegression(Generated):
+    """A noisy curve with a gap."""
+
+    task: ClassVar[str] = "regression"
+
+
+@schema("dataset", "bnnrepro.data.snelson.load")
+@dataclass
+class Snelson(PointSet):
+    """Snelson's regression set."""
+
+    task: ClassVar[str] = "regression"
+
+    root: Text
+    """folder of train_inputs and train_outputs; BNNREPRO_DATA names another one than data"""

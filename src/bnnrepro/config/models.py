@@ -1,12 +1,13 @@
 """The schemas of models."""
 
-from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from bnnrepro.config.rules import Length
-from bnnrepro.config.schema import Count, Fraction, Part, Positive, Share, schema
+from bnnrepro.config.schema import Count, Fraction, NotNegative, Part, Positive, Share, schema
 
 NormPosition = Literal["before_activation", "after_activation"]
+Self = TypeVar("Self", bound="Model")
 
 
 @dataclass
@@ -15,16 +16,29 @@ class Model(Part):
 
     tasks: ClassVar[tuple[str, ...]] = ("classification",)
     """the tasks that it can be trained on"""
+    inputs: ClassVar[str | None] = "images"
+    """what it takes; None: anything"""
 
     def minimum_size(self) -> int:
         """Return the smallest height and width that the model's pooling leaves a pixel of."""
         return 1
+
+    def narrowed(self: Self, share: float) -> Self:
+        """Return the model with a share of its ``channels`` and ``hidden`` units, at least one."""
+        widths: dict[str, Any] = {
+            key: [max(1, round(share * units)) for units in getattr(self, key, None) or []]
+            for key in ("channels", "hidden")
+            if isinstance(getattr(self, key, None), list)
+        }
+        return replace(self, **widths)
 
 
 @schema("model", "bnnrepro.models.mlp.MLP")
 @dataclass
 class MLP(Model):
     """Multilayer perceptron."""
+
+    tasks: ClassVar[tuple[str, ...]] = ("classification", "continual")
 
     hidden: list[Count]
     """units of each hidden layer"""
@@ -65,6 +79,10 @@ class VGG(Model):
 class LRNet(Model):
     """What LR-net's architectures share."""
 
+    channels: Annotated[list[Count], Length(1)]
+    """channels of each convolution"""
+    hidden: list[Count]
+    """units of each hidden linear layer"""
     norm_eps: Positive
     """BatchNorm's epsilon, added to the variance"""
     conv_norm_momentum: Share
@@ -79,8 +97,8 @@ class LRNetSmall(LRNet):
     """LR-net's architecture for MNIST."""
 
     def minimum_size(self) -> int:
-        """Halved twice."""
-        return 4
+        """Halved after every convolution."""
+        return int(2 ** len(self.channels))
 
 
 @schema("model", "bnnrepro.models.lrnet.LRNetBig")
@@ -89,5 +107,29 @@ class LRNetBig(LRNet):
     """LR-net's architecture for CIFAR-10."""
 
     def minimum_size(self) -> int:
-        """Halved three times."""
-        return 8
+        """Halved after every second convolution."""
+        return int(2 ** (len(self.channels) // 2))
+
+
+@schema("model", "bnnrepro.models.toy_mlp.ToyMLP")
+@dataclass
+class ToyMLP(Model):
+    """Multilayer perceptron of the toys: tanh, biases."""
+
+    tasks: ClassVar[tuple[str, ...]] = ("classification", "regression")
+    inputs: ClassVar[str | None] = "points"
+
+    hidden: list[Count]
+    """units of each hidden layer"""
+    output_norm: bool
+    """BatchNorm without learned scale and shift after the last layer"""
+    norm_eps: Positive
+    """BatchNorm's epsilon, added to the variance"""
+    norm_momentum: Share
+    """BatchNorm's momentum: weight of the newest batch in the running statistics"""
+    binary_biases: bool
+    """biases are binarised as weights are (by a method that binarises)"""
+    bias_lr: NotNegative
+    """Adam's learning rate of real biases"""
+    bias_clip: Positive | None
+    """real biases stay between plus and minus this; null: anywhere"""

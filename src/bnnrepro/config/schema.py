@@ -248,6 +248,11 @@ class Preset:
     """at most so many training images; null: all"""
     test_limit: Count | None
     """at most so many test images; null: all"""
+    # Defaults stand here too, for the config.yaml of runs that are older than these keys.
+    width: Share = 1.0
+    """the hidden layers' share of the model's units and channels; 1: all"""
+    stand_in: Literal["digits"] | None = None
+    """data taken, resized, in the place of a downloaded set; null: the set itself"""
 
 
 @dataclass
@@ -268,6 +273,8 @@ class Evaluate:
     """what is averaged: probabilities (the paper, equation 26) or logits (its program)"""
     ece_bins: Annotated[int, Range(1, 10_000)]
     """bins of the expected calibration error"""
+    ood: Text | None = None
+    """data set of other images, whose test set shall be told from this one's; null: none"""
 
 
 @dataclass
@@ -277,7 +284,7 @@ class Config:
     seed: Annotated[int, Range(0)]
     """fixes split, initial weights, order of batches, augmentation and sampling"""
     epochs: Count
-    """passes over the training set; the preset may shorten them"""
+    """passes over the training set (of each task, if several); a preset may shorten them"""
     batch_size: Annotated[int, Range(2)]
     """images in a step"""
     dataset: Any
@@ -328,8 +335,14 @@ class Config:
 
     @property
     def effective_epochs(self) -> int:
-        """Epochs that are really run: the preset's, where it is shorter."""
-        return min(self.epochs, self.preset.epochs or self.epochs)
+        """Epochs that are really run: the preset's, where it is shorter, of all tasks in a row."""
+        of_a_task = min(self.epochs, self.preset.epochs or self.epochs)
+        return of_a_task * int(getattr(self.dataset, "tasks_in_a_row", lambda: 1)())
+
+    @property
+    def effective_model(self) -> Any:
+        """The model that is really built: the preset's, where it is narrower."""
+        return self.model.narrowed(self.preset.width)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the tree as plain dictionaries, lists and scalars."""

@@ -26,12 +26,12 @@ class Sources:
     Args:
         train: shuffled and augmented.
         validation: in the data's order, never augmented; None without a validation split.
-        test: in the data's order, never augmented.
+        test: in the data's order, never augmented; None where there is no test set.
     """
 
     train: Source
     validation: Source | None
-    test: Source
+    test: Source | None
 
 
 @singledispatch

@@ -17,6 +17,7 @@ ADAM_DEFAULTS: dict[str, Any] = {
     "betas": (0.9, 0.999),
     "eps": 1e-8,
     "weight_decay": 0.0,
+    "clip": None,
 }
 
 
@@ -28,6 +29,9 @@ def check_adam(group: dict[str, Any]) -> None:
     betas = group["betas"]
     if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
         raise ValueError(f"betas={betas}: must be two numbers in [0, 1)")
+    clip = group.get("clip")
+    if clip is not None and not 0 < clip < float("inf"):
+        raise ValueError(f"clip={clip}: must be a finite number > 0, or None")
 
 
 def adam_(

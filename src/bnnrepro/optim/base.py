@@ -56,7 +56,8 @@ class BinaryOptimizer(torch.optim.Optimizer):
     Args:
         params: as for any torch optimizer: parameters, ``(name, parameter)`` pairs or groups.
             A group with ``binary=False`` is trained by Adam with its own ``lr`` (1e-3 unless
-            said), ``betas``, ``eps`` and ``weight_decay``.
+            said), ``betas``, ``eps`` and ``weight_decay``; with ``clip`` its values are clamped
+            to plus and minus that after each step.
         defaults: the method's own hyperparameters.
         train_samples: Monte-Carlo samples S that ``step(closure)`` draws, >= 1.
         generator: source of the method's randomness; torch's global one if None. It must live on
@@ -277,6 +278,7 @@ class BinaryOptimizer(torch.optim.Optimizer):
                 self._update(params, chosen, group)
             else:
                 adam_(params, chosen, [self.state[p] for p in params], group)
+                _clamp(params, group.get("clip"))
         return loss
 
     def _evaluate(self, closure: Callable[[], Any]) -> Any:
@@ -389,6 +391,12 @@ class BinaryOptimizer(torch.optim.Optimizer):
                 total += float(value(group, *parts).sum(dtype=torch.float64))
             count += parameter.numel()
         return total / count if count else 0.0
+
+
+def _clamp(params: list[Parameter], bound: float | None) -> None:
+    if bound is not None:
+        for parameter in params:
+            parameter.clamp_(-bound, bound)
 
 
 def random_signs_(tensor: Tensor, generator: torch.Generator | None) -> Tensor:

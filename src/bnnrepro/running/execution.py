@@ -21,7 +21,7 @@ from bnnrepro.running.records import (
 from bnnrepro.store import status
 from bnnrepro.store.folder import RunFolder, run_folder
 from bnnrepro.store.lock import LostError
-from bnnrepro.store.result import write_result
+from bnnrepro.store.result import settings_of, write_result
 from bnnrepro.store.signature import signature
 from bnnrepro.training.callbacks import Interrupted
 from bnnrepro.training.denormals import no_denormals
@@ -103,7 +103,7 @@ def _say_done(folder: RunFolder) -> None:
 
 def _evaluate_again(parts: Parts, folder: RunFolder, values: dict[str, Any]) -> dict[str, Any]:
     wanted = parts.cfg.to_dict()["evaluate"]
-    if any(one["evaluate"] == wanted for one in (values, *values["evaluations"])):
+    if any(settings_of(one) == wanted for one in (values, *values["evaluations"])):
         return values
     with alone(folder):
         figures = figures_of(parts, folder, values["signature"])

@@ -23,20 +23,20 @@ def result_values(parts: Parts, folder: RunFolder, key: str) -> dict[str, Any]:
         "preset": cfg.preset.name,
         "seed": cfg.seed,
         "task": trainer.task.name,
-        "dataset": cfg.dataset.name,
+        "dataset": parts.data.name,
         "model": cfg.model.name,
         "method": cfg.method.name,
         "epochs": cfg.effective_epochs,
         "n_train": sources.train.n_samples,
         "n_validation": sources.validation.n_samples if sources.validation else 0,
-        "n_test": sources.test.n_samples,
+        "n_test": sources.test.n_samples if sources.test else 0,
         **figures,
         "evaluate": cfg.to_dict()["evaluate"],
         "evaluations": [],
         "parameters": {"binary": summary.binary, "real": summary.real, "bits": summary.bits},
         "seconds": sum(row["seconds"] for row in rows) + time.perf_counter() - started,
         "device": _device_name(trainer.device),
-        "stands_for": None,
+        "stands_for": cfg.dataset.name if cfg.preset.stand_in else None,
     }
 
 
@@ -67,20 +67,40 @@ def figures_of(parts: Parts, folder: RunFolder, key: str) -> dict[str, Any]:
 
 
 def _judge(parts: Parts, row: dict[str, Any]) -> dict[str, Any]:
-    """Return one epoch's figures on every split, for the weights that the trainer holds."""
+    """Return one epoch's figures on every split, for the weights that the trainer holds.
+
+    Where there is no test set, the training samples are judged at mode and mean, and said to be
+    what they are.
+    """
     trainer, cfg, metric = parts.trainer, parts.cfg, parts.trainer.task.metric
+    sources = parts.sources
     figures: dict[str, Any] = {
         "epoch": row["epoch"],
         "train": {metric: row[f"train_{metric}"], "loss": row["train_loss"]},
     }
-    for name in ("validation", "test"):
-        source = getattr(parts.sources, name)
-        if source is None:
-            continue
-        figures[name] = trainer.task.judge(
-            trainer, source, samples=cfg.evaluate.samples, average=cfg.evaluate.average
-        )
-    return figures
+    beside: dict[str, Any] = {}
+    judged = {"validation": sources.validation, "test": sources.test}
+    if sources.test is None:
+        judged["train"] = sources.train
+    for name, source in judged.items():
+        if source is not None:
+            found = trainer.task.judge(
+                trainer, source, samples=cfg.evaluate.samples, average=cfg.evaluate.average
+            )
+            kinds = {kind: found.pop(kind) for kind in ("mode", "mean") if kind in found}
+            figures.setdefault(name, {}).update(kinds)
+            beside = found if name == "test" else {}
+    return figures | beside | _detected(parts)
+
+
+def _detected(parts: Parts) -> dict[str, Any]:
+    """Return ``ood``: how well the samples of ``evaluate.ood`` are told from the test set's."""
+    foreign, test = parts.foreign, parts.sources.test
+    if foreign is None or test is None:
+        return {}
+    evaluate, task = parts.cfg.evaluate, parts.trainer.task
+    found = task.detect(parts.trainer, test, foreign, samples=evaluate.samples)
+    return {"ood": {"dataset": evaluate.ood, "n": foreign.n_samples, **found}}
 
 
 def _device_name(device: torch.device) -> str:

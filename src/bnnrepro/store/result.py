@@ -52,7 +52,8 @@ def read_result(path: str | Path) -> dict[str, Any]:
 
     ``best`` is there only when a validation split chose it; ``final`` and ``best`` have ``epoch``,
     ``train`` with its metrics, and for each of ``validation`` and ``test`` that the run had the
-    metrics at the ``mode`` (and at the ``mean``, where the method has a posterior).
+    metrics at the ``mode`` (and at the ``mean``, where the method has a posterior). Where there is
+    no test set, ``train`` has these two beside its metrics.
 
     Raises:
         UserError: the file is missing or damaged; names the file and the key.
@@ -67,6 +68,14 @@ def read_result(path: str | Path) -> dict[str, Any]:
     if fault:
         raise UserError("result", str(path), f"damaged: {fault}")
     return content
+
+
+def settings_of(evaluation: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the ``evaluate`` settings of a result or one of its ``evaluations``.
+
+    A result that is older than a key was evaluated with what that key's absence meant.
+    """
+    return {"ood": None, **evaluation["evaluate"]}
 
 
 def _fault(result: object) -> str | None:

@@ -2,8 +2,10 @@
 
 from bnnrepro.tasks.base import Task
 from bnnrepro.tasks.classification import Classification
+from bnnrepro.tasks.continual import Continual
+from bnnrepro.tasks.regression import Regression
 
-__all__ = ["TASKS", "Classification", "Task"]
+__all__ = ["TASKS", "Classification", "Continual", "Regression", "Task"]
 
-TASKS: dict[str, type[Task]] = {task.name: task for task in (Classification,)}
+TASKS: dict[str, type[Task]] = {task.name: task for task in (Classification, Continual, Regression)}
 """The tasks by their names; a data set's ``task`` chooses."""

@@ -53,6 +53,10 @@ class Task(ABC):
     def score(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the metric summed over the samples of a batch, a scalar on their device."""
 
+    def metric_of(self, total: float, count: float) -> float:
+        """Return the metric of ``count`` samples from the sum of their scores."""
+        return total / count
+
     @abstractmethod
     def predict(self, outputs: Tensor) -> Tensor:
         """Return what is averaged over draws by default, one row a sample."""
@@ -65,10 +69,21 @@ class Task(ABC):
     def measure(self, predictions: Tensor, targets: Tensor) -> dict[str, float]:
         """Return the task's metrics of predictions, one row a sample."""
 
+    def measure_draws(self, mean: Tensor, spread: Tensor, targets: Tensor) -> dict[str, float]:
+        """Return the metrics of predictions averaged over draws.
+
+        Args:
+            mean: the averaged predictions, one row a sample.
+            spread: the standard deviation over the draws of what was averaged.
+            targets: one a sample.
+        """
+        return self.measure(mean, targets)
+
     def look(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
         """Return an epoch's figures of a whole split at the mode: ``loss``, then the metrics."""
         loss = float(self.loss(outputs, targets))
-        return {"loss": loss, self.metric: float(self.score(outputs, targets)) / len(targets)}
+        score = float(self.score(outputs, targets))
+        return {"loss": loss, self.metric: self.metric_of(score, len(targets))}
 
     def better(self, new: float, old: float) -> bool:
         """Return whether a value of the metric beats another."""
@@ -78,6 +93,14 @@ class Task(ABC):
 
     def before_epoch(self, trainer: Trainer) -> None:
         """Do what comes before the first step of epoch ``trainer.epoch`` (from 0)."""
+
+    def training_source(self, source: Source, epoch: int) -> Source:
+        """Return what an epoch (from 0) trains on, a function of its number alone."""
+        return source
+
+    def epoch_figures(self, trainer: Trainer, source: Source) -> dict[str, float]:
+        """Return an epoch's figures of a held-out split at the mode: ``loss``, then the metrics."""
+        return trainer.look(source)
 
     def after_epoch(self, trainer: Trainer, held_out: Mapping[str, Source]) -> dict[str, Any]:
         """Do what comes after the last step of an epoch; return further columns of its row.
@@ -99,8 +122,11 @@ class Task(ABC):
 
     def judge(
         self, trainer: Trainer, source: Source, *, samples: int, average: str
-    ) -> dict[str, dict[str, float]]:
+    ) -> dict[str, dict[str, Any]]:
         """Return a split's final figures: at the ``mode``, and at the ``mean`` of a posterior.
+
+        What a task returns beside these two, curves for example, stands beside the splits in the
+        result, for the test set alone.
 
         Args:
             trainer: holds the weights.
@@ -113,5 +139,25 @@ class Task(ABC):
             figures["mean"] = trainer.evaluate(source, samples=samples, average=average)
         return figures
 
-    def finish(self, trainer: Trainer, test: Source, folder: Path) -> None:
-        """Write what else belongs into a finished run's folder, such as pictures of predictions."""
+    def detect(
+        self, trainer: Trainer, test: Source, foreign: Source, *, samples: int
+    ) -> dict[str, dict[str, float]]:
+        """Return how well the samples of another data set are told from the test set's.
+
+        Args:
+            trainer: holds the weights.
+            test: the test set.
+            foreign: the other data set's.
+            samples: draws that the mean takes.
+        """
+        raise NotImplementedError(f"{self.name} tells no data sets apart")
+
+    def finish(self, trainer: Trainer, test: Source | None, folder: Path) -> None:
+        """Write what else belongs into a finished run's folder, such as pictures of predictions.
+
+        Args:
+            trainer: holds the weights of the last epoch; ``trainer.source`` is what it was trained
+                on.
+            test: the test set; None where there is none.
+            folder: the run's.
+        """

@@ -1,25 +1,33 @@
-"""Classification of images: cross-entropy, accuracy, NLL and calibration."""
+"""Classification: cross-entropy, accuracy, NLL, calibration, Brier score, what is uncertain."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from bnnrepro.tasks import maps, uncertainty
 from bnnrepro.tasks.base import Task
 
 if TYPE_CHECKING:
     from bnnrepro.config import Config
+    from bnnrepro.data.source import Source
+    from bnnrepro.training.trainer import Trainer
 
 
 class Classification(Task):
     """K classes; outputs are logits (B, K), targets int64 (B,), predictions probabilities (N, K).
 
+    A network with a single output classifies in two: it gives class 1's log-odds, which is the
+    logit of class 1 where that of class 0 is 0. Its cross-entropy is the binary one.
+
     Args:
         ece_bins: bins of the expected calibration error (Guo et al. 2017), >= 1.
+        samples_drawn: draws of the mean in what ``finish`` writes, >= 1.
     """
 
     name = "classification"
@@ -27,32 +35,33 @@ class Classification(Task):
     higher_is_better = True
     samples = "images"
 
-    def __init__(self, ece_bins: int = 15) -> None:
+    def __init__(self, ece_bins: int = 15, samples_drawn: int = 10) -> None:
         self.ece_bins = ece_bins
+        self.samples_drawn = samples_drawn
 
     @classmethod
     def of(cls, cfg: Config, about: Mapping[str, Any]) -> Classification:
         """Return the task of a configuration."""
-        return cls(cfg.evaluate.ece_bins)
+        return cls(cfg.evaluate.ece_bins, cfg.evaluate.samples)
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the mean cross-entropy in nats."""
-        return F.cross_entropy(outputs, targets)
+        return F.cross_entropy(_logits(outputs), targets)
 
     def score(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return 100 times the number of correct predictions: its mean is a percentage."""
-        return (outputs.argmax(1) == targets).sum() * 100.0
+        return (_logits(outputs).argmax(1) == targets).sum() * 100.0
 
     def predict(self, outputs: Tensor) -> Tensor:
         """Return class probabilities (N, K)."""
-        return outputs.softmax(1)
+        return _logits(outputs).softmax(1)
 
     def from_outputs(self, averaged: Tensor) -> Tensor:
         """Return class probabilities of averaged logits."""
-        return averaged.softmax(1)
+        return _logits(averaged).softmax(1)
 
     def measure(self, predictions: Tensor, targets: Tensor) -> dict[str, float]:
-        """Return accuracy (%), nll (nats per sample) and ece (0 to 1).
+        """Return accuracy (%), nll (nats per sample), ece (0 to 1) and brier (0 to 2).
 
         The NLL is of the probabilities in float64, with none below the smallest positive number,
         so that a certain and wrong draw costs much, but not infinity.
@@ -64,7 +73,56 @@ class Classification(Task):
             "accuracy": 100.0 * float(correct.double().mean()),
             "nll": float(-chosen.clamp_min(smallest).log().mean()),
             "ece": calibration_error(predictions.amax(1), correct, self.ece_bins),
+            "brier": uncertainty.brier(predictions, targets),
         }
+
+    def judge(
+        self, trainer: Trainer, source: Source, *, samples: int, average: str
+    ) -> dict[str, dict[str, Any]]:
+        """Add ``uncertainty``: rejection and reliability at the mode and at the mean."""
+        kinds: dict[str, int | None] = {"mode": None}
+        if trainer.optimizer.has_posterior:
+            kinds["mean"] = samples
+        figures: dict[str, dict[str, Any]] = {}
+        curves: dict[str, Any] = {}
+        for kind, draws in kinds.items():
+            predictions, _, targets = trainer.predictions(source, samples=draws, average=average)
+            figures[kind] = self.measure(predictions, targets)
+            curves[kind] = uncertainty.curves(predictions, targets, self.ece_bins)
+        return figures | {"uncertainty": curves}
+
+    def detect(
+        self, trainer: Trainer, test: Source, foreign: Source, *, samples: int
+    ) -> dict[str, dict[str, float]]:
+        """Return the AUROC of telling the foreign samples by their predictive ``entropy``.
+
+        At the mean there is the ``mutual_information`` of prediction and weights as well.
+        """
+        splits = (test, foreign)
+        at_mode = [uncertainty.entropy(trainer.predictions(each)[0]) for each in splits]
+        figures = {"mode": {"entropy": uncertainty.auroc(*at_mode)}}
+        if trainer.optimizer.has_posterior:
+            drawn = [
+                uncertainty.scores_of_draws(
+                    self.predict(outputs) for outputs, _ in trainer.draws(each, samples)
+                )
+                for each in splits
+            ]
+            names = ("entropy", "mutual_information")
+            pairs = zip(names, zip(*drawn, strict=True), strict=True)
+            figures["mean"] = {name: uncertainty.auroc(*pair) for name, pair in pairs}
+        return figures
+
+    def finish(self, trainer: Trainer, test: Source | None, folder: Path) -> None:
+        """Write ``map.npz`` for points in the plane; see ``tasks.maps``."""
+        maps.write(trainer, folder, self.samples_drawn)
+
+
+def _logits(outputs: Tensor) -> Tensor:
+    """Return a logit for each class, also where there is one output for two."""
+    if outputs.shape[1] > 1:
+        return outputs
+    return torch.cat([torch.zeros_like(outputs), outputs], 1)
 
 
 def calibration_error(confidence: Tensor, correct: Tensor, bins: int) -> float:
@@ -81,7 +139,7 @@ def calibration_error(confidence: Tensor, correct: Tensor, bins: int) -> float:
     confidence = confidence.double()
     if not confidence.isfinite().all():
         return float("nan")
-    places = (confidence * bins).ceil().sub_(1).clamp_(0, bins - 1).long()
+    places = uncertainty.bins_of(confidence, bins)
     gaps = torch.zeros(bins, dtype=torch.float64, device=confidence.device)
     gaps.index_add_(0, places, correct.double() - confidence)
     return float(gaps.abs().sum() / len(confidence))

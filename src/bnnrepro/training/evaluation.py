@@ -1,5 +1,7 @@
 """Evaluation at the mode, and at the mean over draws from the posterior."""
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 
@@ -24,12 +26,37 @@ def outputs_and_targets(
     return torch.cat(outputs), torch.cat(targets)
 
 
-def evaluate_mode(
-    model: nn.Module, task: Task, source: Source, device: torch.device
-) -> dict[str, float]:
-    """Return the task's metrics at the model's present weights."""
-    outputs, targets = outputs_and_targets(model, source, device)
-    return task.measure(task.predict(outputs), targets)
+def draws(
+    model: nn.Module,
+    optimizer: BinaryOptimizer,
+    source: Source,
+    device: torch.device,
+    *,
+    samples: int,
+    seed: int = 0,
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Return outputs and targets of the whole source, draw after draw from the posterior.
+
+    The draws come from a stream of their own, so evaluating moves nothing in training; all samples
+    of a source are seen under the same draws.
+
+    Args:
+        model: the network whose parameters the optimizer owns.
+        optimizer: the method.
+        source: the samples.
+        device: where the model lives.
+        samples: number of draws C, >= 1.
+        seed: the run's seed.
+    """
+    stream = torch.Generator(device).manual_seed(derive(seed, "evaluate"))
+    for _ in range(samples):
+        previous, optimizer.generator = optimizer.generator, stream
+        try:
+            with optimizer.sampled_params():
+                drawn = outputs_and_targets(model, source, device)
+        finally:
+            optimizer.generator = previous
+        yield drawn
 
 
 @torch.inference_mode()
@@ -44,10 +71,7 @@ def average_outputs(
     average: str = "probabilities",
     seed: int = 0,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Average the predictions of draws from the posterior.
-
-    The draws come from a stream of their own, so evaluating moves nothing in training; all samples
-    of a source are seen under the same draws.
+    """Average the predictions of draws from the posterior; see ``draws``.
 
     Args:
         model: the network whose parameters the optimizer owns.
@@ -63,18 +87,12 @@ def average_outputs(
     Returns:
         Predictions, their standard deviation over the draws (both one row a sample), and targets.
     """
-    stream = torch.Generator(device).manual_seed(derive(seed, "evaluate"))
-    previous, optimizer.generator = optimizer.generator, stream
     total = squares = targets = None
-    try:
-        for _ in range(samples):
-            with optimizer.sampled_params():
-                outputs, targets = outputs_and_targets(model, source, device)
-            drawn = (task.predict(outputs) if average == "probabilities" else outputs).double()
-            total = drawn if total is None else total + drawn
-            squares = drawn.square() if squares is None else squares + drawn.square()
-    finally:
-        optimizer.generator = previous
+    for outputs, wanted in draws(model, optimizer, source, device, samples=samples, seed=seed):
+        targets = wanted
+        drawn = (task.predict(outputs) if average == "probabilities" else outputs).double()
+        total = drawn if total is None else total + drawn
+        squares = drawn.square() if squares is None else squares + drawn.square()
     assert total is not None
     assert squares is not None
     assert targets is not None

@@ -91,7 +91,8 @@ class Bar(Callback):
                 f"batch {running.batch}/{trainer.batches}"
             ),
             figures=(
-                f"loss {loss / count:.4f} {trainer.task.metric} {score / count:.2f} "
+                f"loss {loss / count:.4f} {trainer.task.metric} "
+                f"{trainer.task.metric_of(score, count):.2f} "
                 f"{rate:,.0f} samples/s"
             ),
         )

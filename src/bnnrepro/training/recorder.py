@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -18,6 +19,10 @@ from bnnrepro.training.trainer import Trainer
 
 log = logging.getLogger(__name__)
 
+# Least time between two writings of metrics and status: the table is written whole, so that a
+# writing each of thousands of short epochs would take longer than the training.
+REPORT_SECONDS = 1.0
+
 
 def best_row(rows: list[Row], task: Task) -> Row | None:
     """Return the first row of the best validation value; None without a validation split."""
@@ -31,6 +36,10 @@ def best_row(rows: list[Row], task: Task) -> Row | None:
 
 class Recorder(Callback):
     """Writes metrics, status and checkpoints, and resumes from them.
+
+    Metrics and status are never older than the newest checkpoint, nor by more than
+    ``REPORT_SECONDS`` and an epoch older than training; however a run ends other than killed, its
+    metrics hold every epoch.
 
     Args:
         folder: the run's folder, which exists.
@@ -65,6 +74,8 @@ class Recorder(Callback):
         self._state: dict[str, Any] | None = None
         self._written_at = time.monotonic()
         self._told = 0
+        self._reported_at = -REPORT_SECONDS
+        self._unreported: list[Row] = []  # all rows, where the last are not in metrics.csv yet
 
     def read(self, device: torch.device) -> None:
         """Read the newest whole checkpoint; nothing in the folder is changed.
@@ -84,7 +95,6 @@ class Recorder(Callback):
             trainer.load_state_dict(state)
             inside = f", step {trainer.running.batch}" if trainer.running.batch else ""
             log.info("resumed after epoch %d of %d%s", trainer.epoch, trainer.epochs, inside)
-            write_metrics(self.folder.metrics, trainer.rows)
         self._told = trainer.epoch
         for logger in self.loggers:
             logger.on_fit_start(trainer)
@@ -100,8 +110,10 @@ class Recorder(Callback):
         due = trainer.epoch % self.every == 0
         if last or (due and time.monotonic() - self._written_at >= self.seconds):
             self._checkpoint(trainer)
-        write_metrics(self.folder.metrics, trainer.rows)
-        self._report(trainer)
+        elif time.monotonic() - self._reported_at >= REPORT_SECONDS:
+            self._report(trainer)
+        else:
+            self._unreported = trainer.rows
         log.debug("%s", epoch_line(row, trainer.epochs, trainer.task.metric))
 
     def on_interrupt(self, trainer: Trainer) -> None:
@@ -109,9 +121,12 @@ class Recorder(Callback):
         self._checkpoint(trainer)
 
     def close(self, exit_code: int) -> None:
-        """Pass the end on to the loggers."""
+        """Pass the end on to the loggers; write the rows that are left."""
         for logger in self.loggers:
             logger.close(exit_code)
+        if self._unreported:
+            with suppress(OSError):  # the disk is full: that is what the run failed of
+                write_metrics(self.folder.metrics, self._unreported)
 
     def _snapshot(self, trainer: Trainer) -> dict[str, Any]:
         return {
@@ -137,6 +152,11 @@ class Recorder(Callback):
             for logger in self.loggers:
                 logger.on_epoch_end(trainer, row)
         self._told = trainer.epoch
+        self._report(trainer)
 
     def _report(self, trainer: Trainer) -> None:
+        if trainer.rows:
+            write_metrics(self.folder.metrics, trainer.rows)
+        self._unreported = []
+        self._reported_at = time.monotonic()
         status.write(self.folder, "running", epoch=trainer.epoch, epochs=trainer.epochs)

@@ -17,7 +17,7 @@ from bnnrepro.tasks.base import Task
 from bnnrepro.training import checkpoint
 from bnnrepro.training.callbacks import Callback, NonFiniteLossError, Row
 from bnnrepro.training.denormals import no_denormals
-from bnnrepro.training.evaluation import average_outputs, evaluate_mode, outputs_and_targets
+from bnnrepro.training.evaluation import average_outputs, draws, outputs_and_targets
 from bnnrepro.training.history import History, Running
 from bnnrepro.training.interrupts import StopRequest
 from bnnrepro.training.memory import keep_freed_memory
@@ -83,6 +83,7 @@ class Trainer:
             raise ValueError(f"precision={precision}: {reason}")
         self.precision = precision
         self.model = model.to(self.device)
+        self.source: Source | None = None  # of the last call of fit
         _lay_out_convolutions(self.model)
         self._network = _compiled_network(self.model) if compile_network else self.model
         self.task = task
@@ -209,6 +210,7 @@ class Trainer:
             for name, data in (("validation", validation_data), ("test", test_data))
             if data is not None
         }
+        self.source = source
         keep_freed_memory()
         self._begin(source, epochs)
         self._callbacks = list(callbacks)
@@ -260,7 +262,7 @@ class Trainer:
             self.task.before_epoch(self)
         self._network.train()
         started, before = time.perf_counter(), self.running.seconds
-        for inputs, targets in source.epoch(self.epoch, self.running.batch):
+        for inputs, targets in self._batches(source):
             self._attached.move_to(self.epoch % self._period, self.running.batch)
             with arithmetic(self.precision, self.device):
                 self._train_batch(inputs.to(self.device), targets.to(self.device))
@@ -272,6 +274,10 @@ class Trainer:
         step = int(self.running.bad_step)
         if step:
             raise NonFiniteLossError(self.epoch + 1, step, float(self.running.sums[0]))
+
+    def _batches(self, source: Source) -> Iterator[tuple[Tensor, Tensor]]:
+        """Return what is left of the epoch."""
+        return self.task.training_source(source, self.epoch).epoch(self.epoch, self.running.batch)
 
     def _train_batch(self, inputs: Tensor, targets: Tensor) -> None:
         scores = []
@@ -292,9 +298,10 @@ class Trainer:
         metric = self.task.metric
         loss, score, count = self.running.sums.tolist()
         row: Row = {"epoch": self.epoch + 1, "lr": self._attached.current}
-        row |= {"train_loss": loss / count, f"train_{metric}": score / count}
+        row |= {"train_loss": loss / count, f"train_{metric}": self.task.metric_of(score, count)}
         for name, data in held_out.items():
-            row |= {f"{name}_{key}": value for key, value in self._quick_look(data).items()}
+            figures = self.task.epoch_figures(self, data)
+            row |= {f"{name}_{key}": value for key, value in figures.items()}
         for name in held_out:
             if not math.isfinite(row[f"{name}_loss"]):
                 what, value = f"{name} loss", row[f"{name}_loss"]
@@ -311,16 +318,16 @@ class Trainer:
             self._tell("on_interrupt")
             raise self.stop_request.interruption()
 
-    def _quick_look(self, source: Source) -> dict[str, float]:
-        """Return loss and metrics at the mode."""
-        outputs, targets = outputs_and_targets(self.model, source, self.device)
-        return self.task.look(outputs, targets)
-
     def _tell(self, hook: str) -> None:
         for callback in self._callbacks:
             getattr(callback, hook)(self)
 
     # -- evaluation and prediction ----------------------------------------------------------
+
+    def look(self, source: Source) -> dict[str, float]:
+        """Return the loss and the metrics of an epoch's row, at the mode."""
+        outputs, targets = outputs_and_targets(self.model, source, self.device)
+        return self.task.look(outputs, targets)
 
     def evaluate(
         self, data: Any, *, samples: int | None = None, average: str = "probabilities"
@@ -332,11 +339,36 @@ class Trainer:
             samples: draws from the posterior, >= 1; None is the mode.
             average: what is averaged over draws, ``probabilities`` or ``logits``.
         """
+        predictions, spread, targets = self.predictions(data, samples=samples, average=average)
+        if spread is None:
+            return self.task.measure(predictions, targets)
+        return self.task.measure_draws(predictions, spread, targets)
+
+    def predictions(
+        self, data: Any, *, samples: int | None = None, average: str = "probabilities"
+    ) -> tuple[Tensor, Tensor | None, Tensor]:
+        """Return predictions, their standard deviation over draws (None at the mode), and targets.
+
+        Args:
+            data: as for ``fit``.
+            samples: draws from the posterior, >= 1; None is the mode.
+            average: what is averaged over draws; the spread is always of this.
+        """
         source = as_source(data, batch_size=EVALUATION_BATCH, seed=self.seed, shuffle=False)
-        if samples is None:
-            return evaluate_mode(self.model, self.task, source, self.device)
-        predictions, _, targets = self._averaged(source, samples, average)
-        return self.task.measure(predictions, targets)
+        if samples is not None:
+            return self._averaged(source, samples, average)
+        outputs, targets = outputs_and_targets(self.model, source, self.device)
+        return self.task.predict(outputs), None, targets
+
+    def draws(self, data: Any, samples: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Return outputs and targets of all samples, draw after draw from the posterior.
+
+        They are the draws that ``predictions`` averages.
+        """
+        source = as_source(data, batch_size=EVALUATION_BATCH, seed=self.seed, shuffle=False)
+        return draws(
+            self.model, self.optimizer, source, self.device, samples=samples, seed=self.seed
+        )
 
     def predict(
         self, inputs: Tensor, *, samples: int | None = None, average: str = "probabilities"
@@ -349,14 +381,12 @@ class Trainer:
             average: what is averaged over draws; the spread is always of this.
         """
         data = (inputs, torch.zeros(len(inputs), dtype=torch.int64))
-        source = as_source(data, batch_size=EVALUATION_BATCH, seed=self.seed, shuffle=False)
-        if samples is None:
-            outputs, _ = outputs_and_targets(self.model, source, self.device)
-            return self.task.predict(outputs)
-        mean, std, _ = self._averaged(source, samples, average)
-        return Prediction(mean, std)
+        mean, std, _ = self.predictions(data, samples=samples, average=average)
+        return mean if std is None else Prediction(mean, std)
 
-    def _averaged(self, source: Source, samples: int, average: str) -> tuple[Tensor, ...]:
+    def _averaged(
+        self, source: Source, samples: int, average: str
+    ) -> tuple[Tensor, Tensor, Tensor]:
         if not isinstance(samples, int) or samples < 1:
             raise ValueError(f"samples={samples}: must be an integer >= 1")
         if average not in ("probabilities", "logits"):
@@ -401,7 +431,6 @@ class Trainer:
         self.running = Running(self.device, state["batch"], state["running"]["seconds"])
         self.running.sums.copy_(state["running"]["sums"])
         self.running.bad_step.copy_(state["running"]["bad_step"])
-        self.task.load_state_dict(state["task"])
         self._random = state["random"]
 
     def save(self, path: str | Path) -> None:
@@ -421,6 +450,8 @@ class Trainer:
         return self
 
     def load_weights(self, state: dict[str, Any]) -> None:
-        """Take a state's weights and posterior, and nothing else of it."""
+        """Take a state's weights and posterior, and what the task keeps to judge by them."""
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
+        if "task" in state:
+            self.task.load_state_dict(state["task"])

@@ -1,0 +1,61 @@
+"""The multilayer perceptron of the toys (BayesBiNN, arXiv 2002.10778, tables 3 and 4)."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+from torch import Tensor, nn
+
+
+class ToyMLP(nn.Module):
+    """2-64-64-1 on two moons, 1-64-64-1 for regression: linear layers with biases, tanh between.
+
+    Args:
+        shape: (D,), the numbers of an input.
+        classes: Number of outputs.
+        hidden: Width of each hidden layer.
+        output_norm: Put a BatchNorm without affine after the last layer, as for regression.
+        norm_eps: BatchNorm's addition to the variance.
+        norm_momentum: Weight of a batch in BatchNorm's running statistics, in [0, 1].
+        binary_biases: Whether a method that binarises does so to the biases as well; see
+            ``bnnrepro.optim.param_groups``.
+        bias_lr: Adam's learning rate of biases that stay real.
+        bias_clip: Such biases stay between plus and minus this; None: anywhere.
+
+    Raises:
+        ValueError: The shape is not (D,) with D of at least 1.
+    """
+
+    tasks = ("classification", "regression")
+    minimum_size = 1
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        classes: int,
+        hidden: Sequence[int] = (64, 64),
+        output_norm: bool = False,
+        norm_eps: float = 1e-4,
+        norm_momentum: float = 0.15,
+        binary_biases: bool = True,
+        bias_lr: float = 1e-3,
+        bias_clip: float | None = None,
+    ) -> None:
+        super().__init__()
+        if len(shape) != 1 or shape[0] < 1:
+            raise ValueError(f"shape={tuple(shape)}: takes points (D,) with D of at least 1")
+        self.binary_biases = binary_biases
+        self.bias_settings: dict[str, Any] = {"lr": bias_lr, "clip": bias_clip}
+        layers: list[nn.Module] = []
+        for inputs, outputs in pairwise([*shape, *hidden, classes]):
+            layers += [nn.Linear(inputs, outputs), nn.Tanh()]
+        layers.pop()
+        if output_norm:
+            norm = nn.BatchNorm1d(classes, eps=norm_eps, momentum=norm_momentum, affine=False)
+            layers.append(norm)
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, points: Tensor) -> Tensor:
+        """Return the outputs (N, classes) of points (N, D)."""
+        outputs: Tensor = self.layers(points)
+        return outputs

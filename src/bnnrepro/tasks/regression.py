@@ -1,0 +1,103 @@
+"""Regression: mean squared error, and a Gaussian likelihood for what is uncertain.
+
+The loss is that of the published programs, the mean squared error. Times N it is, up to a constant,
+the negative log-likelihood under Gaussian noise of variance 1/2: this is the likelihood whose
+posterior BayesBiNN approximates, and the noise that the NLL here assumes. The prediction of C draws
+f_c is the Gaussian with their mean, and the variance 1/2 plus theirs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from bnnrepro.tasks import maps
+from bnnrepro.tasks.base import Task
+
+if TYPE_CHECKING:
+    from bnnrepro.config import Config
+    from bnnrepro.data.source import Source
+    from bnnrepro.training.trainer import Trainer
+
+NOISE_VARIANCE = 0.5  # of standardised targets
+LEVELS = torch.linspace(0.05, 0.95, 19, dtype=torch.float64)
+
+
+class Regression(Task):
+    """A value a sample; outputs, targets and predictions are float32 (B, 1), standardised.
+
+    Args:
+        samples_drawn: draws of the mean in what ``finish`` writes, >= 1.
+    """
+
+    name = "regression"
+    metric = "rmse"
+    higher_is_better = False
+    samples = "points"
+
+    def __init__(self, samples_drawn: int = 10) -> None:
+        self.samples_drawn = samples_drawn
+
+    @classmethod
+    def of(cls, cfg: Config, about: Mapping[str, Any]) -> Regression:
+        """Return the task of a configuration."""
+        return cls(cfg.evaluate.samples)
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return the mean squared error."""
+        return F.mse_loss(outputs, targets)
+
+    def score(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return the sum of the squared errors."""
+        return (outputs - targets).square().sum()
+
+    def metric_of(self, total: float, count: float) -> float:
+        """Return the root of the mean squared error, in standard deviations of the targets."""
+        return math.sqrt(total / count)
+
+    def predict(self, outputs: Tensor) -> Tensor:
+        """Return the outputs: they are the predicted values."""
+        return outputs
+
+    def from_outputs(self, averaged: Tensor) -> Tensor:
+        """Return the averaged outputs."""
+        return averaged
+
+    def measure(self, predictions: Tensor, targets: Tensor) -> dict[str, float]:
+        """Return ``rmse``, ``nll`` and ``ece``, all of standardised targets.
+
+        ``nll`` is in nats per sample, the noise's variance being 1/2. ``ece`` is the calibration
+        error of Kuleshov et al. 2018 (arXiv 1807.00263), in [0, 1]: the mean over the levels 0.05,
+        0.1, ... 0.95 of |share of targets below the prediction's quantile of this level - level|.
+        """
+        return self.measure_draws(predictions, torch.zeros_like(predictions), targets)
+
+    def measure_draws(self, mean: Tensor, spread: Tensor, targets: Tensor) -> dict[str, float]:
+        """Return the same, with the draws' variance added to the noise's."""
+        error = (targets - mean).double()
+        variance = NOISE_VARIANCE + spread.double().square()
+        nll = (error.square() / variance + (2 * math.pi * variance).log()) / 2
+        quantiles = torch.special.ndtr(error / variance.sqrt()).flatten()
+        levels = LEVELS.to(quantiles.device)
+        below = (quantiles[:, None] <= levels).double().mean(0)
+        return {
+            "rmse": math.sqrt(float(error.square().mean())),
+            "nll": float(nll.mean()),
+            "ece": float((below - levels).abs().mean()),
+        }
+
+    def finish(self, trainer: Trainer, test: Source | None, folder: Path) -> None:
+        """Write ``map.npz``: predictions beside and between the points; see ``tasks.maps``."""
+        maps.write(trainer, folder, self.samples_drawn)
+
+
+def entropy(spread: Tensor) -> Tensor:
+    """Return the differential entropy of predictions with this spread over draws, in nats."""
+    variance = NOISE_VARIANCE + spread.double().square()
+    return (2 * math.pi * math.e * variance).log() / 2

@@ -1,0 +1,108 @@
+"""How well a classifier knows what it does not know: Brier score, rejection, reliability, AUROC."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+RATES = [index / 20 for index in range(20)]  # shares of the samples that are rejected
+
+
+def entropy(probabilities: Tensor) -> Tensor:
+    """Return the entropy of each row of class probabilities (N, K), in nats, in [0, log K]."""
+    return torch.special.entr(probabilities.double()).sum(1)
+
+
+def brier(probabilities: Tensor, targets: Tensor) -> float:
+    """Return the Brier score (Brier 1950), in [0, 2]: the mean of sum over k of (p_k - 1[y=k])^2.
+
+    Args:
+        probabilities: shape (N, K).
+        targets: int64, shape (N,).
+    """
+    wanted = F.one_hot(targets, probabilities.shape[1])
+    return float((probabilities.double() - wanted).square().sum(1).mean())
+
+
+def bins_of(confidence: Tensor, bins: int) -> Tensor:
+    """Return each confidence's bin of equal width, a bin's upper edge belonging to it."""
+    return (confidence.double() * bins).ceil().sub(1).clamp(0, bins - 1).long()
+
+
+def curves(probabilities: Tensor, targets: Tensor, bins: int) -> dict[str, Any]:
+    """Return the rejection curve and the reliability diagram, as lists.
+
+    ``rejection``: ``accuracy`` (%) of the samples that are left when the share ``rate`` with the
+    largest predictive entropy is rejected; of equal ones the later are. ``reliability``: for each
+    bin of the predicted class's probability the ``count`` of samples, their mean ``confidence`` and
+    their ``accuracy`` (both in [0, 1]; null in an empty bin).
+
+    Args:
+        probabilities: shape (N, K).
+        targets: int64, shape (N,).
+        bins: of the reliability diagram, >= 1.
+    """
+    correct = (probabilities.argmax(1) == targets).double()
+    order = entropy(probabilities).argsort(stable=True)
+    running = correct[order].cumsum(0)
+    kept = [max(round(len(order) * (1 - rate)), 1) for rate in RATES]
+    accuracy = [100 * float(running[count - 1]) / count for count in kept]
+    return {
+        "rejection": {"rate": RATES, "accuracy": accuracy},
+        "reliability": _reliability(probabilities.amax(1), correct, bins),
+    }
+
+
+def _reliability(confidence: Tensor, correct: Tensor, bins: int) -> dict[str, list[Any]]:
+    places = bins_of(confidence, bins)
+    counts = torch.bincount(places, minlength=bins).tolist()
+    sums = [
+        torch.zeros(bins, dtype=torch.float64, device=correct.device).index_add_(0, places, each)
+        for each in (confidence.double(), correct)
+    ]
+    means = [
+        [
+            total / count if count else None
+            for total, count in zip(each.tolist(), counts, strict=True)
+        ]
+        for each in sums
+    ]
+    return {"count": counts, "confidence": means[0], "accuracy": means[1]}
+
+
+def auroc(inside: Tensor, outside: Tensor) -> float:
+    """Return P(score outside > score inside) + P(equal) / 2, in [0, 1]; 0.5 tells nothing apart.
+
+    Args:
+        inside: scores of samples as in training, shape (N,).
+        outside: scores of others, which should be larger, shape (M,).
+    """
+    ordered = inside.double().sort().values
+    values = outside.double().contiguous()
+    below = torch.searchsorted(ordered, values).double()
+    up_to = torch.searchsorted(ordered, values, right=True).double()
+    return float((below + up_to).mean() / 2 / len(ordered))
+
+
+def scores_of_draws(draws: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
+    """Return the predictive entropy and the mutual information of draws' probabilities, in nats.
+
+    The mutual information of prediction and weights is the entropy of the averaged probabilities
+    less the average of the draws' entropies (Houlsby et al. 2011, arXiv 1112.5745); it is 0 where
+    all draws agree.
+
+    Args:
+        draws: class probabilities (N, K) of each draw, at least one.
+    """
+    total = inner = torch.zeros(())
+    count = 0
+    for probabilities in draws:
+        total = total + probabilities.double()
+        inner = inner + entropy(probabilities)
+        count += 1
+    predictive = entropy(total / count)
+    return predictive, (predictive - inner / count).clamp_min(0)
