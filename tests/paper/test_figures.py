@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from bnnrepro.config.compose import conf_dir
 from bnnrepro.paper.collect import collect
 from bnnrepro.paper.columns import band, read_columns
 from bnnrepro.paper.figures import FIGURES
@@ -15,6 +16,8 @@ from bnnrepro.paper.tables import TABLES
 from bnnrepro.store.metrics import read_metrics
 
 from . import synthetic
+
+OWN = ("6", "table6", "table7", "flips", "entropy", "time")  # of the tables' cells
 
 
 def drawn(name, out, *, preset="paper", fill=True):
@@ -37,7 +40,7 @@ def drawn(name, out, *, preset="paper", fill=True):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("preset", ["paper", "quick"])
-@pytest.mark.parametrize("name", FIGURES)
+@pytest.mark.parametrize("name", OWN)
 def test_every_figure_is_drawn_with_its_data(name, preset, tmp_path):
     collected, rows = drawn(name, tmp_path, preset=preset)
     assert {row["cell"] for row in rows} == {each.cell.name for each in collected}
@@ -48,7 +51,7 @@ def test_every_figure_is_drawn_with_its_data(name, preset, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", FIGURES)
+@pytest.mark.parametrize("name", OWN)
 def test_a_figure_without_runs_is_drawn_all_the_same(name, tmp_path):
     _, rows = drawn(name, tmp_path, fill=False)
     assert all(row["n"] == "0" for row in rows)
@@ -95,8 +98,11 @@ print(sorted({"torch", "matplotlib", "scipy", "jinja2"} & set(sys.modules)))
     assert done.stdout == "[]\n"
 
 
-def test_figures_are_named_and_use_experiments_of_the_tables():
-    assert {"6", "table6", "table7", "flips", "entropy", "time"} <= set(FIGURES)
+def test_figures_are_named_and_use_experiments():
+    assert {"2", "3", "4", "5", "uncertainty", *OWN} <= set(FIGURES)
     known = {name for table in TABLES.values() for name in table.cells}
-    for name in ("6", "table6", "table7", "flips", "entropy", "time"):
+    for name in OWN:
         assert set(FIGURES[name].cells) <= known
+    files = {file.stem for file in (conf_dir() / "experiment").glob("*.yaml")}
+    for figure in FIGURES.values():
+        assert set(figure.cells) <= files
