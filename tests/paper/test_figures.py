@@ -3,6 +3,7 @@
 import csv
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -106,3 +107,15 @@ def test_figures_are_named_and_use_experiments():
     files = {file.stem for file in (conf_dir() / "experiment").glob("*.yaml")}
     for figure in FIGURES.values():
         assert set(figure.cells) <= files
+
+
+def test_the_pages_figure_of_ones_own_is_drawn(tmp_path):
+    page = (Path(__file__).parents[2] / "docs" / "reports.md").read_text()
+    names: dict = {}
+    exec(page.split("```python\n")[1].split("```")[0], names)
+    cells = synthetic.cells(names["FIGURE"].cells, tmp_path, seeds=2)
+    for cell in cells:
+        synthetic.done(cell.runs[0], 90.0)
+    files = names["FIGURE"].draw(collect(cells), tmp_path / "figures")
+    assert [file.name for file in files] == ["loss.png", "loss.pdf", "loss.csv"]
+    assert len(files[2].read_text().splitlines()) == 1 + 2 * 10
