@@ -36,7 +36,11 @@ def mapped(folder: Path) -> dict[str, np.ndarray]:
         return dict(file)
 
 
-METHODS = ["bayesbinn", "ste", "bop", "pmf", "full_precision"]
+METHODS = [
+    "bayesbinn",
+    "ste",
+    *(pytest.param(name, marks=pytest.mark.slow) for name in ("bop", "pmf", "full_precision")),
+]
 
 
 @pytest.mark.parametrize("dataset", ["two_moons", "toy_regression"])
