@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from bnnrepro.errors import UserError
 from bnnrepro.paper.collect import Collected
 from bnnrepro.paper.figures.panels import save
 from bnnrepro.store import atomic
@@ -39,8 +40,14 @@ def chosen(result: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def draw(collected: Sequence[Collected], folder: Path) -> list[Path]:
-    """Draw from collected runs; see ``draw_results``."""
+    """Draw from collected runs; see ``draw_results``.
+
+    Raises:
+        UserError: no run is finished.
+    """
     results = {each.cell.name: [run.result for run in each.used] for each in collected}
+    if not any(results.values()):
+        raise UserError("figure", ", ".join(results), "no run of these is finished")
     return draw_results({name: found for name, found in results.items() if found}, folder)
 
 
