@@ -1,4 +1,4 @@
-"""Draw figure 2, 3 or ``uncertainty`` from finished runs, found by their settings.
+"""Draw figure 2, 3 or uncertainty from finished runs, found by their settings.
 
 python benchmarks/toy_figures.py 3 --out multirun
 """
@@ -12,7 +12,12 @@ from bnnrepro.paper.cells import cells
 from bnnrepro.paper.collect import collect
 from bnnrepro.paper.figures import figure2, figure3, uncertainty
 
-FIGURES = {"2": figure2, "3": figure3, "uncertainty": uncertainty}
+FIGURES = {
+    "2": (figure2.draw, figure2.CELLS),
+    "3": (figure3.draw, figure3.CELLS),
+    "uncertainty": (uncertainty.draw, uncertainty.CELLS),
+    "uncertainty_digits": (uncertainty.draw, uncertainty.DIGITS_CELLS),
+}
 
 
 def main() -> int:
@@ -24,10 +29,10 @@ def main() -> int:
     parser.add_argument("--preset", default="paper")
     parser.add_argument("--seeds", type=int, default=5)
     given = parser.parse_args()
-    figure = FIGURES[given.figure]
+    draw, names = FIGURES[given.figure]
     try:
-        there = cells(figure.CELLS, preset=given.preset, seeds=given.seeds, out=given.out)
-        for path in figure.draw(collect(there), given.to):
+        there = cells(names, preset=given.preset, seeds=given.seeds, out=given.out)
+        for path in draw(collect(there), given.to):
             print(path)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

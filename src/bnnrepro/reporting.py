@@ -53,22 +53,22 @@ def report(values: dict[str, Any], summary: Summary) -> str:
             for kind in (each for each in ("mode", "mean") if each in judged):
                 label = "mode" if kind == "mode" else f"mean of {draws}"
                 lines.append(f"  {split:10} {label:18} {_metrics(judged[kind])}")
-        lines += _ood(figures.get("ood"), draws)
+        lines += _ood(figures.get("ood"), f"or {how.get('ood')}", draws)
     return "\n".join([*lines, f"  {size(summary)}"])
 
 
-def _ood(found: dict[str, Any] | None, draws: str) -> list[str]:
+def _ood(found: dict[str, Any] | None, label: str, draws: str) -> list[str]:
     """Return how well the foreign samples were told apart, a line a kind of prediction."""
     if not found:
         return []
     lines = []
-    for kind, label in (("mode", "mode"), ("mean", f"mean of {draws}")):
+    for kind, prediction in (("mode", "mode"), ("mean", f"mean of {draws}")):
         scores = "  ".join(
             f"AUROC of {name.replace('_', ' ')} {value:.4f}"
             for name, value in found.get(kind, {}).items()
         )
         if scores:
-            lines.append(f"  {'or ' + found['dataset']:10} {label:18} {scores}")
+            lines.append(f"  {label:10} {prediction:18} {scores}")
     return lines
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from bnnrepro.paper.collect import collect
 from bnnrepro.paper.figures import figure2, figure3, uncertainty
 from bnnrepro.paper.maps import Mapped
 from bnnrepro.running import run
+from bnnrepro.store.folder import RunFolder
 from bnnrepro.tasks import maps as written
 
 TOY = ("model.hidden=[4]", "epochs=3", "device=cpu", "threads=1")
@@ -73,6 +75,14 @@ def test_a_regression_s_entropy_grows_with_the_spread_of_its_draws() -> None:
 def test_the_verdict_says_whether_the_claim_holds(ste: float | None, words: str) -> None:
     runs = {"ste": [known(ste)] if ste else [], "bayesbinn": [known(0.9, mean=0.8)]}
     assert words in maps.verdict(figure3.rows_of(runs, maps.class_numbers))
+
+
+def test_a_regression_s_verdict_says_whether_the_spread_grows() -> None:
+    runs = {"ste": [known(0.0)], "bayesbinn": [known(0.0, mean=0.0, spread=1.0)]}
+    rows = figure2.rows_of(runs, maps.value_numbers)
+    assert "in 0 of 1 seeds" in maps.verdict(rows)
+    rows[-1][3]["far_spread"] += 0.1
+    assert "near it in 1 of 1 seeds" in maps.verdict(rows)
 
 
 @pytest.mark.parametrize(
@@ -137,7 +147,7 @@ def test_the_uncertainty_figure_from_results(tmp_path: Path) -> None:
         for method in ("bayesbinn", "ste")
     }
     told = results["bayesbinn"][0]
-    again = {**told["best"], "ood": {"dataset": "x", "n": 1, "mode": {"entropy": 0.75}}}
+    again = {**told["best"], "ood": {"n": 1, "mode": {"entropy": 0.75}}}
     told["evaluations"] = [{"evaluate": {}, "best": again, "final": again}]
     files = uncertainty.draw_results(results, tmp_path / "to")
     assert [path.suffix for path in files] == [".png", ".pdf", ".csv", ".md"]
@@ -151,3 +161,30 @@ def test_the_uncertainty_figure_from_results(tmp_path: Path) -> None:
     accuracy = uncertainty.chosen(results["ste"][0])["test"]["mode"]["accuracy"]
     assert float(first["y"]) == pytest.approx(accuracy)
     assert {row["curve"] for row in rows} == {"rejection", "reliability"}
+
+
+def test_collected_runs_with_foreign_images_are_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from bnnrepro.data import digits, mnist
+
+    def stand_in(**_):
+        return replace(digits.load(), name="mnist")
+
+    monkeypatch.setattr(mnist, "load", stand_in)
+    (cell,) = cells(
+        ["uncertainty_mnist_bayesbinn"],
+        preset="smoke",
+        seeds=1,
+        out=str(tmp_path / "runs"),
+        overrides=["device=cpu", "threads=1"],
+    )
+    wanted = replace(cell.runs[0].config, dataset=replace(cell.runs[0].config.dataset, shape=None))
+    run(wanted)
+    there = replace(cell, runs=(replace(cell.runs[0], config=wanted),))
+    (folder,) = tmp_path.glob("runs/mnist/mlp/bayesbinn/*")
+    there = replace(there, runs=(replace(there.runs[0], folder=RunFolder(folder)),))
+    files = uncertainty.draw(collect([there]), tmp_path / "to")
+    assert "| uncertainty_mnist_bayesbinn | mean | 1 |" in files[-1].read_text()
+    with pytest.raises(UserError, match="no run of these is finished"):
+        uncertainty.draw([], tmp_path / "to")

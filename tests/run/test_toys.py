@@ -36,7 +36,11 @@ def mapped(folder: Path) -> dict[str, np.ndarray]:
         return dict(file)
 
 
-METHODS = ["bayesbinn", "ste", "bop", "pmf", "full_precision"]
+METHODS = [
+    "bayesbinn",
+    "ste",
+    *(pytest.param(name, marks=pytest.mark.slow) for name in ("bop", "pmf", "full_precision")),
+]
 
 
 @pytest.mark.parametrize("dataset", ["two_moons", "toy_regression"])
@@ -140,7 +144,7 @@ def test_a_finished_run_is_told_from_other_images_without_training(
     assert changed == {"result.json"}
     (added,) = json.loads(done.folder.result.read_text())["evaluations"]
     ood = added["final"]["ood"]
-    assert (ood["dataset"], ood["n"]) == ("mnist", 20)
+    assert (added["evaluate"]["ood"], ood["n"]) == ("mnist", 20)
     assert set(ood["mean"]) == {"entropy", "mutual_information"}
     assert all(0 <= value <= 1 for kind in ("mode", "mean") for value in ood[kind].values())
     run_small("preset=smoke", "evaluate.ood=mnist")

@@ -74,3 +74,10 @@ def test_mutual_information_is_0_where_draws_agree_and_log_2_where_they_are_cert
     assert float(predictive) == pytest.approx(float(uncertainty.entropy(agree)))
     _, mutual = uncertainty.scores_of_draws(iter(torch.eye(2)[:, None]))
     assert float(mutual) == pytest.approx(math.log(2))
+
+
+def test_draws_that_agree_have_no_mutual_information_to_the_bit() -> None:
+    same = drawn(300)
+    predictive, mutual = uncertainty.scores_of_draws([same] * 7)
+    assert not mutual.any()
+    assert torch.equal(predictive, uncertainty.entropy(same))

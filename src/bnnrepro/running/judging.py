@@ -100,7 +100,7 @@ def _detected(parts: Parts) -> dict[str, Any]:
         return {}
     evaluate, task = parts.cfg.evaluate, parts.trainer.task
     found = task.detect(parts.trainer, test, foreign, samples=evaluate.samples)
-    return {"ood": {"dataset": evaluate.ood, "n": foreign.n_samples, **found}}
+    return {"ood": {"n": foreign.n_samples, **found}}
 
 
 def _device_name(device: torch.device) -> str:

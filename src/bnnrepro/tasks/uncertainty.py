@@ -98,11 +98,15 @@ def scores_of_draws(draws: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
     Args:
         draws: class probabilities (N, K) of each draw, at least one.
     """
-    total = inner = torch.zeros(())
-    count = 0
-    for probabilities in draws:
-        total = total + probabilities.double()
-        inner = inner + entropy(probabilities)
+    # Sums are of differences from the first draw: where all draws agree the mutual information is 0
+    # to the bit, else the rounding of the sums would put samples in an order that means nothing.
+    remaining = iter(draws)
+    first = next(remaining).double()
+    start = entropy(first)
+    moved, changed, count = torch.zeros_like(first), torch.zeros_like(start), 1
+    for probabilities in remaining:
+        moved += probabilities.double() - first
+        changed += entropy(probabilities) - start
         count += 1
-    predictive = entropy(total / count)
-    return predictive, (predictive - inner / count).clamp_min(0)
+    predictive = entropy(first + moved / count)
+    return predictive, (predictive - start - changed / count).clamp_min(0)

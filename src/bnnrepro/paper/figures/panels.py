@@ -51,7 +51,7 @@ def surfaces(runs: Runs) -> Any:
     from matplotlib.figure import Figure
 
     shown = [(key, runs[key[0]][0]) for key in NAMES if runs.get(key[0])]
-    figure = Figure(figsize=(4.2 * len(shown) + 0.6, 4.2), layout="constrained")
+    figure = Figure(figsize=(4.2 * len(shown) + 1, 4.8), layout="constrained")
     axes = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
     for panel, ((method, kind), run) in zip(axes, shown, strict=True):
         side = round(len(run.arrays["grid"]) ** 0.5)

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from bnnrepro.errors import UserError
 from bnnrepro.paper.collect import Collected
 from bnnrepro.paper.figures import Figure
 from bnnrepro.paper.figures.panels import save
@@ -25,6 +26,7 @@ CELLS = (
     "uncertainty_mnist_bayesbinn",
     "uncertainty_mnist_bayesbinn_1e-2",
 )
+DIGITS_CELLS = tuple(name.replace("mnist", "digits") for name in CELLS)  # minutes, not days
 SCORES = ("accuracy", "nll", "ece", "brier")
 DETECTION = ("entropy", "mutual_information")
 COLOURS = ("#b2182b", "#2166ac", "#1b7837", "#e08214", "#762a83")
@@ -40,8 +42,14 @@ def chosen(result: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def draw(collected: Sequence[Collected], folder: Path) -> list[Path]:
-    """Draw from collected runs; see ``draw_results``."""
+    """Draw from collected runs; see ``draw_results``.
+
+    Raises:
+        UserError: no run is finished.
+    """
     results = {each.cell.name: [run.result for run in each.used] for each in collected}
+    if not any(results.values()):
+        raise UserError("figure", ", ".join(results), "no run of these is finished")
     return draw_results({name: found for name, found in results.items() if found}, folder)
 
 
