@@ -20,6 +20,9 @@ from bnnrepro.paper.costs import Cost, costs
 SEEDS: Mapping[str, int] = {"paper": 5, "quick": 2}
 """Seeds of a preset unless another number is asked for; 1 of any other."""
 
+RUNS_PER_JOB: Mapping[str, int] = {"smoke": 5}
+"""Runs that share a process, where starting it takes longer than they do."""
+
 LAUNCHERS = ("local", "slurm")
 
 
@@ -214,6 +217,7 @@ def _sweep(wish: Wish, wanted: Sequence[Cell], chosen: Sequence[str]) -> list[st
         f"seed=range({seeds})" if seeds > 1 else "seed=0",
         f"experiment={','.join(cell.name for cell in wanted)}",
         f"preset={wish.preset}",
+        f"runs_per_job={RUNS_PER_JOB.get(wish.preset, 1)}",
         *chosen,
         *wish.overrides,
     ]
