@@ -3,10 +3,16 @@
 import csv
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from bnnrepro.config.compose import compose
+from bnnrepro.errors import UserError
+from bnnrepro.paper.cells import Cell, Expected
+from bnnrepro.paper.collect import collect
+from bnnrepro.paper.figures import FIGURES
 from bnnrepro.paper.figures.figure4 import draw_histograms
 from bnnrepro.paper.figures.figure5 import curves, draw_curves, write_summary
 from bnnrepro.running import Result
@@ -104,3 +110,26 @@ def test_figure_4_has_the_shares_and_the_entropy_of_each_task(
     entropies = [float(line["mean"]) for line in lines if line["place"] == "entropy_bits"]
     assert len(entropies) == 4
     assert all(0 < each < 1 for each in entropies)
+
+
+def test_both_are_drawn_from_collected_runs(runs: dict[str, list[Result]], tmp_path: Path) -> None:
+    cells = []
+    for name, of in runs.items():
+        prior = "posterior" if name == "figure5_prior" else "fixed"
+        config = compose(*SMALL, f"dataset.prior={prior}")
+        expected = [
+            Expected(seed, run.folder, replace(config, seed=seed)) for seed, run in enumerate(of)
+        ]
+        cells.append(Cell(name, "smoke", "permuted_digits", "mlp", "bayesbinn", tuple(expected)))
+    collected = collect(cells)
+    assert [run.reason for each in collected for run in each.runs] == [""] * 4
+    names = [path.name for path in FIGURES["5"].draw(collected, tmp_path / "to")]
+    assert names == ["figure5.png", "figure5.pdf", "figure5.csv", "figure5_summary.csv"]
+    names = [path.name for path in FIGURES["4"].draw(collected, tmp_path / "to")]
+    assert names == ["figure4.png", "figure4.pdf", "figure4.csv"]
+    (runs["figure5_prior"][0].folder.path / "posterior.json").write_text("[]")
+    with pytest.raises(UserError, match="posterior"):
+        FIGURES["4"].draw(collected, tmp_path / "to")
+    for name in ("4", "5"):
+        with pytest.raises(UserError, match="no run of these is finished"):
+            FIGURES[name].draw([], tmp_path / "to")

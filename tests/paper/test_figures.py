@@ -3,11 +3,13 @@
 import csv
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from bnnrepro.config.compose import conf_dir
 from bnnrepro.paper.collect import collect
 from bnnrepro.paper.columns import band, read_columns
 from bnnrepro.paper.figures import FIGURES
@@ -15,6 +17,8 @@ from bnnrepro.paper.tables import TABLES
 from bnnrepro.store.metrics import read_metrics
 
 from . import synthetic
+
+OWN = ("6", "table6", "table7", "flips", "entropy", "time")  # of the tables' cells
 
 
 def drawn(name, out, *, preset="paper", fill=True):
@@ -37,7 +41,7 @@ def drawn(name, out, *, preset="paper", fill=True):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("preset", ["paper", "quick"])
-@pytest.mark.parametrize("name", FIGURES)
+@pytest.mark.parametrize("name", OWN)
 def test_every_figure_is_drawn_with_its_data(name, preset, tmp_path):
     collected, rows = drawn(name, tmp_path, preset=preset)
     assert {row["cell"] for row in rows} == {each.cell.name for each in collected}
@@ -48,7 +52,7 @@ def test_every_figure_is_drawn_with_its_data(name, preset, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", FIGURES)
+@pytest.mark.parametrize("name", OWN)
 def test_a_figure_without_runs_is_drawn_all_the_same(name, tmp_path):
     _, rows = drawn(name, tmp_path, fill=False)
     assert all(row["n"] == "0" for row in rows)
@@ -95,8 +99,23 @@ print(sorted({"torch", "matplotlib", "scipy", "jinja2"} & set(sys.modules)))
     assert done.stdout == "[]\n"
 
 
-def test_figures_are_named_and_use_experiments_of_the_tables():
-    assert {"6", "table6", "table7", "flips", "entropy", "time"} <= set(FIGURES)
+def test_figures_are_named_and_use_experiments():
+    assert {"2", "3", "4", "5", "uncertainty", *OWN} <= set(FIGURES)
     known = {name for table in TABLES.values() for name in table.cells}
-    for name in ("6", "table6", "table7", "flips", "entropy", "time"):
+    for name in OWN:
         assert set(FIGURES[name].cells) <= known
+    files = {file.stem for file in (conf_dir() / "experiment").glob("*.yaml")}
+    for figure in FIGURES.values():
+        assert set(figure.cells) <= files
+
+
+def test_the_pages_figure_of_ones_own_is_drawn(tmp_path):
+    page = (Path(__file__).parents[2] / "docs" / "reports.md").read_text()
+    names: dict = {}
+    exec(page.split("```python\n")[1].split("```")[0], names)
+    cells = synthetic.cells(names["FIGURE"].cells, tmp_path, seeds=2)
+    for cell in cells:
+        synthetic.done(cell.runs[0], 90.0)
+    files = names["FIGURE"].draw(collect(cells), tmp_path / "figures")
+    assert [file.name for file in files] == ["loss.png", "loss.pdf", "loss.csv"]
+    assert len(files[2].read_text().splitlines()) == 1 + 2 * 10

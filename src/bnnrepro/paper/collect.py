@@ -11,6 +11,7 @@ from typing import Any
 from bnnrepro.errors import UserError
 from bnnrepro.paper.cells import Cell, Expected
 from bnnrepro.paper.columns import Columns, read_columns
+from bnnrepro.paper.published import SPLITS
 from bnnrepro.store import finding
 from bnnrepro.store.result import read_result
 
@@ -204,7 +205,8 @@ def _impossible(result: Mapping[str, Any]) -> str | None:
     if metric_of(result) is None:
         return "final.train has no metric"
     for moment in ("best", "final"):
-        for key, value in _leaves(result.get(moment, {}), moment):
+        splits = {split: result.get(moment, {}).get(split) for split in SPLITS}
+        for key, value in _leaves(splits, moment):
             if not _is_number(value):
                 return f"{key} is {value!r}, not a number"
             if not math.isfinite(value):

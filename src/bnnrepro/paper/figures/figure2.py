@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bnnrepro.paper.collect import Collected
+from bnnrepro.paper.figures import Figure
 from bnnrepro.paper.figures.panels import Runs, by_method, curves, rows_of, write
 from bnnrepro.paper.maps import value_numbers
 
@@ -28,3 +29,6 @@ def draw(collected: Sequence[Collected], folder: Path) -> list[Path]:
 def draw_runs(runs: Runs, folder: Path) -> list[Path]:
     """Do so from each method's runs."""
     return write("figure2", curves(runs), rows_of(runs, value_numbers), folder, CAPTION)
+
+
+FIGURE = Figure("2", "Regression: STE, BayesBiNN at the mode and at the mean of draws", CELLS, draw)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bnnrepro.paper.collect import Collected
+from bnnrepro.paper.figures import Figure
 from bnnrepro.paper.figures.panels import Runs, by_method, rows_of, surfaces, write
 from bnnrepro.paper.maps import class_numbers
 
@@ -25,3 +26,6 @@ def draw(collected: Sequence[Collected], folder: Path) -> list[Path]:
 def draw_runs(runs: Runs, folder: Path) -> list[Path]:
     """Do so from each method's runs."""
     return write("figure3", surfaces(runs), rows_of(runs, class_numbers), folder, CAPTION)
+
+
+FIGURE = Figure("3", "Two moons: the probability of class 1 in the plane", CELLS, draw)

@@ -2,15 +2,45 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from bnnrepro.paper.figures.continual import COLOURS, LABELS, band, caption, save, spread
-from bnnrepro.paper.figures.figure5 import table
+from bnnrepro.errors import UserError
+from bnnrepro.paper.collect import Collected
+from bnnrepro.paper.figures import Figure
+from bnnrepro.paper.figures.continual import CELLS, COLOURS, LABELS, band, caption, save, spread
+from bnnrepro.paper.figures.figure5 import finished, table
 
+FILE = "posterior.json"
 Posterior = Mapping[str, Any]  # the content of a run's posterior.json
+
+
+def draw(collected: Sequence[Collected], folder: Path) -> list[Path]:
+    """Draw the histograms from collected runs; return the files.
+
+    Raises:
+        UserError: no run is finished, or one's ``posterior.json`` is missing or damaged.
+    """
+    cells = finished(collected)
+    posteriors = {
+        name: [_read(run.expected.folder.path / FILE) for run in each.used]
+        for name, each in cells.items()
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    return draw_histograms(posteriors, next(iter(cells.values())).cell.preset, folder)
+
+
+def _read(path: Path) -> Posterior:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError("posterior", str(path), f"cannot be read ({error})") from error
+    if not isinstance(content, dict) or not {"counts", "edges", "entropy_bits"} <= set(content):
+        raise UserError("posterior", str(path), "damaged: needs counts, edges, entropy_bits")
+    return content
 
 
 def draw_histograms(
@@ -70,3 +100,6 @@ def draw_histograms(
     files = save(figure, folder, "figure4")
     plt.close(figure)
     return [*files, table(folder / "figure4.csv", ("cell", "after_task", "place"), lines)]
+
+
+FIGURE = Figure("4", "The posterior after each task", CELLS[:2], draw)

@@ -8,7 +8,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from bnnrepro.errors import UserError
+from bnnrepro.paper.collect import Collected
+from bnnrepro.paper.figures import Figure
 from bnnrepro.paper.figures.continual import (
+    CELLS,
     COLOURS,
     LABELS,
     Spread,
@@ -18,9 +22,37 @@ from bnnrepro.paper.figures.continual import (
     spread,
 )
 from bnnrepro.store import atomic
+from bnnrepro.store.metrics import read_metrics
 
 Rows = Sequence[Mapping[str, Any]]
 FIGURES = ("accuracy", "forgetting", "backward_transfer", "nll", "ece")
+
+
+def draw(collected: Sequence[Collected], folder: Path) -> list[Path]:
+    """Draw the curves from collected runs and write the figures at the end; return the files."""
+    cells = finished(collected)
+    runs = {
+        name: [read_metrics(run.expected.folder.metrics) for run in each.used]
+        for name, each in cells.items()
+    }
+    some = next(iter(cells.values())).cell
+    folder.mkdir(parents=True, exist_ok=True)
+    files = draw_curves(runs, some.runs[0].config.dataset.tasks, some.preset, folder)
+    results = {name: [run.result for run in each.used] for name, each in cells.items()}
+    return [*files, write_summary(results, folder)]
+
+
+def finished(collected: Sequence[Collected]) -> dict[str, Collected]:
+    """Return the cells that have finished runs, by name.
+
+    Raises:
+        UserError: none has.
+    """
+    cells = {each.cell.name: each for each in collected if each.used}
+    if not cells:
+        names = ", ".join(each.cell.name for each in collected)
+        raise UserError("figure", names, "no run of these is finished")
+    return cells
 
 
 def curves(runs: Sequence[Rows], tasks: int) -> dict[str, list[tuple[int, Spread]]]:
@@ -119,3 +151,6 @@ def table(path: Path, keys: Sequence[str], lines: Sequence[Sequence[Any]]) -> Pa
     writer.writerows(lines)
     atomic.write_text(path, text.getvalue())
     return path
+
+
+FIGURE = Figure("5", "Accuracy while five tasks are learnt one after the other", CELLS, draw)

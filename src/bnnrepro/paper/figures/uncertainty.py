@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from bnnrepro.paper.collect import Collected
+from bnnrepro.paper.figures import Figure
 from bnnrepro.paper.figures.panels import save
 from bnnrepro.store import atomic
 
@@ -123,3 +124,6 @@ def _picture(results: Results) -> Any:
     reliability.set(xlabel="probability of the predicted class", ylabel="accuracy")
     rejection.legend(fontsize="small")
     return figure
+
+
+FIGURE = Figure("uncertainty", "What classifiers know of their errors, on MNIST", CELLS, draw)
