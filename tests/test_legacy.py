@@ -41,8 +41,12 @@ CONVOLUTIONAL = {"norm_eps": 1e-3, "conv_norm_momentum": 0.3, "linear_norm_momen
 MODELS = {
     "BinaryConnect": ("mnist", 784, {"hidden": [2048] * 3, "dropout": 0.4, **MLP}),
     "SimpleBinaryConnect": ("mnist", 784, {"hidden": [100, 100], "dropout": 0, **MLP}),
-    "LRNetSmall": ("mnist", 1, CONVOLUTIONAL),
-    "LRNetBig": ("cifar10", 3, CONVOLUTIONAL),
+    "LRNetSmall": ("mnist", 1, {"channels": [32, 64], "hidden": [512], **CONVOLUTIONAL}),
+    "LRNetBig": (
+        "cifar10",
+        3,
+        {"channels": [128, 128, 256, 256, 512, 512], "hidden": [1024], **CONVOLUTIONAL},
+    ),
     "VGGBinaryConnect": (
         "cifar100",
         3,

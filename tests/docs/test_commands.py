@@ -9,7 +9,9 @@ The rules, by the language of a fence:
   - ``python run.py``: through the front door in this process, with ``SHORT`` added. Composing and
     checking are those of the line as printed, at each point of a sweep. Then a run is trained, in
     the size that ``shortened`` gives it; one that needs a network, for data or wandb, ends here.
-  - ``make TARGET``: ``make -n``; a ``python run.py`` that this prints is run by the rule above.
+  - ``make TARGET``: ``make -n``; what this prints of ``python run.py`` and ``python -m
+    bnnrepro.paper`` goes by the other rules.
+  - ``python -m bnnrepro.paper``: its words are read and its cells composed; nothing is run.
   - ``python FILE.py``, ``python -m MODULE``: with ``--help``.
   - anything else is an error: such a fence must be ``text``.
 
@@ -35,6 +37,8 @@ from bnnrepro import cli
 from bnnrepro.config import check
 from bnnrepro.config.compose import compose
 from bnnrepro.config.schema import Preset
+from bnnrepro.paper import reproduce
+from bnnrepro.paper.__main__ import wish_of
 from bnnrepro.running import run
 from bnnrepro.store.signature import signature
 
@@ -132,12 +136,22 @@ def run_command(words: list[str], started: list, monkeypatch: pytest.MonkeyPatch
                 _, command, arguments = line.partition("python run.py")
                 if command:
                     run_line(arguments.split(), started)
+                _, command, arguments = line.partition("python -m bnnrepro.paper ")
+                if command:
+                    composed(arguments.split())
+        case ["python", "-m", "bnnrepro.paper", *rest]:
+            composed(rest)
         case ["python", "-m", module, *_]:
             helped("-m", module)
         case ["python", script, *_] if (ROOT / script).is_file():
             helped(str(ROOT / script))
         case _:
             pytest.fail(f"no rule for this command; mark the fence as text: {' '.join(words)}")
+
+
+def composed(words: list[str]) -> None:
+    """Every cell of a table or figure composes with what the line says."""
+    assert reproduce.wanted_cells(wish_of(words))
 
 
 def helped(*program: str) -> None:

@@ -59,7 +59,7 @@ def result(run: Expected, accuracy: float, **changes) -> dict:
         "preset": config.preset.name,
         "seed": run.seed,
         "task": "classification",
-        "dataset": config.dataset.name,
+        "dataset": config.preset.stand_in or config.dataset.name,
         "model": config.model.name,
         "method": config.method.name,
         "epochs": config.effective_epochs,
@@ -73,7 +73,7 @@ def result(run: Expected, accuracy: float, **changes) -> dict:
         "parameters": {"binary": 100, "real": 0, "bits": 100},
         "seconds": 12.5,
         "device": "cpu, 2 threads",
-        "stands_for": None,
+        "stands_for": config.dataset.name if config.preset.stand_in else None,
     }
     if not getattr(config.dataset, "validation_split", 0):
         del values["best"]

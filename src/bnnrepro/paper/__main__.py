@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from bnnrepro.errors import UserError
+from bnnrepro.paper.reproduce import Wish, report, reproduce
 
 EPILOG = """\
 OVERRIDE is any setting that changes no run's numbers, for all runs: dataset.root=DIR threads=1
@@ -24,25 +25,33 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
     try:
-        arguments = _parser(words).parse_intermixed_args(words)
-        from bnnrepro.paper.reproduce import Wish, report, reproduce
-
-        wish = Wish(
-            arguments.action.removeprefix("reproduce-"),
-            arguments.name,
-            preset=arguments.preset,
-            seeds=arguments.seeds,
-            launcher=arguments.launcher,
-            overrides=tuple(arguments.overrides),
-            yes=arguments.yes,
-            detach=arguments.detach,
-        )
-        return reproduce(wish) if arguments.action.startswith("reproduce-") else report(wish)
+        wish = wish_of(words)
+        return reproduce(wish) if wish.starts else report(wish)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
+
+
+def wish_of(words: Sequence[str]) -> Wish:
+    """Return what a command line asks for.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    arguments = _parser(words).parse_intermixed_args(words)
+    return Wish(
+        arguments.action.removeprefix("reproduce-"),
+        arguments.name,
+        starts=arguments.action.startswith("reproduce-"),
+        preset=arguments.preset,
+        seeds=arguments.seeds,
+        launcher=arguments.launcher,
+        overrides=tuple(arguments.overrides),
+        yes=arguments.yes,
+        detach=arguments.detach,
+    )
 
 
 def _parser(words: Sequence[str]) -> argparse.ArgumentParser:

@@ -20,6 +20,9 @@ from bnnrepro.paper.costs import Cost, costs
 SEEDS: Mapping[str, int] = {"paper": 5, "quick": 2}
 """Seeds of a preset unless another number is asked for; 1 of any other."""
 
+RUNS_PER_JOB: Mapping[str, int] = {"smoke": 5}
+"""Runs that share a process, where starting it takes longer than they do."""
+
 LAUNCHERS = ("local", "slurm")
 
 
@@ -30,6 +33,7 @@ class Wish:
     Attributes:
         kind: ``table`` or ``figure``.
         name: the paper's number, or a figure's own name.
+        starts: what is missing is run; else only what is there is reported.
         preset: how much of the protocol is run.
         seeds: runs of a cell; None: the preset's number.
         launcher: ``local`` or ``slurm``; None: what ``cluster=`` brings, else this machine.
@@ -40,6 +44,7 @@ class Wish:
 
     kind: str
     name: str
+    starts: bool = False
     preset: str = "paper"
     seeds: int | None = None
     launcher: str | None = None
@@ -59,8 +64,7 @@ def reproduce(wish: Wish) -> int:
     Raises:
         UserError: the wish is not allowed, or a question needs an answer and nobody can give it.
     """
-    chosen = _launcher_words(wish)
-    wanted = _cells(wish, chosen)
+    chosen, wanted = _launcher_words(wish), wanted_cells(wish)
     first = f"experiment={wanted[0].name}"  # whose keys the overrides may name
     submitter = make_submitter(launcher_keys([first, *chosen, *wish.overrides]))
     submitter.check()
@@ -86,11 +90,16 @@ def reproduce(wish: Wish) -> int:
 
 def report(wish: Wish) -> int:
     """Make the report of what is there, and start nothing."""
-    _report(wish, _cells(wish, _launcher_words(wish)))
+    _report(wish, wanted_cells(wish))
     return 0
 
 
-def _cells(wish: Wish, chosen: Sequence[str]) -> list[Cell]:
+def wanted_cells(wish: Wish) -> list[Cell]:
+    """Return the cells of a table or figure, with the runs that the wish asks for.
+
+    Raises:
+        UserError: the wish is not allowed.
+    """
     wanted = _found(wish)
     seeds = wish.seeds
     if seeds is None:
@@ -103,7 +112,7 @@ def _cells(wish: Wish, chosen: Sequence[str]) -> list[Cell]:
         preset=wish.preset,
         seeds=seeds,
         out="multirun",
-        overrides=[*chosen, *wish.overrides],
+        overrides=[*_launcher_words(wish), *wish.overrides],
     )
 
 
@@ -208,6 +217,7 @@ def _sweep(wish: Wish, wanted: Sequence[Cell], chosen: Sequence[str]) -> list[st
         f"seed=range({seeds})" if seeds > 1 else "seed=0",
         f"experiment={','.join(cell.name for cell in wanted)}",
         f"preset={wish.preset}",
+        f"runs_per_job={RUNS_PER_JOB.get(wish.preset, 1)}",
         *chosen,
         *wish.overrides,
     ]
