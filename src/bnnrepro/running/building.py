@@ -52,6 +52,7 @@ def build(cfg: Config) -> Parts:
     foreign = _foreign(cfg, data, device)
     torch.manual_seed(derive(cfg.seed, "init"))
     model = instantiate(cfg.model, shape=data.shape, classes=data.outputs)
+    sources = sources.around(getattr(model, "margin", 0))
 
     def method(groups: Any, train_set_size: int, generator: torch.Generator) -> Any:
         offered = {"train_set_size": train_set_size, "generator": generator}
