@@ -12,7 +12,6 @@ import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -65,9 +64,7 @@ def load(
     train, test = (read_pairs(root, folder, split) for split in ("train", "val"))
     if train.images.shape[1:] != test.images.shape[1:]:
         sizes = " and ".join("x".join(map(str, each.images.shape[:1:-1])) for each in (train, test))
-        raise UserError(
-            KEY, str(root), f"train_imgs and val_imgs have sizes {sizes}: one is needed"
-        )
+        raise UserError(KEY, str(root), f"train_imgs and val_imgs are {sizes}: one size is needed")
     unlabelled = None
     if (folder / "test_imgs").is_dir():
         unlabelled = read_unlabelled(root, folder / "test_imgs")

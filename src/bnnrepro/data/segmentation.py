@@ -239,7 +239,9 @@ class Crops:
         changes = self._changes(number).tolist()
         for k in range(start, len(self)):
             batch = slice(k * self.batch_size, (k + 1) * self.batch_size)
-            cut = [self._cut(i, *each) for i, each in zip(images[batch], changes[batch])]
+            cut = [
+                self._cut(i, *each) for i, each in zip(images[batch], changes[batch], strict=True)
+            ]
             inputs, labels = (torch.stack(each) for each in zip(*cut, strict=True))
             yield scaled(inputs, self.data.mean, self.data.std), labels.long()
 
@@ -316,8 +318,6 @@ def every_class(pairs: Pairs, data: SegmentationData, key: str, value: object) -
     counts = torch.bincount(pairs.labels.flatten(), minlength=data.outputs)
     for name, count in zip(data.classes, counts.tolist(), strict=True):
         if not count:
-            allowed = (
-                f"leaves {len(pairs)} images, none with a pixel of class {name}; each needs one"
-            )
+            allowed = f"leaves {len(pairs)} images without a pixel of class {name}; each needs one"
             raise UserError(key, "null" if value is None else value, allowed)
     return pairs

@@ -36,9 +36,9 @@ def whole_size(size: int, depth: int) -> int:
 class UNet(nn.Module):
     """Images (N, C, H + 2 margin, W + 2 margin) to logits (N, K, H, W), for any H and W.
 
-    A level is two blocks of 3x3 convolution, BatchNorm, ReLU, then dropout. Levels are joined by 2x2
-    maximum pooling on the way down, and by a transposed 2x2 convolution with BatchNorm on the way
-    up, to whose result the centre of the same level's features is appended. A 1x1 convolution and
+    A level is two blocks of 3x3 convolution, BatchNorm, ReLU, then dropout. Levels are joined by
+    2x2 maximum pooling on the way down, and by a transposed 2x2 convolution with BatchNorm on the
+    way up, whose result follows the centre of the same level's features. A 1x1 convolution and
     BatchNorm give the logits.
 
     Where H and W are not ``whole_size``, the input is continued by its mirror image below and to
