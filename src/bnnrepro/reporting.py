@@ -67,16 +67,20 @@ def _ood(found: dict[str, Any] | None, draws: str) -> list[str]:
     return lines
 
 
-def _metrics(metrics: dict[str, float]) -> str:
+def _metrics(metrics: dict[str, Any]) -> str:
     units = {
         "accuracy": ("accuracy", ".2f", " %"),
         "nll": ("NLL", ".4f", ""),
         "ece": ("ECE", ".4f", ""),
         "brier": ("Brier", ".4f", ""),
         "rmse": ("RMSE", ".4f", ""),
+        "forgetting": ("forgetting", ".2f", ""),
+        "backward_transfer": ("backward transfer", ".2f", ""),
     }
     parts = []
     for key, value in metrics.items():
+        if not isinstance(value, int | float):  # a table, for those who read the file
+            continue
         name, form, unit = units.get(key, (key, ".4f", ""))
         parts.append(f"{name} {value:{form}}{unit}")
     return "  ".join(parts)

@@ -17,6 +17,7 @@ SHARED = {
     "cifar10": {"epochs": 500, "batch_size": 50, "pad": 4, "flip": True, "model": "vgg"},
     "cifar100": {"epochs": 500, "batch_size": 50, "pad": 4, "flip": True, "model": "vgg"},
 }
+PROTOCOLS = ("digits", "mnist", "cifar10", "cifar100", "permuted_digits", "permuted_mnist")
 COSINE = {"name": "cosine", "final": 1e-16, "span": None, "per": "epoch", "stepped": "before"}
 
 
@@ -98,7 +99,7 @@ def test_every_file_composes(choice: str) -> None:
 
 @pytest.mark.parametrize(
     ("dataset", "method"),
-    list(itertools.product(("digits", "mnist", "cifar10", "cifar100"), options("method"))),
+    list(itertools.product(PROTOCOLS, options("method"))),
 )
 def test_every_pair_composes_and_has_a_protocol(dataset: str, method: str) -> None:
     assert (CONF / "protocol" / f"{dataset}_{method}.yaml").is_file()

@@ -42,7 +42,7 @@ from .pages import PAGES, ROOT, blocks
 
 SHORT = ["threads=1", "device=cpu"]
 SMALL = Preset("small", epochs=3, train_limit=120, test_limit=40)
-FETCHED = ("mnist", "cifar10", "cifar100")
+FETCHED = ("mnist", "permuted_mnist", "cifar10", "cifar100")
 KNOWN = {"sh", "python", "yaml", "text", "json"}
 SIGNATURE = re.compile(r"multirun(?:/\w+){3}/[0-9a-f]{10}")
 README, EXTENDING = ROOT / "README.md", ROOT / "docs" / "extending.md"

@@ -33,7 +33,8 @@ def instantiate(
     group = part.group
     built = locate(f"{group}._target_", target)
     wanted = inspect.signature(built).parameters
-    described = {"name", *DECLARED.get(group, ())} - set(wanted)
+    declared = (*DECLARED.get(group, ()), *getattr(part, "for_task", ()))
+    described = {"name", *declared} - set(wanted)
     arguments = {k: v for k, v in values.items() if k not in described}
     arguments |= {k: v for k, v in (offered or {}).items() if k in wanted}
     arguments |= extra

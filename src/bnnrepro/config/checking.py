@@ -201,7 +201,7 @@ def _image_size(config: Config) -> None:
 
 def _normalisation(config: Config) -> None:
     data = config.dataset
-    if not isinstance(data, datasets.ImageSet | datasets.SegmentationSet):
+    if not isinstance(data, datasets.Images):
         return
     if (data.mean is None) != (data.std is None):
         key = "dataset.mean" if data.mean is None else "dataset.std"

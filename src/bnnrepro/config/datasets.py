@@ -26,6 +26,12 @@ class DataSet(Part):
     """what is learnt on it: a task's name"""
     inputs: ClassVar[str] = "images"
     """what its inputs are"""
+    for_task: ClassVar[tuple[str, ...]] = ()
+    """keys that the task reads; the loader need not know them"""
+
+    def tasks_in_a_row(self) -> int:
+        """Return how often the run's epochs are trained, one task after the other."""
+        return 1
 
 
 @dataclass
@@ -39,23 +45,29 @@ class Augment:
 
 
 @dataclass
-class ImageSet(DataSet):
-    """What all image data sets have."""
-
-    task: ClassVar[str] = "classification"
+class Images(DataSet):
+    """What everything made of images has."""
 
     shape: Shape | None
     """channels, height, width of an image"""
     classes: Annotated[int, Range(2)] | None
     """number of classes"""
-    validation_split: Fraction
-    """share of the training set held out to choose the best epoch; 0: none"""
-    augment: Augment
-    """changes of the training images"""
     mean: Annotated[list[Number], Length(1)] | None
     """per channel, of pixels in [0, 1], subtracted; null: measured on the training images"""
     std: Annotated[list[Positive], Length(1)] | None
     """per channel, divided by; null: measured on the training images"""
+
+
+@dataclass
+class ImageSet(Images):
+    """What all image data sets for classification have."""
+
+    task: ClassVar[str] = "classification"
+
+    validation_split: Fraction
+    """share of the training set held out to choose the best epoch; 0: none"""
+    augment: Augment
+    """changes of the training images"""
 
 
 @schema("dataset", "bnnrepro.data.digits.load")
@@ -157,16 +169,11 @@ class Turning:
 
 
 @dataclass
-class SegmentationSet(DataSet):
+class SegmentationSet(Images):
     """What all data sets for segmentation have."""
 
     task: ClassVar[str] = "segmentation"
-    inputs: ClassVar[str] = "images"
 
-    shape: Shape | None
-    """channels, height, width of an image"""
-    classes: Literal[2] | None
-    """number of classes"""
     validation_split: Fraction
     """share of the training images held out to choose the best epoch; 0: none"""
     crop: Count | None
@@ -175,10 +182,6 @@ class SegmentationSet(DataSet):
     """squares cut from an image in an epoch, each at a random place"""
     augment: Turning
     """changes of the training crops"""
-    mean: Annotated[list[Number], Length(1)] | None
-    """per channel, of pixels in [0, 1], subtracted; null: measured on the training images"""
-    std: Annotated[list[Positive], Length(1)] | None
-    """per channel, divided by; null: measured on the training images"""
 
 
 @schema("dataset", "bnnrepro.data.shapes.load")
@@ -203,3 +206,39 @@ class LabelFolder(SegmentationSet):
 
     root: Text
     """folder with train_imgs, train_labels, val_imgs, val_labels, or with isbi-em/ that has them"""
+
+
+@dataclass
+class Permuted(Images):
+    """Tasks in a row, each with the pixels in an order of its own."""
+
+    task: ClassVar[str] = "continual"
+    for_task: ClassVar[tuple[str, ...]] = ("prior", "norm_statistics")
+
+    tasks: Annotated[int, Range(2, 1000)]
+    """number of tasks, each trained for `epochs`, one after the other"""
+    prior: Literal["posterior", "fixed"]
+    """of tasks after the first: the posterior of the task before, or fixed at method.prior"""
+    norm_statistics: Literal["shared", "per_task"]
+    """BatchNorm's running statistics: shared by all tasks, or a set for each"""
+
+    def tasks_in_a_row(self) -> int:
+        """All of them."""
+        return self.tasks
+
+
+@schema("dataset", "bnnrepro.data.permuted.digits")
+@dataclass
+class PermutedDigits(Permuted):
+    """Permuted digits of scikit-learn."""
+
+
+@schema("dataset", "bnnrepro.data.permuted.mnist")
+@dataclass
+class PermutedMNIST(Permuted):
+    """Permuted MNIST."""
+
+    root: Text
+    """folder of the data; the environment variable BNNREPRO_DATA names another one for all"""
+    download: bool
+    """fetch what is missing"""

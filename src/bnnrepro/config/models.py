@@ -28,6 +28,8 @@ class Model(Part):
 class MLP(Model):
     """Multilayer perceptron."""
 
+    tasks: ClassVar[tuple[str, ...]] = ("classification", "continual")
+
     hidden: list[Count]
     """units of each hidden layer"""
     dropout: Fraction

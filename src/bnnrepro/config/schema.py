@@ -279,7 +279,7 @@ class Config:
     seed: Annotated[int, Range(0)]
     """fixes split, initial weights, order of batches, augmentation and sampling"""
     epochs: Count
-    """passes over the training set; the preset may shorten them"""
+    """passes over the training set (of each task, if several); a preset may shorten them"""
     batch_size: Annotated[int, Range(2)]
     """images in a step"""
     dataset: Any
@@ -330,8 +330,9 @@ class Config:
 
     @property
     def effective_epochs(self) -> int:
-        """Epochs that are really run: the preset's, where it is shorter."""
-        return min(self.epochs, self.preset.epochs or self.epochs)
+        """Epochs that are really run: the preset's, where it is shorter, of all tasks in a row."""
+        of_a_task = min(self.epochs, self.preset.epochs or self.epochs)
+        return of_a_task * int(getattr(self.dataset, "tasks_in_a_row", lambda: 1)())
 
     def to_dict(self) -> dict[str, Any]:
         """Return the tree as plain dictionaries, lists and scalars."""

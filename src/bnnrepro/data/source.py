@@ -1,6 +1,7 @@
 """What gives batches: the seam between data and training."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Protocol
 
 from torch import Tensor
@@ -18,3 +19,23 @@ class Source(Protocol):
 
     def epoch(self, number: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         """Return an iterator over an epoch's batches from batch ``start`` on."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """The batches of an epoch, made once, for those who go through them many times.
+
+    Args:
+        batches: of inputs and targets, all in memory.
+        n_samples: how many samples they hold.
+    """
+
+    batches: list[tuple[Tensor, Tensor]]
+    n_samples: int
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def epoch(self, number: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        """Return an iterator over the batches, the same in every epoch."""
+        return iter(self.batches[start:])

@@ -94,6 +94,14 @@ class Task(ABC):
     def before_epoch(self, trainer: Trainer) -> None:
         """Do what comes before the first step of epoch ``trainer.epoch`` (from 0)."""
 
+    def training_source(self, source: Source, epoch: int) -> Source:
+        """Return what an epoch (from 0) trains on, a function of its number alone."""
+        return source
+
+    def epoch_figures(self, trainer: Trainer, source: Source) -> dict[str, float]:
+        """Return an epoch's figures of a held-out split at the mode: ``loss``, then the metrics."""
+        return trainer.look(source)
+
     def after_epoch(self, trainer: Trainer, held_out: Mapping[str, Source]) -> dict[str, Any]:
         """Do what comes after the last step of an epoch; return further columns of its row.
 

@@ -324,7 +324,7 @@ class Trainer:
             self.task.before_epoch(self)
         self._network.train()
         started, before = time.perf_counter(), self.running.seconds
-        for inputs, targets in source.epoch(self.epoch, self.running.batch):
+        for inputs, targets in self._batches(source):
             self._attached.move_to(self.epoch % self._period, self.running.batch)
             with arithmetic(self.precision, self.device):
                 self._train_batch(inputs.to(self.device), targets.to(self.device))
@@ -336,6 +336,10 @@ class Trainer:
         step = int(self.running.bad_step)
         if step:
             raise NonFiniteLossError(self.epoch + 1, step, float(self.running.sums[0]))
+
+    def _batches(self, source: Source) -> Iterator[tuple[Tensor, Tensor]]:
+        """Return what is left of the epoch."""
+        return self.task.training_source(source, self.epoch).epoch(self.epoch, self.running.batch)
 
     def _train_batch(self, inputs: Tensor, targets: Tensor) -> None:
         scores = []
@@ -358,7 +362,8 @@ class Trainer:
         row: Row = {"epoch": self.epoch + 1, "lr": self._attached.current}
         row |= {"train_loss": loss / count, f"train_{metric}": self.task.metric_of(score, count)}
         for name, data in held_out.items():
-            row |= {f"{name}_{key}": value for key, value in self._quick_look(data).items()}
+            figures = self.task.epoch_figures(self, data)
+            row |= {f"{name}_{key}": value for key, value in figures.items()}
         for name in held_out:
             if not math.isfinite(row[f"{name}_loss"]):
                 what, value = f"{name} loss", row[f"{name}_loss"]
@@ -375,16 +380,16 @@ class Trainer:
             self._tell("on_interrupt")
             raise self.stop_request.interruption()
 
-    def _quick_look(self, source: Source) -> dict[str, float]:
-        """Return loss and metrics at the mode."""
-        outputs, targets = outputs_and_targets(self.model, source, self.device)
-        return self.task.look(outputs, targets)
-
     def _tell(self, hook: str) -> None:
         for callback in self._callbacks:
             getattr(callback, hook)(self)
 
     # -- evaluation and prediction ----------------------------------------------------------
+
+    def look(self, source: Source) -> dict[str, float]:
+        """Return the loss and the metrics of an epoch's row, at the mode."""
+        outputs, targets = outputs_and_targets(self.model, source, self.device)
+        return self.task.look(outputs, targets)
 
     def evaluate(
         self, data: Any, *, samples: int | None = None, average: str = "probabilities"
@@ -488,7 +493,6 @@ class Trainer:
         self.running = Running(self.device, state["batch"], state["running"]["seconds"])
         self.running.sums.copy_(state["running"]["sums"])
         self.running.bad_step.copy_(state["running"]["bad_step"])
-        self.task.load_state_dict(state["task"])
         self._random = state["random"]
 
     def save(self, path: str | Path) -> None:
@@ -508,6 +512,8 @@ class Trainer:
         return self
 
     def load_weights(self, state: dict[str, Any]) -> None:
-        """Take a state's weights and posterior, and nothing else of it."""
+        """Take a state's weights and posterior, and what the task keeps to judge by them."""
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
+        if "task" in state:
+            self.task.load_state_dict(state["task"])

@@ -1,0 +1,264 @@
+"""Continual learning: classification tasks one after the other, one network and one head for all.
+
+Section 4.3 of BayesBiNN (arXiv 2002.10778): after a task its posterior becomes the prior of the
+next one. Every task has the same number of epochs and begins the schedule anew; weights, moments
+and momentum go on, as in the published program, which keeps one optimizer for all tasks.
+
+With R[i, j] the accuracy on task j after training on task i (both from 1 to T):
+
+    average accuracy    mean over j of R[T, j]
+    forgetting          mean over j < T of  max over i < T of R[i, j]  -  R[T, j]
+    backward transfer   mean over j < T of  R[T, j] - R[j, j]
+
+(Chaudhry et al. 2018, arXiv 1801.10112; Lopez-Paz & Ranzato 2017, arXiv 1706.08840).
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from bnnrepro.data.source import Kept
+from bnnrepro.store import atomic
+from bnnrepro.tasks.classification import Classification
+
+if TYPE_CHECKING:
+    from bnnrepro.config import Config
+    from bnnrepro.data.permuted import PermutedBatches
+    from bnnrepro.data.source import Source
+    from bnnrepro.training.trainer import Trainer
+
+EPOCH_DRAWS = 5  # of the posterior, for each task's accuracy after an epoch
+BINS = 50  # of the histogram of P(w = +1)
+
+
+class Continual(Classification):
+    """Tasks in a row; sources have ``of(task)``, the same samples as another task has them.
+
+    What is carried besides method and model: a copy of both as they were after each finished task.
+    From these come the running statistics of earlier tasks, the matrix R at the end with any
+    number of draws, and the histograms.
+
+    Args:
+        tasks: their number T, >= 2.
+        epochs: of each task, >= 1.
+        prior: of every task after the first: the ``posterior`` of the task before, or ``fixed``:
+            that of the first. A method without a posterior goes on without.
+        norm_statistics: BatchNorm's running statistics: ``shared`` by the tasks, as in the
+            published program, or one set ``per_task``, under which that task is tested.
+        ece_bins: see ``Classification``.
+    """
+
+    name = "continual"
+
+    def __init__(
+        self,
+        tasks: int,
+        epochs: int,
+        *,
+        prior: str = "posterior",
+        norm_statistics: str = "shared",
+        ece_bins: int = 15,
+    ) -> None:
+        super().__init__(ece_bins)
+        self.tasks = tasks
+        self.period: int = epochs
+        self.prior = prior
+        self.norm_statistics = norm_statistics
+        self.finished: list[dict[str, Any]] = []
+        self._latest: list[float] = []
+
+    @classmethod
+    def of(cls, cfg: Config, about: Mapping[str, Any]) -> Continual:
+        """Return the task of a configuration."""
+        return cls(
+            about["tasks"],
+            cfg.effective_epochs // about["tasks"],
+            prior=cfg.dataset.prior,
+            norm_statistics=cfg.dataset.norm_statistics,
+            ece_bins=cfg.evaluate.ece_bins,
+        )
+
+    # -- around the epochs --------------------------------------------------------------------
+
+    def training_source(self, source: Source, epoch: int) -> Source:
+        """Return the batches of the task that an epoch (from 0) belongs to."""
+        return _tasks_of(source).of(epoch // self.period)
+
+    def before_epoch(self, trainer: Trainer) -> None:
+        """Pass the posterior on where a new task begins; harmless if done twice."""
+        if trainer.epoch == 0 or trainer.epoch % self.period:
+            return
+        if self.prior == "posterior" and trainer.optimizer.has_posterior:
+            cast(Any, trainer.optimizer).set_prior_to_posterior()
+        if self.norm_statistics == "per_task":
+            for module in _norms(trainer.model).values():
+                module.reset_running_stats()
+
+    def epoch_figures(self, trainer: Trainer, source: Source) -> dict[str, float]:
+        """Return loss and accuracy at the mode, averaged over the tasks seen so far."""
+        looks, self._latest = [], []
+        for task in range(trainer.epoch // self.period + 1):
+            with self._statistics_of(trainer, task):
+                of_task = _kept(source, task)
+                looks.append(trainer.look(of_task))
+                self._latest.append(self._few_draws(trainer, of_task, looks[-1]))
+        return {key: _mean([look[key] for look in looks]) for key in looks[0]}
+
+    def _few_draws(self, trainer: Trainer, source: Source, look: Mapping[str, float]) -> float:
+        if not trainer.optimizer.has_posterior:
+            return look[self.metric]
+        return trainer.evaluate(source, samples=EPOCH_DRAWS)[self.metric]
+
+    def after_epoch(self, trainer: Trainer, held_out: Mapping[str, Source]) -> dict[str, Any]:
+        """Return each seen task's accuracy on the test set, few draws averaged; keep what ends."""
+        if (trainer.epoch + 1) % self.period == 0:
+            self.finished.append(_snapshot(trainer))
+        seen = self._latest if "test" in held_out else ()
+        return {f"task_{task}": accuracy for task, accuracy in enumerate(seen, start=1)}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return model and method as they were after each finished task."""
+        return {"finished": self.finished}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take up what ``state_dict`` returned."""
+        self.finished = list(state["finished"])
+
+    @contextmanager
+    def _statistics_of(self, trainer: Trainer, task: int) -> Iterator[None]:
+        """Put a finished task's running statistics into the model, where each has its own."""
+        if self.norm_statistics == "shared" or task >= len(self.finished):
+            yield
+            return
+        buffers = _statistics(trainer.model)
+        present = {name: buffer.clone() for name, buffer in buffers.items()}
+        try:
+            for name, buffer in buffers.items():
+                buffer.copy_(self.finished[task]["model"][name])
+            yield
+        finally:
+            for name, buffer in buffers.items():
+                buffer.copy_(present[name])
+
+    # -- a trained network --------------------------------------------------------------------
+
+    def judge(
+        self, trainer: Trainer, source: Source, *, samples: int, average: str
+    ) -> dict[str, dict[str, Any]]:
+        """Return the figures over all tasks; besides: forgetting, backward transfer, matrix.
+
+        Row i of the matrix is after task i + 1: the accuracy on each task up to that one.
+        """
+        kinds: dict[str, dict[str, Any]] = {"mode": {}}
+        if trainer.optimizer.has_posterior:
+            kinds["mean"] = {"samples": samples, "average": average}
+        measured: dict[str, list[list[dict[str, float]]]] = {kind: [] for kind in kinds}
+        for last in range(len(self.finished)):
+            with self._as_after(trainer, last):
+                for kind, how in kinds.items():
+                    measured[kind].append(self._on_each(trainer, source, last + 1, how))
+        return {kind: summary(rows) for kind, rows in measured.items()}
+
+    def _on_each(
+        self, trainer: Trainer, source: Source, seen: int, how: Mapping[str, Any]
+    ) -> list[dict[str, float]]:
+        figures = []
+        for task in range(seen):
+            with self._statistics_of(trainer, task):
+                figures.append(trainer.evaluate(_kept(source, task), **how))
+        return figures
+
+    @contextmanager
+    def _as_after(self, trainer: Trainer, task: int) -> Iterator[None]:
+        """Put model and method back to where they were after a finished task, from 0."""
+        present = _snapshot(trainer)
+        try:
+            trainer.load_weights(copy.deepcopy(self.finished[task]))
+            yield
+        finally:
+            trainer.load_weights(present)
+
+    def finish(self, trainer: Trainer, test: Source, folder: Path) -> None:
+        """Write ``posterior.json``: the histogram of P(w = +1) after each task, and its entropy."""
+        if not trainer.optimizer.has_posterior:
+            return
+        counts, entropies = [], []
+        for task in range(len(self.finished)):
+            with self._as_after(trainer, task):
+                posterior = cast(Any, trainer.optimizer).probabilities().values()
+                probabilities = torch.cat([each.flatten().cpu() for each in posterior])
+            counts.append(torch.histc(probabilities, bins=BINS, min=0, max=1).long().tolist())
+            entropies.append(entropy_bits(probabilities))
+        edges = [number / BINS for number in range(BINS + 1)]
+        content = {"edges": edges, "counts": counts, "entropy_bits": entropies}
+        atomic.write_json(folder / "posterior.json", content)
+
+
+def summary(rows: Sequence[Sequence[Mapping[str, float]]]) -> dict[str, Any]:
+    """Return the figures of a run from those on each task after each task.
+
+    Args:
+        rows: row i has the metrics on the tasks 0 to i after training on task i.
+    """
+    last = rows[-1]
+    figures: dict[str, Any] = {key: _mean([each[key] for each in last]) for key in last[0]}
+    matrix = [[each["accuracy"] for each in row] for row in rows]
+    earlier = range(len(matrix) - 1)
+    lost = [max(row[j] for row in matrix[j:-1]) - matrix[-1][j] for j in earlier]
+    gained = [matrix[-1][j] - matrix[j][j] for j in earlier]
+    return figures | {
+        "forgetting": _mean(lost),
+        "backward_transfer": _mean(gained),
+        "matrix": matrix,
+    }
+
+
+def entropy_bits(probabilities: Tensor) -> float:
+    """Return the average entropy of Bernoulli distributions, in bits, in [0, 1]."""
+    p = probabilities.double()
+    nats = -(torch.special.xlogy(p, p) + torch.special.xlogy(1 - p, 1 - p))
+    return float(nats.mean() / torch.log(torch.tensor(2.0, dtype=torch.float64)))
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+def _tasks_of(source: Source) -> PermutedBatches:
+    return cast("PermutedBatches", source)
+
+
+def _kept(source: Source, task: int) -> Kept:
+    """Return a held-out split's batches of one task, for several passes."""
+    of_task = _tasks_of(source).of(task)
+    return Kept(list(of_task.epoch(0)), of_task.n_samples)
+
+
+def _norms(model: nn.Module) -> dict[str, Any]:
+    """Return the BatchNorm layers that have running statistics, by their names."""
+    return {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.track_running_stats
+    }
+
+
+def _statistics(model: nn.Module) -> dict[str, Tensor]:
+    """Return BatchNorm's running statistics by the names that the model's state has for them."""
+    return {
+        f"{layer}.{name}": buffer
+        for layer, module in _norms(model).items()
+        for name, buffer in module.named_buffers(recurse=False)
+    }
+
+
+def _snapshot(trainer: Trainer) -> dict[str, Any]:
+    state = {"model": trainer.model.state_dict(), "optimizer": trainer.optimizer.state_dict()}
+    return copy.deepcopy(state)

@@ -1,0 +1,124 @@
+"""A continual run stopped or killed, inside a task or between two, ends in the same bits."""
+
+import json
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from bnnrepro.cli import main
+from bnnrepro.running import Result
+from bnnrepro.store.folder import RunFolder
+from bnnrepro.store.metrics import read_metrics
+from bnnrepro.training.trainer import Trainer
+
+FORKS = multiprocessing.get_context("forkserver")
+# 3 tasks of 2 epochs of 4 steps.
+SETTINGS = (
+    "dataset=permuted_digits",
+    "dataset.tasks=3",
+    "model.hidden=[24]",
+    "batch_size=50",
+    "preset=smoke",
+    "preset.epochs=2",
+    "checkpoint_seconds=0",
+    "device=cpu",
+    "threads=1",
+    "evaluate.samples=2",
+)
+BAYESBINN = (
+    "method.temperature=0.5",
+    "method.lr=0.05",
+    "method.init=1",
+    "dataset.norm_statistics=per_task",
+)
+CHOICES = {"bayesbinn": BAYESBINN, "ste": ("method=ste",)}
+
+
+def without_times(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: without_times(part) for key, part in value.items() if key != "seconds"}
+    return [without_times(part) for part in value] if isinstance(value, list) else value
+
+
+def tensors(value: Any) -> list[torch.Tensor]:
+    """All tensors of a state, the prior and the copies after each task among them."""
+    if isinstance(value, torch.Tensor):
+        return [value]
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return [tensor for part in parts for tensor in tensors(part)]
+
+
+def assert_same(one: RunFolder, other: RunFolder) -> None:
+    for name in ("result.json", "posterior.json"):
+        files = [each.path / name for each in (one, other)]
+        assert files[0].exists() == files[1].exists()
+        if files[0].exists():
+            found, wanted = (without_times(json.loads(file.read_text())) for file in files)
+            assert found == wanted
+    assert without_times(read_metrics(one.metrics)) == without_times(read_metrics(other.metrics))
+    states = [torch.load(each.checkpoint) for each in (one, other)]
+    for key in ("model", "optimizer", "task"):
+        found, wanted = (tensors(state[key]) for state in states)
+        assert len(found) == len(wanted) > 0
+        assert all(torch.equal(*pair) for pair in zip(found, wanted, strict=True))
+
+
+@pytest.mark.parametrize("method", CHOICES)
+@pytest.mark.parametrize("step", [1, 8, 9, 11, 12, 17])
+def test_a_stop_after_any_step(
+    run_small: Callable[..., Result],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    method: str,
+    step: int,
+) -> None:
+    """Step 8 ends the first task, 9 is the first with the new prior, 12 ends an epoch of task 2."""
+    settings = (*SETTINGS, *CHOICES[method])
+    undisturbed = run_small(*settings, out=tmp_path / "undisturbed").folder
+    train_batch, done = Trainer._train_batch, 0
+
+    def counted(self: Trainer, *batch: Any) -> None:
+        nonlocal done
+        train_batch(self, *batch)
+        done += 1
+        if done == step:
+            signal.raise_signal(signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_train_batch", counted)
+        with pytest.raises(SystemExit) as stopped:
+            run_small(*settings)
+    assert stopped.value.code == 143
+    assert done == step
+    assert_same(run_small(*settings).folder, undisturbed)
+
+
+@pytest.mark.parametrize("epochs", [2, 3, 4])
+def test_stop_after(run_small: Callable[..., Result], tmp_path: Path, epochs: int) -> None:
+    settings = (*SETTINGS, *BAYESBINN)
+    undisturbed = run_small(*settings, out=tmp_path / "undisturbed").folder
+    assert run_small(*settings, f"stop_after={epochs}").values is None
+    assert_same(run_small(*settings).folder, undisturbed)
+
+
+def test_a_kill_in_the_second_task(run_small: Callable[..., Result], tmp_path: Path) -> None:
+    settings = (*SETTINGS, *BAYESBINN, "preset.epochs=20")
+    undisturbed = run_small(*settings, out=tmp_path / "undisturbed").folder
+    out = tmp_path / "runs"
+    process = FORKS.Process(target=main, args=([*settings, f"out={out}"],))
+    process.start()
+    until = time.monotonic() + 60
+    while not any(len(read_metrics(file)) > 20 for file in out.rglob("metrics.csv")):
+        assert time.monotonic() < until, "waited in vain"
+        time.sleep(0.001)
+    os.kill(process.pid, signal.SIGKILL)
+    process.join(60)
+    assert process.exitcode == -signal.SIGKILL
+    assert_same(run_small(*settings).folder, undisturbed)
