@@ -17,7 +17,16 @@ SHARED = {
     "cifar10": {"epochs": 500, "batch_size": 50, "pad": 4, "flip": True, "model": "vgg"},
     "cifar100": {"epochs": 500, "batch_size": 50, "pad": 4, "flip": True, "model": "vgg"},
 }
-PROTOCOLS = ("digits", "mnist", "cifar10", "cifar100", "permuted_digits", "permuted_mnist")
+PROTOCOLS = (
+    "digits",
+    "mnist",
+    "cifar10",
+    "cifar100",
+    "permuted_digits",
+    "permuted_mnist",
+    "shapes",
+    "isbi_em",
+)
 COSINE = {"name": "cosine", "final": 1e-16, "span": None, "per": "epoch", "stepped": "before"}
 
 

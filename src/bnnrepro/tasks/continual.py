@@ -185,7 +185,7 @@ class Continual(Classification):
         finally:
             trainer.load_weights(present)
 
-    def finish(self, trainer: Trainer, test: Source, folder: Path) -> None:
+    def finish(self, trainer: Trainer, test: Source | None, folder: Path) -> None:
         """Write ``posterior.json``: the histogram of P(w = +1) after each task, and its entropy."""
         if not trainer.optimizer.has_posterior:
             return
