@@ -98,6 +98,12 @@ CONFIGS: list[tuple[list[str], list[str]]] = [
     (["dataset.tasks=5"], ["dataset.tasks=5", "shape"]),
     # combinations
     (["model=vgg", "dataset.shape=[1,7,7]"], ["model=vgg", "8x8", "7x7"]),
+    (["dataset=two_moons", "model=mlp"], ["model=mlp", "takes images", "two_moons has points"]),
+    (["dataset=toy_regression", "model=vgg"], ["model=vgg", "is for classification"]),
+    (["dataset=two_moons", "dataset.points=1"], ["dataset.points=1", ">= 2"]),
+    (["dataset=two_moons", "dataset.noise=nan"], ["dataset.noise=nan", ">= 0"]),
+    (["evaluate.ood=minst"], ["evaluate.ood=minst", "did you mean 'mnist'"]),
+    (["dataset=two_moons", "evaluate.ood=mnist"], ["evaluate.ood=mnist", "two_moons"]),
     (["dataset=permuted_mnist", "model=vgg"], ["model=vgg", "is for continual"]),
     (["dataset=permuted_mnist", "dataset.mean=null"], ["dataset.mean=null", "both"]),
     (["dataset=permuted_digits", "preset=smoke", "stop_after=6"], ["stop_after=6", "<= 5"]),
@@ -220,6 +226,18 @@ def images(change: Callable[[Path], None] = lambda root: None) -> Prepare:
     return prepare
 
 
+def snelson(inputs: str | None, outputs: str) -> Prepare:
+    """Snelson's two files with other content; None leaves the first one out."""
+
+    def prepare(folder: Path, _: pytest.MonkeyPatch) -> None:
+        (folder / "data").mkdir()
+        if inputs is not None:
+            (folder / "data" / "train_inputs").write_text(inputs)
+        (folder / "data" / "train_outputs").write_text(outputs)
+
+    return prepare
+
+
 def empty_folder(root: Path) -> None:
     shutil.rmtree(root)
     root.mkdir()
@@ -300,6 +318,24 @@ FOLDER = ["dataset=image_folder", "dataset.root=tree", *SMOKE, "batch_size=2"]
 HERE = ["dataset.root=data", "dataset.download=false"]
 
 ROWS_OF_RUNS: list[Row] = [
+    # points
+    *(
+        Row(
+            ["dataset=snelson", "dataset.root=data", "device=cpu"],
+            ["dataset.root=data", *fragments],
+            snelson(inputs, outputs),
+            name=f"snelson {name}",
+        )
+        for name, inputs, outputs, fragments in (
+            ("missing", None, "1\n", ["no train_inputs", "SPGP demo"]),
+            ("empty", "", "1\n", ["train_inputs", "empty"]),
+            ("not finite", "1\nnan\n", "1\n2\n", ["train_inputs", "number 2", "finite"]),
+            ("no number", "1\n2\n", "1\ntwo\n", ["train_outputs", "'two'", "finite"]),
+            ("unequal", "1\n2\n", "1\n", ["2 numbers", "1 in train_outputs"]),
+            ("another set", "1\n2\n", "1\n2\n", ["not Snelson's 200"]),
+        )
+    ),
+    Row(["dataset=two_moons", "batch_size=201"], ["batch_size=201", "at most 200"]),
     # data
     Row(["dataset=mnist", *HERE], ["dataset.root=data", "no MNIST there", "make data"]),
     Row(

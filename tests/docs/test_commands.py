@@ -59,7 +59,7 @@ def shortened(config):
 
 def needs_network(config) -> bool:
     online = getattr(config.logger, "mode", None) == "online"
-    return online or config.dataset.name in FETCHED
+    return online or bool({config.dataset.name, config.evaluate.ood} & set(FETCHED))
 
 
 @pytest.fixture

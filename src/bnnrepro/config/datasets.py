@@ -113,6 +113,42 @@ class ImageFolder(ImageSet):
 
 
 @dataclass
+class Permuted(Images):
+    """Tasks in a row, each with the pixels in an order of its own."""
+
+    task: ClassVar[str] = "continual"
+    for_task: ClassVar[tuple[str, ...]] = ("prior", "norm_statistics")
+
+    tasks: Annotated[int, Range(2, 1000)]
+    """number of tasks, each trained for `epochs`, one after the other"""
+    prior: Literal["posterior", "fixed"]
+    """of tasks after the first: the posterior of the task before, or fixed at method.prior"""
+    norm_statistics: Literal["shared", "per_task"]
+    """BatchNorm's running statistics: shared by all tasks, or a set for each"""
+
+    def tasks_in_a_row(self) -> int:
+        """All of them."""
+        return self.tasks
+
+
+@schema("dataset", "bnnrepro.data.permuted.digits")
+@dataclass
+class PermutedDigits(Permuted):
+    """Permuted digits of scikit-learn."""
+
+
+@schema("dataset", "bnnrepro.data.permuted.mnist")
+@dataclass
+class PermutedMNIST(Permuted):
+    """Permuted MNIST."""
+
+    root: Text
+    """folder of the data; the environment variable BNNREPRO_DATA names another one for all"""
+    download: bool
+    """fetch what is missing"""
+
+
+@dataclass
 class PointSet(DataSet):
     """What all data sets of points have."""
 
@@ -206,39 +242,3 @@ class LabelFolder(SegmentationSet):
 
     root: Text
     """folder with train_imgs, train_labels, val_imgs, val_labels, or with isbi-em/ that has them"""
-
-
-@dataclass
-class Permuted(Images):
-    """Tasks in a row, each with the pixels in an order of its own."""
-
-    task: ClassVar[str] = "continual"
-    for_task: ClassVar[tuple[str, ...]] = ("prior", "norm_statistics")
-
-    tasks: Annotated[int, Range(2, 1000)]
-    """number of tasks, each trained for `epochs`, one after the other"""
-    prior: Literal["posterior", "fixed"]
-    """of tasks after the first: the posterior of the task before, or fixed at method.prior"""
-    norm_statistics: Literal["shared", "per_task"]
-    """BatchNorm's running statistics: shared by all tasks, or a set for each"""
-
-    def tasks_in_a_row(self) -> int:
-        """All of them."""
-        return self.tasks
-
-
-@schema("dataset", "bnnrepro.data.permuted.digits")
-@dataclass
-class PermutedDigits(Permuted):
-    """Permuted digits of scikit-learn."""
-
-
-@schema("dataset", "bnnrepro.data.permuted.mnist")
-@dataclass
-class PermutedMNIST(Permuted):
-    """Permuted MNIST."""
-
-    root: Text
-    """folder of the data; the environment variable BNNREPRO_DATA names another one for all"""
-    download: bool
-    """fetch what is missing"""

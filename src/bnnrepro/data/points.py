@@ -213,12 +213,12 @@ def _(
     train_limit: int | None = None,
     test_limit: int | None = None,
 ) -> Sources:
+    if batch_size > len(data.train):  # of fewer that a preset or a split leaves, a batch is all
+        allowed = f"at least 2 and at most {len(data.train)}, the number of training samples"
+        raise UserError("batch_size", batch_size, allowed)
     available = _limited(data.train, "preset.train_limit", train_limit)
     kept, held = hold_out(len(available), validation_split, seed)
     train = available.subset(kept)
-    if batch_size > len(train):
-        allowed = f"at least 2 and at most {len(train)}, the number of training samples"
-        raise UserError("batch_size", batch_size, allowed)
 
     def evaluation(points: Points | None) -> PointBatches | None:
         if points is None or not len(points):

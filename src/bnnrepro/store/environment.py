@@ -40,16 +40,41 @@ def describe(argv: Sequence[str]) -> dict[str, object]:
     }
 
 
-def code() -> dict[str, object]:
-    """Return ``{"git", "source"}``: commit and changes, and a hash of the package's Python files.
+NO_NUMBERS = (
+    "paper",
+    "store",
+    "cluster",
+    "config",  # it says values, which stand in the signature
+    "__init__.py",
+    "api.py",
+    "cli.py",
+    "errors.py",
+    "legacy.py",
+    "reporting.py",
+)
+"""Parts of the package that no number of a run depends on."""
 
-    The hash tells two states of a changed working tree apart, and works without git.
+
+def code() -> dict[str, object]:
+    """Return ``{"git", "source", "numerics"}``: commit and changes, and two hashes of the package.
+
+    ``source`` is of all Python files, ``numerics`` of those that can change a run's numbers (all
+    but ``NO_NUMBERS``): figures of runs that differ in it are never averaged together. The hashes
+    tell two states of a changed working tree apart, and work without git.
     """
     package = Path(__file__).parents[1]
-    digest = hashlib.sha256()
+    source, numerics = hashlib.sha256(), hashlib.sha256()
     for file in sorted(package.rglob("*.py")):
-        digest.update(f"{file.relative_to(package)}\n".encode() + file.read_bytes())
-    return {"git": git_state(package / "store"), "source": digest.hexdigest()[:16]}
+        place = file.relative_to(package)
+        content = f"{place}\n".encode() + file.read_bytes()
+        source.update(content)
+        if place.parts[0] not in NO_NUMBERS:
+            numerics.update(content)
+    return {
+        "git": git_state(package / "store"),
+        "source": source.hexdigest()[:16],
+        "numerics": numerics.hexdigest()[:16],
+    }
 
 
 def git_state(source: Path) -> dict[str, object] | None:

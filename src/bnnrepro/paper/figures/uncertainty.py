@@ -1,0 +1,118 @@
+"""What classifiers know of their errors: rejection, reliability, other images told apart.
+
+A run's ``result.json`` has all of it: ``uncertainty`` (curves of the test set at mode and mean)
+and, with ``evaluate.ood``, ``ood`` (AUROC of telling the other data set's images by entropy and by
+mutual information). Of a run that was evaluated more than once, the last evaluation with ``ood``
+counts.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bnnrepro.paper.figures.panels import save
+from bnnrepro.store import atomic
+
+CELLS = (
+    "uncertainty_mnist_ste",
+    "uncertainty_mnist_bayesbinn",
+    "uncertainty_mnist_bayesbinn_1e-2",
+)
+SCORES = ("accuracy", "nll", "ece", "brier")
+DETECTION = ("entropy", "mutual_information")
+COLOURS = ("#b2182b", "#2166ac", "#1b7837", "#e08214", "#762a83")
+LINES = {"mode": "--", "mean": "-"}
+Results = Mapping[str, Sequence[Mapping[str, Any]]]  # result.json's content, by what it is called
+
+
+def chosen(result: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the figures that count: at the best epoch where there is one, with ``ood`` if any."""
+    moment = "best" if "best" in result else "final"
+    found: list[Mapping[str, Any]] = [each[moment] for each in (result, *result["evaluations"])]
+    return next((each for each in reversed(found) if "ood" in each), found[0])
+
+
+def draw(results: Results, folder: Path) -> list[Path]:
+    """Write the curves as PNG and PDF, all their numbers as CSV, and a table; return the files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    files = save("uncertainty", _picture(results), folder)
+    points, text = folder / "uncertainty.csv", folder / "uncertainty.md"
+    atomic.write_text(points, _csv(results))
+    atomic.write_text(text, table(results))
+    return [*files, points, text]
+
+
+def table(results: Results) -> str:
+    """Return the scores, mean and standard deviation (n - 1) over runs, as Markdown."""
+    names = [*SCORES, *(f"AUROC {name.replace('_', ' ')}" for name in DETECTION)]
+    heading = ["run", "prediction", "runs", *names]
+    lines = [f"| {' | '.join(heading)} |", "|---" * len(heading) + "|"]
+    for label, runs in results.items():
+        for kind in ("mode", "mean"):
+            found = [each for each in map(chosen, runs) if kind in each["test"]]
+            if found:
+                cells = [_summed([each["test"][kind][name] for each in found]) for name in SCORES]
+                told = [each.get("ood", {}).get(kind, {}) for each in found]
+                cells += [_summed([each[n] for each in told if n in each]) for n in DETECTION]
+                lines.append(f"| {label} | {kind} | {len(found)} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _summed(values: Sequence[float]) -> str:
+    if not values:
+        return "-"
+    mean = f"{statistics.fmean(values):.4g}"
+    return mean if len(values) == 1 else f"{mean} ± {statistics.stdev(values):.2g}"
+
+
+def _curves(results: Results) -> Iterator[tuple[str, str, int, Mapping[str, Any]]]:
+    for label, runs in results.items():
+        for run in runs:
+            for kind, curves in chosen(run)["uncertainty"].items():
+                yield label, kind, run["seed"], curves
+
+
+def _csv(results: Results) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["run", "prediction", "seed", "curve", "x", "y", "count"])
+    for label, kind, seed, curves in _curves(results):
+        first = (label, kind, seed)
+        left, bins = curves["rejection"], curves["reliability"]
+        for rate, accuracy in zip(left["rate"], left["accuracy"], strict=True):
+            writer.writerow([*first, "rejection", rate, accuracy, ""])
+        for count, x, y in zip(bins["count"], bins["confidence"], bins["accuracy"], strict=True):
+            if count:
+                writer.writerow([*first, "reliability", x, y, count])
+    return text.getvalue()
+
+
+def _picture(results: Results) -> Any:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 4.2), layout="constrained")
+    rejection, reliability = figure.subplots(1, 2)
+    colours = dict(zip(results, COLOURS, strict=False))
+    named = set()
+    for label, kind, _, curves in _curves(results):
+        style = {"color": colours[label], "linestyle": LINES[kind], "linewidth": 1.3}
+        name = None if (label, kind) in named else f"{label}, {kind}"
+        named.add((label, kind))
+        left, bins = curves["rejection"], curves["reliability"]
+        rates = [100 * rate for rate in left["rate"]]
+        rejection.plot(rates, left["accuracy"], label=name, **style)
+        filled = [place for place, count in enumerate(bins["count"]) if count]
+        x, y = ([bins[axis][place] for place in filled] for axis in ("confidence", "accuracy"))
+        reliability.plot(x, y, marker=".", **style)
+    reliability.plot([0, 1], [0, 1], color="0.6", linewidth=0.8, zorder=0)
+    rejection.set(
+        xlabel="rejected, the most uncertain first (%)", ylabel="accuracy of the rest (%)"
+    )
+    reliability.set(xlabel="probability of the predicted class", ylabel="accuracy")
+    rejection.legend(fontsize="small")
+    return figure

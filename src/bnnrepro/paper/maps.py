@@ -1,0 +1,165 @@
+"""What figures 2 and 3 read from runs: ``map.npz``, and the numbers beside the pictures.
+
+A run of points in one or two dimensions leaves the predictions on a grid and its training points,
+all standardised, in ``map.npz`` (``bnnrepro.tasks.maps``). *Far from the data* are the grid's
+points whose nearest training point is at least ``FAR`` away: so many standard deviations of the
+inputs.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from bnnrepro.errors import UserError
+from bnnrepro.store import atomic
+from bnnrepro.store.folder import RunFolder
+from bnnrepro.store.result import read_result
+
+FILE = "map.npz"
+FAR = {1: 1.0, 2: 2.0}  # by the number of inputs
+NOISE_VARIANCE = 0.5  # of standardised targets: what the mean squared error stands for
+Arrays = Mapping[str, np.ndarray]
+Numbers = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Mapped:
+    """A finished run with its map: its seed, ``result.json`` and the arrays of ``map.npz``."""
+
+    seed: int
+    result: dict
+    arrays: Arrays
+
+    @property
+    def kinds(self) -> list[str]:
+        """The predictions that it has: ``mode``, and ``mean`` where there is a posterior."""
+        return [kind for kind in ("mode", "mean") if kind in self.arrays]
+
+
+def mapped(folders: Sequence[RunFolder]) -> list[Mapped]:
+    """Return the finished runs among these, by seed.
+
+    Raises:
+        UserError: a finished run's map is missing or damaged.
+    """
+    runs = []
+    for folder in folders:
+        if folder.result.exists():
+            result = read_result(folder.result)
+            runs.append(Mapped(result["seed"], result, _read(folder.path / FILE)))
+    return sorted(runs, key=lambda run: run.seed)
+
+
+def _read(path: Path) -> Arrays:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        missing = {"inputs", "targets", "grid", "mode"} - set(arrays)
+    except (OSError, ValueError, EOFError) as error:
+        raise UserError("map", str(path), f"cannot be read ({error})") from error
+    if missing:
+        raise UserError("map", str(path), f"damaged: has no {sorted(missing)[0]}")
+    return arrays
+
+
+def far(arrays: Arrays) -> np.ndarray:
+    """Return which of the grid's points are far from the data, bool of shape (M,)."""
+    squares = ((arrays["grid"][:, None] - arrays["inputs"][None]) ** 2).sum(2)
+    return np.sqrt(squares.min(1)) >= FAR[arrays["grid"].shape[1]]
+
+
+def class_numbers(run: Mapped, kind: str) -> Numbers:
+    """Return a classifier's numbers: of the test set, and far from the data.
+
+    ``far_entropy`` is the mean predictive entropy there (nats, at most log 2 = 0.693),
+    ``far_confidence`` the mean probability of the class that is predicted.
+    """
+    chance = run.arrays[kind][far(run.arrays)].astype(np.float64)
+    both = np.stack([chance, 1 - chance])
+    entropy = -(both * np.log(np.clip(both, 1e-300, None))).sum(0)
+    figures = run.result["final"]["test"][kind]
+    return {
+        **{name: float(figures[name]) for name in ("accuracy", "nll", "ece")},
+        "far_entropy": float(entropy.mean()),
+        "far_confidence": float(both.max(0).mean()),
+    }
+
+
+def value_numbers(run: Mapped, kind: str) -> Numbers:
+    """Return a regression's numbers: of the points judged, and far from the data.
+
+    ``far_spread`` is the mean standard deviation over draws there, 0 at the mode;
+    ``near_spread`` the same at the grid's other points. ``far_entropy`` is the mean differential
+    entropy (nats) of the prediction, a Gaussian of variance 1/2 (the noise) plus the draws'.
+    """
+    final = run.result["final"]
+    figures = final.get("test", final["train"])[kind]
+    spread = run.arrays["spread"] if kind == "mean" else np.zeros_like(run.arrays["mode"])
+    place = far(run.arrays)
+    variance = NOISE_VARIANCE + spread[place].astype(np.float64) ** 2
+    return {
+        **{name: float(figures[name]) for name in ("rmse", "nll", "ece")},
+        "far_entropy": float((np.log(2 * math.pi * math.e * variance) / 2).mean()),
+        "far_spread": float(spread[place].mean()),
+        "near_spread": float(spread[~place].mean()),
+    }
+
+
+Row = tuple[str, str, int, Numbers]  # method, kind, seed, numbers
+
+
+def write_rows(path: Path, rows: Sequence[Row]) -> Path:
+    """Write a row a run and kind of prediction as CSV; return the file."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["method", "prediction", "seed", *rows[0][3]])
+    for method, kind, seed, numbers in rows:
+        writer.writerow([method, kind, seed, *map(repr, numbers.values())])
+    atomic.write_text(path, text.getvalue())
+    return path
+
+
+def table(rows: Sequence[Row]) -> str:
+    """Return mean and standard deviation (n - 1) over seeds as a Markdown table."""
+    groups: dict[tuple[str, str], list[Numbers]] = {}
+    for method, kind, _, numbers in rows:
+        groups.setdefault((method, kind), []).append(numbers)
+    names = list(rows[0][3])
+    lines = [
+        f"| method | prediction | runs | {' | '.join(name.replace('_', ' ') for name in names)} |",
+        f"|---|---|---|{'---|' * len(names)}",
+    ]
+    for (method, kind), found in groups.items():
+        cells = " | ".join(_summed([each[name] for each in found]) for name in names)
+        lines.append(f"| {method} | {kind} | {len(found)} | {cells} |")
+    return "\n".join(lines) + "\n"
+
+
+def _summed(values: Sequence[float]) -> str:
+    mean = statistics.fmean(values)
+    return f"{mean:.4g}" + (f" ± {statistics.stdev(values):.2g}" if len(values) > 1 else "")
+
+
+def verdict(rows: Sequence[Row]) -> str:
+    """Say whether STE is more certain far from the data than BayesBiNN's mean, seed by seed."""
+    entropy = {(m, k, seed): numbers["far_entropy"] for m, k, seed, numbers in rows}
+    seeds = sorted(
+        seed
+        for method, _, seed, _ in rows
+        if method == "ste" and ("bayesbinn", "mean", seed) in entropy
+    )
+    if not seeds:
+        return "No seed has both methods: nothing can be said of the claim.\n"
+    holds = [entropy["ste", "mode", s] < entropy["bayesbinn", "mean", s] for s in seeds]
+    return (
+        "Far from the data STE is more certain (its entropy is smaller) than BayesBiNN's mean in "
+        f"{sum(holds)} of {len(seeds)} seeds.\n"
+    )

@@ -1,0 +1,76 @@
+"""Uncertainty of classifiers: scores against scikit-learn and against what they mean."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from sklearn.metrics import roc_auc_score
+
+from bnnrepro.tasks import Classification, uncertainty
+
+
+def drawn(count: int, classes: int = 3, seed: int = 0) -> torch.Tensor:
+    stream = torch.Generator().manual_seed(seed)
+    return (3 * torch.randn(count, classes, generator=stream)).softmax(1)
+
+
+def test_one_output_is_the_binary_cross_entropy() -> None:
+    task, outputs = Classification(), torch.tensor([[2.0], [-1.0], [90.0]], requires_grad=True)
+    targets = torch.tensor([1, 1, 0])
+    loss = task.loss(outputs, targets)
+    wanted = F.binary_cross_entropy_with_logits(outputs, targets[:, None].float())
+    torch.testing.assert_close(loss, wanted)
+    torch.testing.assert_close(*(torch.autograd.grad(each, outputs)[0] for each in (loss, wanted)))
+    probabilities = task.predict(outputs.detach())
+    torch.testing.assert_close(probabilities[:, 1], outputs.detach().sigmoid().flatten())
+    assert float(task.score(outputs, targets)) == 100
+
+
+def test_the_brier_score_is_0_when_certain_and_right_and_2_when_wrong() -> None:
+    certain = torch.eye(3)
+    assert uncertainty.brier(certain, torch.tensor([0, 1, 2])) == 0
+    assert uncertainty.brier(certain, torch.tensor([1, 2, 0])) == 2
+
+
+def test_auroc_is_scikit_learn_s_ties_included() -> None:
+    stream = torch.Generator().manual_seed(1)
+    inside = torch.randint(0, 9, (200,), generator=stream)
+    outside = torch.randint(3, 12, (150,), generator=stream)
+    labels = [0] * 200 + [1] * 150
+    wanted = roc_auc_score(labels, torch.cat([inside, outside]).numpy())
+    assert uncertainty.auroc(inside, outside) == pytest.approx(wanted, abs=1e-12)
+    assert uncertainty.auroc(torch.zeros(5), torch.zeros(4)) == 0.5
+
+
+def test_rejection_begins_at_the_accuracy_and_drops_the_uncertain_first() -> None:
+    probabilities = torch.tensor([[0.99, 0.01]] * 15 + [[0.6, 0.4]] * 5)
+    targets = torch.tensor([0] * 15 + [1] * 5)  # all of the uncertain ones are wrong
+    curve = uncertainty.curves(probabilities, targets, 10)["rejection"]
+    assert curve["rate"][0] == 0
+    assert curve["accuracy"][0] == 75
+    assert curve["accuracy"][curve["rate"].index(0.25)] == 100
+    assert len(curve["rate"]) == len(curve["accuracy"])
+
+
+def test_reliability_adds_up_to_the_calibration_error() -> None:
+    probabilities = drawn(500)
+    targets = drawn(500, seed=2).argmax(1)
+    task = Classification(ece_bins=7)
+    bins = uncertainty.curves(probabilities, targets, 7)["reliability"]
+    assert sum(bins["count"]) == 500
+    gaps = [
+        n * abs(a - c)
+        for n, a, c in zip(bins["count"], bins["accuracy"], bins["confidence"], strict=True)
+        if n
+    ]
+    assert sum(gaps) / 500 == pytest.approx(task.measure(probabilities, targets)["ece"])
+
+
+def test_mutual_information_is_0_where_draws_agree_and_log_2_where_they_are_certain_and_differ():
+    agree = torch.tensor([[0.3, 0.7]])
+    predictive, mutual = uncertainty.scores_of_draws([agree, agree])
+    assert float(mutual) == pytest.approx(0, abs=1e-12)
+    assert float(predictive) == pytest.approx(float(uncertainty.entropy(agree)))
+    _, mutual = uncertainty.scores_of_draws(iter(torch.eye(2)[:, None]))
+    assert float(mutual) == pytest.approx(math.log(2))
