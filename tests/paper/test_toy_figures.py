@@ -10,6 +10,8 @@ import pytest
 from bnnrepro.config.compose import compose
 from bnnrepro.errors import UserError
 from bnnrepro.paper import maps
+from bnnrepro.paper.cells import cells
+from bnnrepro.paper.collect import collect
 from bnnrepro.paper.figures import figure2, figure3, uncertainty
 from bnnrepro.paper.maps import Mapped
 from bnnrepro.running import run
@@ -89,7 +91,7 @@ def test_a_toy_s_figure_from_runs(figure, dataset: str, tmp_path: Path) -> None:
         for method in ("ste", "bayesbinn")
     }
     assert [each.seed for each in runs["ste"]] == [0, 1]
-    files = figure.draw(runs, tmp_path / "to")
+    files = figure.draw_runs(runs, tmp_path / "to")
     assert [path.suffix for path in files] == [".png", ".pdf", ".csv", ".md"]
     assert files[0].read_bytes().startswith(b"\x89PNG")
     assert files[1].read_bytes().startswith(b"%PDF")
@@ -100,7 +102,18 @@ def test_a_toy_s_figure_from_runs(figure, dataset: str, tmp_path: Path) -> None:
     assert float(rows[0]["nll"]) == figures["nll"]
     assert "of 2 seeds" in files[3].read_text()
     before = [path.read_bytes() for path in files]
-    assert [path.read_bytes() for path in figure.draw(runs, tmp_path / "to")] == before
+    assert [path.read_bytes() for path in figure.draw_runs(runs, tmp_path / "to")] == before
+
+
+def test_the_figure_of_its_cells_runs(tmp_path: Path) -> None:
+    there = cells(figure3.CELLS, preset="smoke", seeds=2, out=str(tmp_path / "runs"))
+    for cell in there:
+        run(compose(f"experiment={cell.name}", "preset=smoke", f"out={tmp_path / 'runs'}"))
+    files = figure3.draw(collect(there), tmp_path / "to")
+    assert "of 1 seeds" in files[-1].read_text()
+    nothing = cells(figure3.CELLS, preset="smoke", seeds=2, out=str(tmp_path / "none"))
+    with pytest.raises(UserError, match="no run of these is finished"):
+        figure3.draw(collect(nothing), tmp_path / "to")
 
 
 def test_unfinished_runs_are_passed_over_and_damaged_maps_named(tmp_path: Path) -> None:
@@ -126,7 +139,7 @@ def test_the_uncertainty_figure_from_results(tmp_path: Path) -> None:
     told = results["bayesbinn"][0]
     again = {**told["best"], "ood": {"dataset": "x", "n": 1, "mode": {"entropy": 0.75}}}
     told["evaluations"] = [{"evaluate": {}, "best": again, "final": again}]
-    files = uncertainty.draw(results, tmp_path / "to")
+    files = uncertainty.draw_results(results, tmp_path / "to")
     assert [path.suffix for path in files] == [".png", ".pdf", ".csv", ".md"]
     text = files[3].read_text()
     assert "| bayesbinn | mode | 2 |" in text

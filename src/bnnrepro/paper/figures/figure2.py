@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from bnnrepro.paper.figures.panels import Runs, curves, rows_of, write
+from bnnrepro.paper.collect import Collected
+from bnnrepro.paper.figures.panels import Runs, by_method, curves, rows_of, write
 from bnnrepro.paper.maps import value_numbers
 
 CELLS = ("figure2_ste", "figure2_bayesbinn")
@@ -18,6 +20,11 @@ CAPTION = (
 )
 
 
-def draw(runs: Runs, folder: Path) -> list[Path]:
-    """Draw the curves and write the numbers; return the files."""
+def draw(collected: Sequence[Collected], folder: Path) -> list[Path]:
+    """Draw the curves from collected runs and write the numbers; return the files."""
+    return draw_runs(by_method(collected), folder)
+
+
+def draw_runs(runs: Runs, folder: Path) -> list[Path]:
+    """Do so from each method's runs."""
     return write("figure2", curves(runs), rows_of(runs, value_numbers), folder, CAPTION)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from bnnrepro.paper.figures.panels import Runs, rows_of, surfaces, write
+from bnnrepro.paper.collect import Collected
+from bnnrepro.paper.figures.panels import Runs, by_method, rows_of, surfaces, write
 from bnnrepro.paper.maps import class_numbers
 
 CELLS = ("figure3_ste", "figure3_bayesbinn")
@@ -15,6 +17,11 @@ CAPTION = (
 )
 
 
-def draw(runs: Runs, folder: Path) -> list[Path]:
-    """Draw the three panels and write the numbers; return the files."""
+def draw(collected: Sequence[Collected], folder: Path) -> list[Path]:
+    """Draw the three panels from collected runs and write the numbers; return the files."""
+    return draw_runs(by_method(collected), folder)
+
+
+def draw_runs(runs: Runs, folder: Path) -> list[Path]:
+    """Do so from each method's runs."""
     return write("figure3", surfaces(runs), rows_of(runs, class_numbers), folder, CAPTION)

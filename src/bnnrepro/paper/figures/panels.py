@@ -6,7 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bnnrepro.paper.maps import Mapped, Numbers, Row, table, verdict, write_rows
+from bnnrepro.errors import UserError
+from bnnrepro.paper.collect import Collected
+from bnnrepro.paper.maps import Mapped, Numbers, Row, mapped, table, verdict, write_rows
 from bnnrepro.store import atomic
 
 Runs = Mapping[str, Sequence[Mapped]]  # by method
@@ -17,6 +19,21 @@ NAMES = {
 }
 COLOURS = {"ste": "#b2182b", "mode": "#4d4d4d", "mean": "#2166ac"}
 SHOWN = 3.0  # standard deviations of the inputs, either way
+
+
+def by_method(collected: Sequence[Collected]) -> Runs:
+    """Return the finished runs of each method's cell, with their maps.
+
+    Raises:
+        UserError: no run is finished, or a map is missing or damaged.
+    """
+    runs = {
+        each.cell.method: mapped([run.expected.folder for run in each.used]) for each in collected
+    }
+    if not any(runs.values()):
+        names = ", ".join(each.cell.name for each in collected)
+        raise UserError("figure", names, "no run of these is finished")
+    return runs
 
 
 def rows_of(runs: Runs, numbers: Callable[[Mapped, str], Numbers]) -> list[Row]:

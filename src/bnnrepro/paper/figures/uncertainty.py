@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from bnnrepro.paper.collect import Collected
 from bnnrepro.paper.figures.panels import save
 from bnnrepro.store import atomic
 
@@ -37,7 +38,13 @@ def chosen(result: Mapping[str, Any]) -> Mapping[str, Any]:
     return next((each for each in reversed(found) if "ood" in each), found[0])
 
 
-def draw(results: Results, folder: Path) -> list[Path]:
+def draw(collected: Sequence[Collected], folder: Path) -> list[Path]:
+    """Draw from collected runs; see ``draw_results``."""
+    results = {each.cell.name: [run.result for run in each.used] for each in collected}
+    return draw_results({name: found for name, found in results.items() if found}, folder)
+
+
+def draw_results(results: Results, folder: Path) -> list[Path]:
     """Write the curves as PNG and PDF, all their numbers as CSV, and a table; return the files."""
     folder.mkdir(parents=True, exist_ok=True)
     files = save("uncertainty", _picture(results), folder)
