@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from bnnrepro.store.environment import PACKAGES, describe, git_state
+from bnnrepro.store import environment
+from bnnrepro.store.environment import NO_NUMBERS, PACKAGES, describe, git_state
 
 
 def git(folder: Path, *arguments: str) -> None:
@@ -98,3 +99,27 @@ print(sorted({"torch", "numpy", "sklearn", "wandb", "matplotlib"} & set(sys.modu
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_code_that_changes_no_number_leaves_the_second_hash_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("store/environment.py", "paper/tables.py", "optim/ste.py", "new/thing.py"):
+        file = tmp_path / name
+        file.parent.mkdir(exist_ok=True)
+        file.write_text("1")
+    monkeypatch.setattr(environment, "__file__", str(tmp_path / "store" / "environment.py"))
+    hashes = [environment.code()]
+    for name in ("paper/tables.py", "optim/ste.py", "new/thing.py"):
+        (tmp_path / name).write_text("2")
+        hashes.append(environment.code())
+    assert len({each["source"] for each in hashes}) == 4
+    first, paper, optim, new = (each["numerics"] for each in hashes)
+    assert first == paper
+    assert len({paper, optim, new}) == 3
+
+
+def test_what_changes_no_number_is_there() -> None:
+    package = Path(environment.__file__).parents[1]
+    for name in NO_NUMBERS:
+        assert (package / name).exists()

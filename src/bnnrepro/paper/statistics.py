@@ -130,7 +130,7 @@ def compare(ours: Summary | None, figure: Quoted) -> Verdict:
     difference = ours.mean - figure.mean
     theirs = quoted_summary(figure)
     if ours.n < FEWEST:
-        return Verdict("too few runs", difference, f"{ours.n}, a verdict needs {FEWEST}")
+        return Verdict("too few runs", difference, f"n is {ours.n}")
     if theirs is None or theirs.sample_std is None:
         return Verdict("cannot be tested", difference, "the published figure has no spread")
     if theirs.sample_std == 0:

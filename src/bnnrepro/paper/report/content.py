@@ -64,9 +64,10 @@ class Issue:
     def text(self) -> str:
         """All of it in a line; the folders too, where there are any."""
         plural = "s" if len(self.runs) > 1 else ""
+        which = f", seed{plural} {self.seeds}" if self.runs else ""
         where = "" if self.state == "missing" else f" ({', '.join(r.name for r in self.runs)})"
         reason = f": {self.reason}" if self.reason else ""
-        return f"{self.cell}, seed{plural} {self.seeds}: {self.state}{reason}{where}"
+        return f"{self.cell}{which}: {self.state}{reason}{where}"
 
 
 @dataclass(frozen=True)
@@ -307,7 +308,7 @@ def cells(report: Content, line: Line, *, short: bool = False) -> list[str]:
         values += [DASH if interval is None else f"{interval[0]:.2f} to {interval[1]:.2f}"]
     if report.compared:
         difference = verdict.difference if verdict else None
-        values += [DASH if difference is None else f"{difference:+.2f}"]
+        values += [DASH if difference is None else f"{round(difference, 2) + 0.0:+.2f}"]
         values += [verdict.text if verdict else DASH]
     return values
 
