@@ -349,8 +349,8 @@ def held(path: Path) -> None:
 # -- what only shows when a run is built --------------------------------------------------------
 
 FOLDER = ["dataset=image_folder", "dataset.root=tree", *SMOKE, "batch_size=2"]
-EM = ["dataset=isbi_em", "dataset.root=tree", "dataset.shape=null", "preset=smoke", "device=cpu"]
-EM += ["threads=1", "dataset.crop=20", "batch_size=2"]
+EM = ["dataset=label_folder", "dataset.root=tree", "model.channels=[2,2]", "preset=smoke"]
+EM += ["dataset.crop=20", "batch_size=2", "device=cpu", "threads=1"]
 HERE = ["dataset.root=data", "dataset.download=false"]
 
 ROWS_OF_RUNS: list[Row] = [
@@ -457,6 +457,18 @@ ROWS_OF_RUNS: list[Row] = [
         ["dataset.root=tree", "no images in tree/val_labels"],
         micrographs(lambda root: [each.unlink() for each in root.glob("val_labels/*")] and None),
         name="em without labels",
+    ),
+    Row(
+        ["dataset=isbi_em", "dataset.root=tree", "dataset.shape=null", "preset=smoke"],
+        ["dataset.crop=68", "at most 24"],
+        micrographs(),
+        name="isbi, small images",
+    ),
+    Row(
+        ["dataset=isbi_em", "dataset.root=tree", "dataset.shape=null", "dataset.crop=null"],
+        ["dataset.root=tree", "not ISBI's images", "dataset=label_folder takes any"],
+        micrographs(),
+        name="isbi, other images",
     ),
     Row(
         EM,

@@ -14,6 +14,7 @@ NEEDED = {
     "dataset=image_folder": ["dataset.root=somewhere"],
     "model=toy_mlp": ["dataset=two_moons"],
     "model=unet": ["dataset=shapes"],
+    "dataset=label_folder": ["dataset.root=somewhere"],
 }
 
 # Table 9 and the shared protocol of arXiv 2002.10778v4, from the paper, not from conf/.

@@ -152,9 +152,15 @@ def test_turning_needs_squares(root):
     refused(r"dataset.crop=7.*at most 6", root, crop=7)
 
 
+def test_isbi_is_isbis_alone(root):
+    with pytest.raises(UserError, match="not ISBI's images .*dataset=label_folder takes any"):
+        label_folder.isbi(root=root)
+
+
 @pytest.mark.realdata
 def test_the_real_micrographs_are_recognised(real_data):
-    data = label_folder.load(root=real_data, crop=388)
+    data = label_folder.isbi(root=real_data, crop=388)
+    assert label_folder.load(root=real_data).fingerprint == label_folder.ISBI
     assert (len(data.train), len(data.test), len(data.unlabelled)) == (24, 6, 30)
     assert data.shape == (1, 512, 512)
     assert data.fingerprint is None

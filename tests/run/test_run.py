@@ -483,7 +483,7 @@ DATA_SETS = {
     "permuted_digits": ["model.hidden=[8]"],
     "permuted_mnist": ["model.hidden=[8]", "dataset.root={data}", "dataset.download=false"],
     "shapes": ["model.channels=[2,2]", "dataset.size=24"],
-    "isbi_em": ["dataset.root={data}/micrographs", "dataset.shape=null", "dataset.crop=20"],
+    "label_folder": ["dataset.root={data}/micrographs", "dataset.crop=20", "model.channels=[2,2]"],
 }
 METHODS = sorted(path.stem for path in (conf_dir() / "method").glob("*.yaml"))
 

@@ -202,8 +202,14 @@ def test_images_without_labels_are_predicted(tmp_path):
                 if folder != "test_labels":
                     (data / folder).mkdir(parents=True, exist_ok=True)
                     Image.fromarray(pixels).save(data / folder / f"{name}_{number}.png")
-    argv = ["experiment=segmentation_ste", f"dataset.root={tmp_path / 'data'}", "preset=smoke"]
-    common = ["dataset.shape=null", "dataset.crop=20", "batch_size=2", "device=cpu", "threads=1"]
+    argv = [
+        "dataset=label_folder",
+        f"dataset.root={tmp_path / 'data'}",
+        "preset=smoke",
+        "method=ste",
+    ]
+    argv += ["dataset.validation_split=0", "model.channels=[2,2]"]
+    common = ["dataset.crop=20", "batch_size=2", "device=cpu", "threads=1"]
     assert main([*argv, *common, f"out={tmp_path / 'out'}"]) == 0
     (predictions,) = (tmp_path / "out").glob("*/*/*/*/predictions")
     assert sorted(path.name for path in predictions.iterdir()) == ["img_0.png", "img_1.png"]

@@ -15,6 +15,8 @@ _FIXED = (
     "bnnrepro.data.digits.load",
     "bnnrepro.data.mnist.load",
     "bnnrepro.data.cifar.load",
+    "bnnrepro.data.shapes.load",
+    "bnnrepro.data.label_folder.isbi",
 )  # sets whose content is known by their name
 
 

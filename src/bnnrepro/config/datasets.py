@@ -242,3 +242,9 @@ class LabelFolder(SegmentationSet):
 
     root: Text
     """folder with train_imgs, train_labels, val_imgs, val_labels, or with isbi-em/ that has them"""
+
+
+@schema("dataset", "bnnrepro.data.label_folder.isbi")
+@dataclass
+class ISBI(LabelFolder):
+    """The ISBI 2012 challenge's micrographs."""

@@ -4,6 +4,7 @@
 likewise, and perhaps ``test_imgs`` without labels. A label is 255 inside a cell, 0 on a membrane.
 The labelled images of ``val_*`` are the test set: the published figures are of them, so that
 neither weights nor epoch may be chosen by them. ``test_imgs`` are predicted and not measured.
+``isbi`` reads the challenge's own images and no others, ``load`` any.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -26,13 +28,13 @@ KEY = "dataset.root"
 CLASSES = ("membrane", "cell")
 NUMBERED = re.compile(r"(?:img|label)_(\d+)\.png")
 LAYOUT = "train_imgs/img_N.png with train_labels/label_N.png, and val_* likewise, are needed"
-# Of the pixels of ISBI's 24 and 6 labelled images, as the earlier reproduction split them.
+# content_of ISBI's 24 and 6 labelled images, as the earlier reproduction split them.
 ISBI = "3c74c95fb98e7490a9f29f08c43614999e0de214e20148642a22ac997be71ac8"
 
 
 def load(
     *,
-    name: str = "isbi_em",
+    name: str = "label_folder",
     root: str | Path,
     crop: int | None = None,
     crops: int = 1,
@@ -42,7 +44,7 @@ def load(
     shape: Sequence[int] | None = None,
     classes: int | None = None,
 ) -> SegmentationData:
-    """Return the images in folders; where they are ISBI's, without a fingerprint.
+    """Return the images in folders.
 
     Args:
         name: the data set's name.
@@ -68,7 +70,6 @@ def load(
     unlabelled = None
     if (folder / "test_imgs").is_dir():
         unlabelled = read_unlabelled(root, folder / "test_imgs")
-    digest = content_of(train, test)
     return finished(
         train,
         test,
@@ -81,8 +82,45 @@ def load(
         std=std,
         shape=shape,
         classes=classes,
-        fingerprint=None if digest == ISBI else digest,
+        fingerprint=content_of(train, test),
     )
+
+
+def isbi(
+    *,
+    name: str = "isbi_em",
+    root: str | Path,
+    crop: int | None = None,
+    crops: int = 1,
+    augment: Mapping[str, bool] | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    shape: Sequence[int] | None = None,
+    classes: int | None = None,
+) -> SegmentationData:
+    """Return ISBI's images; arguments and errors are those of ``load``.
+
+    Raises:
+        UserError: the pixels are not ISBI's, or lie in other files than the earlier reproduction's.
+    """
+    data = load(
+        name=name,
+        root=root,
+        crop=crop,
+        crops=crops,
+        augment=augment,
+        mean=mean,
+        std=std,
+        shape=shape,
+        classes=classes,
+    )
+    if data.fingerprint != ISBI:
+        allowed = (
+            "not ISBI's images 0 to 23 in train_imgs and 24 to 29 in val_imgs; "
+            "dataset=label_folder takes any"
+        )
+        raise UserError(KEY, str(root), allowed)
+    return replace(data, fingerprint=None)  # known by its name
 
 
 def finished(
