@@ -153,7 +153,7 @@ def test_turning_needs_squares(root):
 
 
 def test_isbi_is_isbis_alone(root):
-    with pytest.raises(UserError, match="not ISBI's images .*dataset=label_folder takes any"):
+    with pytest.raises(UserError, match=r"not ISBI's images .*dataset=label_folder takes any"):
         label_folder.isbi(root=root)
 
 

@@ -1,81 +1,71 @@
 """The segmentation figure is drawn from run folders alone."""
 
 import csv
+from dataclasses import replace
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from bnnrepro.config.compose import compose
-from bnnrepro.paper.figures import segmentation
+from bnnrepro.paper.cells import Cell, Expected
+from bnnrepro.paper.collect import collect
+from bnnrepro.paper.figures import FIGURES, segmentation
 from bnnrepro.running import run
-from bnnrepro.store.folder import RunFolder
 
-SMALL = (
-    "dataset=shapes",
-    "dataset.size=45",
-    "dataset.images=8",
-    "dataset.test_images=2",
-    "epochs=2",
-)
-SMALL += ("model.channels=[3,4,4]", "device=cpu", "threads=1", "evaluate.samples=2")
+SMALL = ("dataset=shapes", "dataset.size=45", "dataset.images=8", "dataset.test_images=2")
+SMALL += ("epochs=2", "model.channels=[3,4,4]", "device=cpu", "threads=1", "evaluate.samples=2")
+SEEDS = {"ste": (0, 1), "bayesbinn": (0,)}
 
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
     out = tmp_path_factory.mktemp("runs")
-    return {
-        method: [
-            run(compose(*SMALL, f"method={method}", f"seed={seed}", f"out={out}")) for seed in seeds
-        ]
-        for method, seeds in (("ste", (0, 1)), ("bayesbinn", (0,)))
-    }
+    finished = {}
+    for method, seeds in SEEDS.items():
+        configs = [compose(*SMALL, f"method={method}", f"seed={s}", f"out={out}") for s in seeds]
+        finished[method] = [(config, run(config)) for config in configs]
+    return finished
 
 
 @pytest.fixture
-def runs(results):
-    return {
-        method: segmentation.segmented([each.folder for each in found])
-        for method, found in results.items()
-    }
-
-
-def test_the_numbers_are_the_results(runs, results, tmp_path):
-    files = segmentation.draw({**runs, "full_precision": []}, tmp_path / "figure")
-    assert sorted(path.suffix for path in files) == [".csv", ".md", ".pdf", ".png"]
-    assert all(path.stat().st_size for path in files)
-    with (tmp_path / "figure/segmentation.csv").open() as handle:
-        rows = list(csv.DictReader(handle))
+def collected(results):
+    """The cells with their runs; STE has a third one that nobody started."""
+    cells = []
     for method, found in results.items():
-        for each in found:
-            figures = each.values["best"]
-            wanted = {**figures["test"], "constant": figures["constant"]}
-            ours = [
-                row for row in rows
-                if (row["method"], int(row["seed"])) == (method, each.values["seed"])
-            ]  # fmt: skip
-            assert len(ours) == sum(map(len, wanted.values()))
-            for row in ours:
-                assert float(row["value"]) == wanted[row["prediction"]][row["metric"]]
-                assert int(row["epoch"]) == figures["epoch"]
-    lines = (tmp_path / "figure/segmentation.md").read_text().splitlines()
-    assert [line.split("|")[1].strip() for line in lines[2:]] == [
-        "STE", "BayesBiNN", "BayesBiNN", "best constant, metric by metric",
-    ]  # fmt: skip
+        runs = [Expected(config.seed, done.folder, config) for config, done in found]
+        if method == "ste":
+            folder = replace(runs[0].folder, path=runs[0].folder.path.parent / "nowhere")
+            runs.append(replace(runs[0], seed=2, folder=folder))
+        cells.append(Cell(f"cell_{method}", "paper", "shapes", "unet", method, tuple(runs)))
+    return collect(cells)
 
 
-def test_the_same_runs_give_the_same_files(runs, tmp_path):
-    first, again = (segmentation.draw(runs, tmp_path / name) for name in ("a", "b"))
+def test_the_data_are_the_results(collected, results, tmp_path):
+    *_, data = segmentation.draw(collected, tmp_path)
+    with data.open() as handle:
+        rows = list(csv.DictReader(handle))
+    kinds = {(row["method"], row["prediction"]) for row in rows}
+    assert kinds == {("ste", "mode"), ("bayesbinn", "mode"), ("bayesbinn", "mean")}
+    assert len(rows) == 3 * len(segmentation.METRICS)
+    for row in rows:
+        best = [done.values["best"] for _, done in results[row["method"]]]
+        found = [each["test"][row["prediction"]][row["metric"]] for each in best]
+        assert int(row["n"]) == len(SEEDS[row["method"]])
+        assert float(row["mean"]) == pytest.approx(np.mean(found))
+        assert float(row["population_std"]) == pytest.approx(np.std(found))
+        assert float(row["best_constant"]) == best[0]["constant"][row["metric"]]
+
+
+def test_the_same_runs_give_the_same_files(collected, tmp_path):
+    first, again = (segmentation.draw(collected, tmp_path / name) for name in ("a", "b"))
     for ours, theirs in zip(first, again, strict=True):
         assert ours.read_bytes() == theirs.read_bytes()
 
 
-def test_runs_that_are_not_finished_are_left_out(results, tmp_path):
-    folder = results["ste"][0].folder
-    assert len(segmentation.segmented([folder, RunFolder(tmp_path / "nowhere")])) == 1
-
-
 def test_panels_are_the_corners_of_the_picture(results):
-    path = next((results["ste"][0].folder.path / "pictures").glob("*.png"))
+    _, done = results["ste"][0]
+    path = next((done.folder.path / "pictures").glob("*.png"))
     with Image.open(path) as image:
         whole = image.convert("RGB").copy()
     parts = segmentation.panels(path)
@@ -85,7 +75,8 @@ def test_panels_are_the_corners_of_the_picture(results):
     )
 
 
-def test_published_figures_are_found():
-    assert segmentation.published().find(
-        "reproduction_segmentation_final", "isbi_em", "ste", "test"
-    ).mean == pytest.approx(68.9)
+def test_the_earlier_reproductions_iou_stands_beside_its_own_cells_alone(collected):
+    cell = Cell("cell", "paper", "isbi_em", "unet", "ste", ())
+    assert segmentation.published_iou(replace(collected[0], cell=cell), "final") == 0.689
+    assert segmentation.published_iou(collected[0], "final") is None
+    assert FIGURES["segmentation"].cells[1] == "segmentation_ste"
