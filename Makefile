@@ -4,12 +4,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 ARGS ?=
+PRESET ?= paper
+PAPER = $(BIN)/python -m bnnrepro.paper
+CHOSEN = --preset $(PRESET) $(if $(SEEDS),--seeds $(SEEDS)) $(ARGS)
+STARTED = $(if $(LAUNCHER),--launcher $(LAUNCHER)) $(if $(filter 1 y yes true,$(YES)),--yes) $(if $(filter 1 y yes true,$(DETACH)),--detach)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run data status retry cancel submit test test-slow test-slurm fidelity traps bench lint format types clean
+.PHONY: help setup run reproduce-table table reproduce-figure figure data status retry cancel submit test test-slow test-slurm fidelity traps bench lint format types clean
 
 help:  ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## */\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## */\t/' | expand -t 18
 
 setup: $(READY)  ## make .venv and install the pinned set into it
 
@@ -22,6 +26,18 @@ $(READY): pyproject.toml constraints.txt
 
 run: $(READY)  ## train a binary network on real digits: the main job (ARGS="key=value ...")
 	$(BIN)/python run.py $(ARGS)
+
+reproduce-table: $(READY)  ## from nothing to a table (TABLE=2 PRESET=paper|quick|smoke LAUNCHER=local|slurm SEEDS=5 YES=1)
+	$(PAPER) reproduce-table $(TABLE) $(STARTED) $(CHOSEN)
+
+table: $(READY)  ## a table of what is there (TABLE=2 PRESET=quick)
+	$(PAPER) table $(TABLE) $(CHOSEN)
+
+reproduce-figure: $(READY)  ## from nothing to a figure (FIGURE=6, the rest as for tables)
+	$(PAPER) reproduce-figure $(FIGURE) $(STARTED) $(CHOSEN)
+
+figure: $(READY)  ## a figure of what is there (FIGURE=6 PRESET=quick)
+	$(PAPER) figure $(FIGURE) $(CHOSEN)
 
 status: $(READY)  ## how all runs stand (ARGS="dataset=mnist method=ste --watch")
 	$(BIN)/python -m bnnrepro.store status $(ARGS)

@@ -131,7 +131,9 @@ def load(folder: str | Path, which: str | None = None, *, device: str = "auto") 
     about = state["about"]
     if result["task"] not in TASKS:
         raise UserError("folder", str(run.result), f"has a task unknown here, {result['task']}")
-    model = instantiate(config.model, shape=tuple(about["shape"]), classes=about["outputs"])
+    model = instantiate(
+        config.effective_model, shape=tuple(about["shape"]), classes=about["outputs"]
+    )
     task = TASKS[result["task"]].of(config, about)
     loaded = Trainer(model, task, device=device, seed=config.seed)
 

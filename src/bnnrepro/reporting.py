@@ -17,12 +17,17 @@ def heading(
     validation = sources.validation.n_samples if sources.validation else 0
     test = sources.test.n_samples if sources.test else 0
     return (
-        f"{cfg.method.name} on {cfg.dataset.name}, {cfg.model.name}, seed {cfg.seed}, "
+        f"{cfg.method.name} on {_data(cfg)}, {cfg.model.name}, seed {cfg.seed}, "
         f"{cfg.effective_epochs} epochs, preset {cfg.preset.name}, {device}\n"
         f"{sources.train.n_samples:,} training, {validation:,} validation, "
         f"{test:,} test {task.samples}\n"
         f"{size(summary)}"
     )
+
+
+def _data(cfg: Config) -> str:
+    name = str(cfg.dataset.name)
+    return f"{cfg.preset.stand_in} in the place of {name}" if cfg.preset.stand_in else name
 
 
 def size(summary: Summary) -> str:

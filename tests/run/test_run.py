@@ -18,9 +18,10 @@ import pytest
 import torch
 from PIL import Image
 
+from bnnrepro.api import load
 from bnnrepro.cli import main
 from bnnrepro.config.compose import compose, conf_dir
-from bnnrepro.running import Result, RunFailedError, build
+from bnnrepro.running import Result, RunFailedError, build, run
 from bnnrepro.store import status
 from bnnrepro.store.finding import find
 from bnnrepro.store.folder import RunFolder
@@ -494,7 +495,9 @@ def test_every_method_on_every_data_set(
     method: str, dataset: str, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings = [each.format(data=data) for each in DATA_SETS[dataset]]
-    common = ["preset=smoke", "batch_size=20", "device=cpu", "threads=1", "evaluate.samples=2"]
+    whole = ["preset.stand_in=null", "preset.width=1", "epochs=1"]
+    common = ["preset=smoke", *whole, "batch_size=20", "device=cpu", "threads=1"]
+    common += ["evaluate.samples=2"]
     argv = [f"method={method}", f"dataset={dataset}", *settings, *common, f"out={tmp_path}"]
     assert main(argv) == 0
     last = capsys.readouterr().out.splitlines()[-1]
@@ -509,13 +512,29 @@ def test_every_method_on_every_data_set(
     assert binary == (method != "full_precision")
 
 
+@pytest.mark.parametrize("dataset", ["mnist", "cifar10", "cifar100"])
+def test_smoke_needs_no_data_and_says_what_stood_in(tmp_path: Path, dataset: str) -> None:
+    overrides = [f"dataset={dataset}", f"dataset.root={tmp_path / 'nothing'}", "preset=smoke"]
+    config = compose(*overrides, f"out={tmp_path / 'runs'}", "device=cpu", "threads=1", "epochs=1")
+    finished = run(config)
+    result = finished.values
+    assert (result["dataset"], result["stands_for"]) == ("digits", dataset)
+    assert finished.folder.path.parts[-4] == dataset
+    assert (result["n_train"], result["n_validation"], result["n_test"]) == (180, 20, 100)
+    again = load(finished.folder.path, device="cpu")
+    assert len(again.classes) == config.dataset.classes
+    assert not (tmp_path / "nothing").exists()
+
+
 # -- the real MNIST -----------------------------------------------------------------------------
 
 
 @pytest.mark.realdata
 def test_real_mnist_in_short(run_small: RunSmall, real_data: Path) -> None:
     root = [f"dataset.root={real_data}", "dataset.download=false"]
-    result = run_small("dataset=mnist", *root, "epochs=1", "preset=smoke").values
+    real = ["preset=smoke", "preset.stand_in=null", "epochs=1"]
+    result = run_small("dataset=mnist", *root, *real).values
+    assert (result["dataset"], result["stands_for"]) == ("mnist", None)
     assert (result["n_train"], result["n_validation"], result["n_test"]) == (180, 20, 100)
 
 

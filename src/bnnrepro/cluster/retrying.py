@@ -8,15 +8,11 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from bnnrepro.cluster import submission
+from bnnrepro.cluster.choosing import launcher_keys, make_submitter
 from bnnrepro.cluster.launching import Submitter
-from bnnrepro.cluster.local_jobs import LocalJobs
 from bnnrepro.cluster.plan import Planned, folder_of
-from bnnrepro.cluster.settings import Local, Slurm
-from bnnrepro.cluster.slurm_jobs import SlurmJobs
 from bnnrepro.cluster.waiting import reason
 from bnnrepro.config import check
-from bnnrepro.config.compose import hydra_session, load
-from bnnrepro.config.rules import build
 from bnnrepro.errors import UserError
 from bnnrepro.store.finding import Run
 from bnnrepro.store.outlook import WAITED_FOR
@@ -78,9 +74,9 @@ def _groups(
     """Return the runs by what starts them; SLURM first, since nobody has to wait for it."""
     found: dict[str, tuple[dict[str, Any], list[Planned]]] = {}
     for each in planned:
-        values = chosen or _last(each) or _composed(["hydra/launcher=local"])
+        values = chosen or _last(each) or launcher_keys(["hydra/launcher=local"])
         found.setdefault(repr(sorted(values.items(), key=str)), (values, []))[1].append(each)
-    groups = [(_submitter(values), members) for values, members in found.values()]
+    groups = [(make_submitter(values), members) for values, members in found.values()]
     return sorted(groups, key=lambda group: group[0].kind != "slurm")
 
 
@@ -97,23 +93,4 @@ def _chosen(overrides: Sequence[str]) -> dict[str, Any]:
         if not key.replace("/", ".").startswith(("hydra.launcher", "cluster")):
             allowed = "only a launcher may be chosen: cluster=…, hydra/launcher=…, hydra.launcher.…"
             raise UserError("override", each, allowed)
-    return _composed(overrides)
-
-
-def _composed(overrides: Sequence[str]) -> dict[str, Any]:
-    with hydra_session() as hydra:
-        cfg = load(hydra.config_loader, list(overrides))
-        values: Any = OmegaConf.to_container(cfg.hydra.launcher, resolve=True)
-    kind = {"SlurmLauncher": "slurm", "LocalLauncher": "local"}.get(
-        str(values.pop("_target_")).rpartition(".")[2]
-    )
-    if kind is None:
-        raise UserError("hydra/launcher", "", "must be slurm or local")
-    return {"kind": kind, **values}
-
-
-def _submitter(values: dict[str, Any]) -> Submitter:
-    keys = {key: value for key, value in values.items() if key != "kind"}
-    if values.get("kind") == "slurm":
-        return SlurmJobs(build("hydra.launcher", keys, Slurm))
-    return LocalJobs(build("hydra.launcher", keys, Local))
+    return launcher_keys(overrides)

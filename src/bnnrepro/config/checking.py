@@ -140,13 +140,20 @@ def _stop_after(config: Config) -> None:
 
 def _paper_is_whole(config: Config) -> None:
     preset = config.preset
-    for key in ("epochs", "train_limit", "test_limit"):
+    whole = {"epochs": None, "train_limit": None, "test_limit": None, "width": 1, "stand_in": None}
+    for key, nothing in whole.items():
         value = getattr(preset, key)
-        if preset.name == "paper" and value is not None:
+        if preset.name == "paper" and value != nothing:
             allowed = (
                 "preset=paper shortens nothing; give the shortened one a name: preset.name=short"
             )
             raise UserError(f"preset.{key}", value, allowed)
+
+
+def _stand_in(config: Config) -> None:
+    if config.preset.stand_in and not isinstance(config.dataset, datasets.Downloaded):
+        allowed = f"serves data sets that are downloaded; dataset={config.dataset.name} is at hand"
+        raise UserError("preset.stand_in", config.preset.stand_in, allowed)
 
 
 def _out_is_a_folder(config: Config) -> None:
@@ -263,6 +270,7 @@ def _something_to_move(config: Config) -> None:
 COMBINATIONS: tuple[Callable[[Config], None], ...] = (
     _stop_after,
     _paper_is_whole,
+    _stand_in,
     _out_is_a_folder,
     _model_fits,
     _inputs_fit,

@@ -37,7 +37,8 @@ def help_text(loader: ConfigLoader, config: Config) -> str:
 
 def _options(loader: ConfigLoader, group: str, options: list[str]) -> str:
     described = [(each, first_comment(loader, f"{group}/{each}")) for each in options]
-    return "".join(f"  {name:<23} {text}".rstrip() + "\n" for name, text in described)
+    width = max(23, *(len(each) for each in options))
+    return "".join(f"  {name:<{width}} {text}".rstrip() + "\n" for name, text in described)
 
 
 def first_comment(loader: ConfigLoader, config: str) -> str:

@@ -1,12 +1,13 @@
 """The schemas of models."""
 
-from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from bnnrepro.config.rules import Length
 from bnnrepro.config.schema import Count, Fraction, NotNegative, Part, Positive, Share, schema
 
 NormPosition = Literal["before_activation", "after_activation"]
+Self = TypeVar("Self", bound="Model")
 
 
 @dataclass
@@ -21,6 +22,15 @@ class Model(Part):
     def minimum_size(self) -> int:
         """Return the smallest height and width that the model's pooling leaves a pixel of."""
         return 1
+
+    def narrowed(self: Self, share: float) -> Self:
+        """Return the model with a share of its ``channels`` and ``hidden`` units, at least one."""
+        widths: dict[str, Any] = {
+            key: [max(1, round(share * units)) for units in getattr(self, key, None) or []]
+            for key in ("channels", "hidden")
+            if isinstance(getattr(self, key, None), list)
+        }
+        return replace(self, **widths)
 
 
 @schema("model", "bnnrepro.models.mlp.MLP")
@@ -70,6 +80,10 @@ class VGG(Model):
 class LRNetSmall(Model):
     """LR-net's architecture for MNIST."""
 
+    channels: Annotated[list[Count], Length(1)]
+    """channels of each convolution"""
+    hidden: list[Count]
+    """units of each hidden linear layer"""
     norm_eps: Positive
     """BatchNorm's epsilon, added to the variance"""
     conv_norm_momentum: Share
@@ -78,8 +92,8 @@ class LRNetSmall(Model):
     """BatchNorm's momentum after linear layers"""
 
     def minimum_size(self) -> int:
-        """Halved twice."""
-        return 4
+        """Halved after every convolution."""
+        return int(2 ** len(self.channels))
 
 
 @schema("model", "bnnrepro.models.lrnet.LRNetBig")
@@ -87,6 +101,10 @@ class LRNetSmall(Model):
 class LRNetBig(Model):
     """LR-net's architecture for CIFAR-10."""
 
+    channels: Annotated[list[Count], Length(1)]
+    """channels of each convolution"""
+    hidden: list[Count]
+    """units of each hidden linear layer"""
     norm_eps: Positive
     """BatchNorm's epsilon, added to the variance"""
     conv_norm_momentum: Share
@@ -95,8 +113,8 @@ class LRNetBig(Model):
     """BatchNorm's momentum after linear layers"""
 
     def minimum_size(self) -> int:
-        """Halved three times."""
-        return 8
+        """Halved after every second convolution."""
+        return int(2 ** (len(self.channels) // 2))
 
 
 @schema("model", "bnnrepro.models.toy_mlp.ToyMLP")

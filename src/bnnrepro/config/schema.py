@@ -248,6 +248,11 @@ class Preset:
     """at most so many training images; null: all"""
     test_limit: Count | None
     """at most so many test images; null: all"""
+    # Defaults stand here too, for the config.yaml of runs that are older than these keys.
+    width: Share = 1.0
+    """the hidden layers' share of the model's units and channels; 1: all"""
+    stand_in: Literal["digits"] | None = None
+    """data taken, resized, in the place of a downloaded set; null: the set itself"""
 
 
 @dataclass
@@ -333,6 +338,11 @@ class Config:
         """Epochs that are really run: the preset's, where it is shorter, of all tasks in a row."""
         of_a_task = min(self.epochs, self.preset.epochs or self.epochs)
         return of_a_task * int(getattr(self.dataset, "tasks_in_a_row", lambda: 1)())
+
+    @property
+    def effective_model(self) -> Any:
+        """The model that is really built: the preset's, where it is narrower."""
+        return self.model.narrowed(self.preset.width)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the tree as plain dictionaries, lists and scalars."""

@@ -9,9 +9,11 @@ import numpy as np
 import torch
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
+from torch.nn.functional import interpolate
 
 from bnnrepro.data.assemble import assemble
 from bnnrepro.data.types import ImageData, Split
+from bnnrepro.errors import UserError
 
 TEST_SIZE = 360
 BRIGHTEST = 16  # the source's pixels go from 0 to 16
@@ -35,17 +37,10 @@ def load(
     Raises:
         UserError: a declared value that the data contradict.
     """
-    source = load_digits()
-    pixels = np.rint(source.images * (255 / BRIGHTEST)).astype(np.uint8)
-    images = torch.from_numpy(pixels).unsqueeze(1)
-    labels = torch.from_numpy(source.target.astype(np.int64))
-    train, test = train_test_split(
-        np.arange(len(labels)), test_size=TEST_SIZE, stratify=labels, random_state=0
-    )
-    whole = Split(images, labels)
+    train, test = _splits()
     return assemble(
-        whole.subset(torch.from_numpy(train)),
-        whole.subset(torch.from_numpy(test)),
+        train,
+        test,
         [str(digit) for digit in range(10)],
         name=name,
         mean=mean,
@@ -54,3 +49,58 @@ def load(
         shape=shape,
         classes=classes,
     )
+
+
+def resized(
+    shape: Sequence[int],
+    classes: int,
+    *,
+    mean: Sequence[float] | None,
+    std: Sequence[float] | None,
+    augment: Mapping[str, Any] | None,
+) -> ImageData:
+    """Return the digits in the form of another data set, which they stand in for.
+
+    Args:
+        shape: (C, H, W) of its images; each channel holds the same digit.
+        classes: how many it has, 10 or more; those above 9 have no images.
+        mean: its own, applied to the digits as it is; see ``assemble``, also for what follows.
+        std: likewise.
+        augment: likewise.
+
+    Raises:
+        UserError: fewer classes than digits, or an augmentation that does not fit.
+    """
+    if classes < 10:
+        raise UserError("dataset.classes", classes, "10 or more where digits stand in")
+    train, test = (_resized(split, shape) for split in _splits())
+    return assemble(
+        train,
+        test,
+        [str(number) for number in range(classes)],
+        name="digits",
+        mean=mean,
+        std=std,
+        augment=augment,
+        shape=shape,
+        classes=classes,
+    )
+
+
+def _resized(split: Split, shape: Sequence[int]) -> Split:
+    channels, height, width = shape
+    images = interpolate(split.images.float(), size=(height, width), mode="bilinear")
+    images = images.round().clamp(0, 255).to(torch.uint8)
+    return Split(images.expand(-1, channels, -1, -1).contiguous(), split.labels)
+
+
+def _splits() -> tuple[Split, Split]:
+    source = load_digits()
+    pixels = np.rint(source.images * (255 / BRIGHTEST)).astype(np.uint8)
+    images = torch.from_numpy(pixels).unsqueeze(1)
+    labels = torch.from_numpy(source.target.astype(np.int64))
+    train, test = train_test_split(
+        np.arange(len(labels)), test_size=TEST_SIZE, stratify=labels, random_state=0
+    )
+    whole = Split(images, labels)
+    return whole.subset(torch.from_numpy(train)), whole.subset(torch.from_numpy(test))

@@ -15,6 +15,8 @@ class LRNetSmall(ConvolutionalNetwork):
     Args:
         shape: (C, H, W) of an image, H and W of at least 4.
         classes: Number of logits.
+        channels: Output channels of each convolution.
+        hidden: Width of each hidden linear layer.
         norm_eps: BatchNorm's addition to the variance.
         conv_norm_momentum: Weight of a batch in the running statistics after convolutions, [0, 1].
         linear_norm_momentum: The same after linear layers.
@@ -29,6 +31,8 @@ class LRNetSmall(ConvolutionalNetwork):
         self,
         shape: Sequence[int],
         classes: int,
+        channels: Sequence[int] = (32, 64),
+        hidden: Sequence[int] = (512,),
         norm_eps: float = 1e-5,
         conv_norm_momentum: float = 0.15,
         linear_norm_momentum: float = 0.1,
@@ -36,8 +40,8 @@ class LRNetSmall(ConvolutionalNetwork):
         super().__init__(
             shape,
             classes,
-            channels=(32, 64),
-            hidden=(512,),
+            channels,
+            hidden,
             kernel=5,
             pool_every=1,
             norm_eps=norm_eps,
@@ -52,6 +56,8 @@ class LRNetBig(ConvolutionalNetwork):
     Args:
         shape: (C, H, W) of an image, H and W of at least 8.
         classes: Number of logits.
+        channels: Output channels of each convolution.
+        hidden: Width of each hidden linear layer.
         norm_eps: BatchNorm's addition to the variance.
         conv_norm_momentum: Weight of a batch in the running statistics after convolutions, [0, 1].
         linear_norm_momentum: The same after linear layers.
@@ -66,6 +72,8 @@ class LRNetBig(ConvolutionalNetwork):
         self,
         shape: Sequence[int],
         classes: int,
+        channels: Sequence[int] = (128, 128, 256, 256, 512, 512),
+        hidden: Sequence[int] = (1024,),
         norm_eps: float = 1e-5,
         conv_norm_momentum: float = 0.2,
         linear_norm_momentum: float = 0.1,
@@ -73,8 +81,8 @@ class LRNetBig(ConvolutionalNetwork):
         super().__init__(
             shape,
             classes,
-            channels=(128, 128, 256, 256, 512, 512),
-            hidden=(1024,),
+            channels,
+            hidden,
             kernel=3,
             pool_every=2,
             norm_eps=norm_eps,

@@ -58,8 +58,8 @@ def cells(
                 _composed(loader, [f"experiment={name}", *fixed, *overrides]) for name in names
             ]
             for name, before, after in zip(names, configs, whole, strict=True):
-                if _signature(before) != _signature(after):
-                    _refuse(loader, [f"experiment={name}", *fixed], before, overrides)
+                if (without := _signature(before)) != _signature(after):
+                    _refuse(loader, [f"experiment={name}", *fixed], without, overrides)
             configs = whole
     return [_cell(*each, seeds) for each in zip(names, configs, strict=True)]
 
@@ -73,15 +73,12 @@ def _signature(config: Config) -> str:
 
 
 def _refuse(
-    loader: ConfigLoader, words: Sequence[str], before: Config, overrides: Sequence[str]
+    loader: ConfigLoader, words: Sequence[str], before: str, overrides: Sequence[str]
 ) -> None:
-    """Name the override that changes the runs."""
-    alone = (
-        each
-        for each in overrides
-        if _signature(_composed(loader, [*words, each])) != _signature(before)
-    )
-    key, _, value = next(alone, " ".join(overrides)).partition("=")
+    """Name the first override that changes the runs."""
+    grown = (overrides[: end + 1] for end in range(len(overrides)))
+    first = next(each for each in grown if _signature(_composed(loader, [*words, *each])) != before)
+    key, _, value = first[-1].partition("=")
     allowed = (
         "would make other runs than the cell's; allowed is what changes no number: "
         "dataset.root, threads, device, out, cluster, hydra.launcher..., evaluate..."

@@ -1,12 +1,13 @@
 """From a configuration to what it stands for: data, model, method, trainer."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 
 from bnnrepro.config import Config, instantiate
 from bnnrepro.config.foreign import foreign_set
+from bnnrepro.data import digits
 from bnnrepro.data.foreign import foreign_batches
 from bnnrepro.data.prepare import Sources, prepare
 from bnnrepro.data.source import Source
@@ -38,7 +39,7 @@ def build(cfg: Config) -> Parts:
     set_threads(cfg.threads)
     device = _device(cfg.device)
     _refuse_impossible(cfg, device)
-    data: Data = instantiate(cfg.dataset)
+    data = load_data(cfg)
     sources = prepare(
         data,
         validation_split=getattr(cfg.dataset, "validation_split", 0.0),
@@ -51,7 +52,7 @@ def build(cfg: Config) -> Parts:
     data = data.without_samples()  # the sources have theirs
     foreign = _foreign(cfg, data, device)
     torch.manual_seed(derive(cfg.seed, "init"))
-    model = instantiate(cfg.model, shape=data.shape, classes=data.outputs)
+    model = instantiate(cfg.effective_model, shape=data.shape, classes=data.outputs)
     sources = sources.around(getattr(model, "margin", 0))
 
     def method(groups: Any, train_set_size: int, generator: torch.Generator) -> Any:
@@ -85,6 +86,21 @@ def _foreign(cfg: Config, data: Any, device: torch.device) -> Source | None:
         return None
     other = instantiate(foreign_set(cfg.evaluate.ood))
     return foreign_batches(data, other, device=device, limit=cfg.preset.test_limit)
+
+
+def load_data(cfg: Config) -> Data:
+    """Return the data set, or what stands in for it.
+
+    Raises:
+        UserError: the data are missing or contradict their configuration.
+    """
+    if cfg.preset.stand_in is None:
+        data: Data = instantiate(cfg.dataset)
+        return data
+    part = cfg.dataset
+    return digits.resized(
+        part.shape, part.classes, mean=part.mean, std=part.std, augment=asdict(part.augment)
+    )
 
 
 def _refuse_impossible(cfg: Config, device: torch.device) -> None:

@@ -23,7 +23,7 @@ def result_values(parts: Parts, folder: RunFolder, key: str) -> dict[str, Any]:
         "preset": cfg.preset.name,
         "seed": cfg.seed,
         "task": trainer.task.name,
-        "dataset": cfg.dataset.name,
+        "dataset": parts.data.name,
         "model": cfg.model.name,
         "method": cfg.method.name,
         "epochs": cfg.effective_epochs,
@@ -36,7 +36,7 @@ def result_values(parts: Parts, folder: RunFolder, key: str) -> dict[str, Any]:
         "parameters": {"binary": summary.binary, "real": summary.real, "bits": summary.bits},
         "seconds": sum(row["seconds"] for row in rows) + time.perf_counter() - started,
         "device": _device_name(trainer.device),
-        "stands_for": None,
+        "stands_for": cfg.dataset.name if cfg.preset.stand_in else None,
     }
 
 

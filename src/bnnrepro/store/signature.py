@@ -34,6 +34,12 @@ EXCLUDED = frozenset(
 With them goes every key, at any depth, that begins with ``on_`` (``on_done``, ``on_failed``).
 """
 
+NEUTRAL: Mapping[str, object] = {"preset.width": 1, "preset.stand_in": None}
+"""Dotted keys, younger than the first runs, that are left out at the value that changes nothing.
+
+So a run keeps the name that it had before the key was thought of.
+"""
+
 _LENGTH = 10
 
 
@@ -65,8 +71,11 @@ def _canonical_mapping(mapping: Mapping[str, object], prefix: str) -> dict[str, 
         if not isinstance(key, str):
             raise UserError(prefix.rstrip(".") or "config", key, "keys must be strings")
         dotted = prefix + key
-        if dotted not in EXCLUDED and not key.startswith("on_"):
-            content[key] = _canonical(mapping[key], dotted)
+        if dotted in EXCLUDED or key.startswith("on_"):
+            continue
+        if dotted in NEUTRAL and mapping[key] == NEUTRAL[dotted]:
+            continue
+        content[key] = _canonical(mapping[key], dotted)
     return content
 
 

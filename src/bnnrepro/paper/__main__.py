@@ -1,0 +1,76 @@
+"""The paper's tables and figures: ``python -m bnnrepro.paper reproduce-table|table|... NAME``."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from bnnrepro.errors import UserError
+
+EPILOG = """\
+OVERRIDE is any setting that changes no run's numbers, for all runs: dataset.root=DIR threads=1
+device=cpu out=DIR cluster=mine hydra.launcher.processes=2. What is done is never run again;
+stopped at any moment, the same line goes on.
+"""
+ACTIONS = {
+    "reproduce-table": "run what a table lacks, then report",
+    "table": "report what is there, start nothing",
+    "reproduce-figure": "run what a figure lacks, then draw",
+    "figure": "draw from what is there",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        arguments = _parser(words).parse_intermixed_args(words)
+        from bnnrepro.paper.reproduce import Wish, report, reproduce
+
+        wish = Wish(
+            arguments.action.removeprefix("reproduce-"),
+            arguments.name,
+            preset=arguments.preset,
+            seeds=arguments.seeds,
+            launcher=arguments.launcher,
+            overrides=tuple(arguments.overrides),
+            yes=arguments.yes,
+            detach=arguments.detach,
+        )
+        return reproduce(wish) if arguments.action.startswith("reproduce-") else report(wish)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m bnnrepro.paper",
+        description=__doc__,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+    def refuse(message: str) -> NoReturn:
+        raise UserError("command line", " ".join(words), f"{message}; see --help")
+
+    parser.error = refuse  # type: ignore[method-assign]
+    parser.add_argument(
+        "action", choices=ACTIONS, help="; ".join(f"{key}: {text}" for key, text in ACTIONS.items())
+    )
+    parser.add_argument("name", help="of the table or figure, as the paper numbers it")
+    parser.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="see below")
+    parser.add_argument("--preset", default="paper", help="paper (default), quick or smoke")
+    parser.add_argument(
+        "--seeds", type=int, metavar="N", help="runs of a cell: paper 5, quick 2, smoke 1"
+    )
+    parser.add_argument("--launcher", help="local (default) or slurm")
+    parser.add_argument("--yes", action="store_true", help="answer questions with yes")
+    parser.add_argument("--detach", action="store_true", help="return once runs are submitted")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
