@@ -99,6 +99,7 @@ CONFIGS: list[tuple[list[str], list[str]]] = [
     # combinations
     (["dataset=shapes", "model=mlp"], ["model=mlp", "is for", "dataset=shapes is for segm"]),
     (["dataset=digits", "model=unet"], ["model=unet", "is for segmentation"]),
+    (["dataset=shapes", "preset.stand_in=shapes", "preset.name=x"], ["stand_in=shapes", "isbi_em"]),
     (["dataset=shapes", "dataset.crop=0"], ["dataset.crop=0", ">= 1 or null"]),
     (["dataset=shapes", "dataset.crops=0"], ["dataset.crops=0", ">= 1"]),
     (["dataset=shapes", "dataset.size=15"], ["dataset.size=15", ">= 16"]),
@@ -351,6 +352,7 @@ def held(path: Path) -> None:
 FOLDER = ["dataset=image_folder", "dataset.root=tree", *SMOKE, "batch_size=2"]
 EM = ["dataset=label_folder", "dataset.root=tree", "model.channels=[2,2]", "preset=smoke"]
 EM += ["dataset.crop=20", "batch_size=2", "device=cpu", "threads=1"]
+EM += ["dataset.validation_split=0"]
 HERE = ["dataset.root=data", "dataset.download=false"]
 
 ROWS_OF_RUNS: list[Row] = [
@@ -459,7 +461,7 @@ ROWS_OF_RUNS: list[Row] = [
         name="em without labels",
     ),
     Row(
-        ["dataset=isbi_em", "dataset.root=tree", "dataset.shape=null", "preset=smoke"],
+        ["dataset=isbi_em", "dataset.root=tree", "dataset.shape=null", "dataset.crop=68"],
         ["dataset.crop=68", "at most 24"],
         micrographs(),
         name="isbi, small images",

@@ -218,6 +218,13 @@ def test_images_without_labels_are_predicted(tmp_path):
         assert set(np.unique(np.asarray(image))) <= {0, 255}
 
 
+def test_smoke_needs_no_files(tmp_path):
+    choice = ("experiment=segmentation_bayesbinn", "preset=smoke", "dataset.root=nowhere")
+    values = run(compose(*choice, "device=cpu", "threads=1", f"out={tmp_path}")).values
+    assert (values["stands_for"], values["dataset"], values["n_test"]) == ("isbi_em", "shapes", 2)
+    assert "best" not in values
+
+
 @pytest.mark.slow
 def test_full_precision_and_ste_learn_the_shapes(tmp_path):
     for method in ("ste", "full_precision"):
