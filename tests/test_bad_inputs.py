@@ -97,6 +97,16 @@ CONFIGS: list[tuple[list[str], list[str]]] = [
     (["dataset=permuted_digits", "+dataset.validation_split=0.1"], ["no such key", "tasks"]),
     (["dataset.tasks=5"], ["dataset.tasks=5", "shape"]),
     # combinations
+    (["dataset=shapes", "model=mlp"], ["model=mlp", "is for", "dataset=shapes is for segm"]),
+    (["dataset=digits", "model=unet"], ["model=unet", "is for segmentation"]),
+    (["dataset=shapes", "preset.stand_in=shapes", "preset.name=x"], ["stand_in=shapes", "isbi_em"]),
+    (["dataset=shapes", "dataset.crop=0"], ["dataset.crop=0", ">= 1 or null"]),
+    (["dataset=shapes", "dataset.crops=0"], ["dataset.crops=0", ">= 1"]),
+    (["dataset=shapes", "dataset.size=15"], ["dataset.size=15", ">= 16"]),
+    (["dataset=shapes", "dataset.augment.pad=4"], ["dataset.augment.pad=4", "flip, rotate"]),
+    (["dataset=shapes", "dataset.std=[1]"], ["dataset.mean=null", "both"]),
+    (["dataset=shapes", "model.channels=[]"], ["model.channels=[]", "length >= 1"]),
+    (["dataset=isbi_em", "dataset.shape=[1,184,184]"], ["model=unet", "185x185", "184x184"]),
     (["model=vgg", "dataset.shape=[1,7,7]"], ["model=vgg", "8x8", "7x7"]),
     (["dataset=two_moons", "model=mlp"], ["model=mlp", "takes images", "two_moons has points"]),
     (["dataset=toy_regression", "model=vgg"], ["model=vgg", "is for classification"]),
@@ -253,6 +263,31 @@ def one_class(root: Path) -> None:
         shutil.rmtree(root / split / "dog")
 
 
+def micrographs(change: Callable[[Path], None] = lambda root: None) -> Prepare:
+    """Images of 24x24 with their labels, three to train and two to test on; then changed."""
+
+    def prepare(folder: Path, _: pytest.MonkeyPatch) -> None:
+        for split, numbers in (("train", range(3)), ("val", range(3, 5))):
+            for number in numbers:
+                label = Image.new("L", (24, 24), 0)
+                label.paste(255, (0, 0, 20, 20))
+                for kind, image in (("img", label.point(lambda x: x // 2)), ("label", label)):
+                    path = folder / f"tree/{split}_{kind}s/{kind}_{number}.png"
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    image.save(path)
+        change(folder / "tree")
+
+    return prepare
+
+
+def all_of(path: str, value: int) -> Callable[[Path], None]:
+    def change(root: Path) -> None:
+        for each in root.glob(path):
+            Image.new("L", (24, 24), value).save(each)
+
+    return change
+
+
 # -- runs that were there before ----------------------------------------------------------------
 
 
@@ -315,6 +350,9 @@ def held(path: Path) -> None:
 # -- what only shows when a run is built --------------------------------------------------------
 
 FOLDER = ["dataset=image_folder", "dataset.root=tree", *SMOKE, "batch_size=2"]
+EM = ["dataset=label_folder", "dataset.root=tree", "model.channels=[2,2]", "preset=smoke"]
+EM += ["dataset.crop=20", "batch_size=2", "device=cpu", "threads=1"]
+EM += ["dataset.validation_split=0"]
 HERE = ["dataset.root=data", "dataset.download=false"]
 
 ROWS_OF_RUNS: list[Row] = [
@@ -409,6 +447,75 @@ ROWS_OF_RUNS: list[Row] = [
         name="images too small",
     ),
     Row([*FOLDER, "batch_size=50"], ["batch_size=50", "at most 5"], images(), name="few images"),
+    Row(
+        ["dataset=isbi_em", "dataset.root=nope"],
+        ["dataset.root=nope", "no folder nope/train_imgs", "train_labels/label_N.png"],
+    ),
+    Row(
+        EM, ["dataset.root=tree", "no folder tree/train_imgs"], micrographs(empty_folder), name="em"
+    ),
+    Row(
+        EM,
+        ["dataset.root=tree", "no images in tree/val_labels"],
+        micrographs(lambda root: [each.unlink() for each in root.glob("val_labels/*")] and None),
+        name="em without labels",
+    ),
+    Row(
+        ["dataset=isbi_em", "dataset.root=tree", "dataset.shape=null", "dataset.crop=68"],
+        ["dataset.crop=68", "at most 24"],
+        micrographs(),
+        name="isbi, small images",
+    ),
+    Row(
+        ["dataset=isbi_em", "dataset.root=tree", "dataset.shape=null", "dataset.crop=null"],
+        ["dataset.root=tree", "not ISBI's images", "dataset=label_folder takes any"],
+        micrographs(),
+        name="isbi, other images",
+    ),
+    Row(
+        EM,
+        ["dataset.root=tree", "train_imgs has 3 files, train_labels 2: img_1.png"],
+        micrographs(lambda root: (root / "train_labels/label_1.png").unlink()),
+        name="em, a label missing",
+    ),
+    Row(
+        EM,
+        ["dataset.root=tree", "label_4.png is 23x24"],
+        micrographs(lambda root: Image.new("L", (23, 24)).save(root / "val_labels/label_4.png")),
+        name="em, another size",
+    ),
+    Row(
+        EM,
+        ["dataset.root=tree", "label_2.png has the value 7; 0 and 255"],
+        micrographs(all_of("train_labels/label_2.png", 7)),
+        name="em, unknown values",
+    ),
+    Row(
+        EM,
+        ["dataset.root=tree", "val_labels are all 255"],
+        micrographs(all_of("val_labels/*", 255)),
+        name="em, one class",
+    ),
+    Row(
+        EM,
+        ["dataset.root=tree", "img_0.png cannot be read"],
+        micrographs(lambda root: cut_short_by_half(root / "train_imgs/img_0.png")),
+        name="em, unreadable",
+    ),
+    Row([*EM, "dataset.crop=25"], ["dataset.crop=25", "at most 24"], micrographs(), name="em crop"),
+    Row(
+        [*EM, "model.channels=[2,2,2]"],
+        ["model=unet", "(1, 24, 24)", "at least 41"],
+        micrographs(),
+        name="em, images too small",
+    ),
+    Row([*EM, "batch_size=9"], ["batch_size=9", "at most 3"], micrographs(), name="em batches"),
+    Row(
+        [*EM, "dataset.validation_split=0.01"],
+        ["dataset.validation_split=0.01", "none of 3"],
+        micrographs(),
+        name="em split",
+    ),
     # sizes
     Row([*SMOKE, "batch_size=500"], ["batch_size=500", "at most 160"]),
     Row([*SMOKE, "dataset.validation_split=0.999"], ["dataset.validation_split=0.999", "none of"]),

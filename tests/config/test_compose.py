@@ -13,6 +13,8 @@ IMAGES = ("digits", "mnist", "cifar10")
 NEEDED = {
     "dataset=image_folder": ["dataset.root=somewhere"],
     "model=toy_mlp": ["dataset=two_moons"],
+    "model=unet": ["dataset=shapes"],
+    "dataset=label_folder": ["dataset.root=somewhere"],
 }
 
 # Table 9 and the shared protocol of arXiv 2002.10778v4, from the paper, not from conf/.
@@ -22,7 +24,8 @@ SHARED = {
     "cifar100": {"epochs": 500, "batch_size": 50, "pad": 4, "flip": True, "model": "vgg"},
 }
 TOYS = ("two_moons", "toy_regression", "snelson")
-PROTOCOLS = (*IMAGES, "cifar100", "permuted_digits", "permuted_mnist", *TOYS)
+SEGMENTED = ("shapes", "isbi_em")
+PROTOCOLS = (*IMAGES, "cifar100", "permuted_digits", "permuted_mnist", *TOYS, *SEGMENTED)
 COSINE = {"name": "cosine", "final": 1e-16, "span": None, "per": "epoch", "stepped": "before"}
 
 

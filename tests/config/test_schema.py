@@ -47,9 +47,9 @@ def test_every_target_exists_and_takes_its_keys(group: str, target: str) -> None
         assert cls.scheduled == locate(group, target).scheduled  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("model", ["mlp", "vgg", "lrnet_small", "lrnet_big"])
+@pytest.mark.parametrize("model", ["mlp", "vgg", "lrnet_small", "lrnet_big", "unet"])
 def test_minimum_sizes_are_those_of_the_models(model: str) -> None:
-    part = compose(f"model={model}").model
+    part = compose(*(["dataset=shapes"] if model == "unet" else []), f"model={model}").model
     size = part.minimum_size()
     instantiate(part, shape=(1, size, size), classes=2)
     if size > 1:

@@ -443,6 +443,17 @@ def write_images(root: Path) -> None:
                 Image.fromarray(pixels).save(root / split / kind / f"{number}.png")
 
 
+def write_micrographs(root: Path) -> None:
+    random = np.random.default_rng(0)
+    for split in ("train", "val"):
+        for number in range(24):
+            label = random.integers(0, 2, (24, 24)) * 255
+            for kind, pixels in (("img", label // 2 + 60), ("label", label)):
+                folder = root / f"{split}_{'imgs' if kind == 'img' else 'labels'}"
+                folder.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{kind}_{number}.png")
+
+
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[tuple[Any, str, Any]]]:
     """All data sets in miniature as they lie on disk, and the checksums that they go with."""
@@ -451,6 +462,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[tuple[
     sums += write_cifar(root, "cifar10")
     sums += write_cifar(root, "cifar100")
     write_images(root / "images")
+    write_micrographs(root / "micrographs")
     return root, sums
 
 
@@ -471,6 +483,8 @@ DATA_SETS = {
     "image_folder": ["model.hidden=[8]", "dataset.root={data}/images"],
     "permuted_digits": ["model.hidden=[8]"],
     "permuted_mnist": ["model.hidden=[8]", "dataset.root={data}", "dataset.download=false"],
+    "shapes": ["model.channels=[2,2]", "dataset.size=24"],
+    "label_folder": ["dataset.root={data}/micrographs", "dataset.crop=20", "model.channels=[2,2]"],
 }
 METHODS = sorted(path.stem for path in (conf_dir() / "method").glob("*.yaml"))
 

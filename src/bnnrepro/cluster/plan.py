@@ -18,6 +18,8 @@ _FIXED = (
     "bnnrepro.data.cifar.load",
     "bnnrepro.data.permuted.digits",
     "bnnrepro.data.permuted.mnist",
+    "bnnrepro.data.shapes.load",
+    "bnnrepro.data.label_folder.isbi",
 )  # sets whose content is known by their name
 
 

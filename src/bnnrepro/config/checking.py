@@ -151,9 +151,12 @@ def _paper_is_whole(config: Config) -> None:
 
 
 def _stand_in(config: Config) -> None:
-    if config.preset.stand_in and not isinstance(config.dataset, datasets.Downloaded):
-        allowed = f"serves data sets that are downloaded; dataset={config.dataset.name} is at hand"
-        raise UserError("preset.stand_in", config.preset.stand_in, allowed)
+    name, data = config.preset.stand_in, config.dataset
+    if name == "digits" and not isinstance(data, datasets.Downloaded):
+        allowed = f"serves data sets that are downloaded; dataset={data.name} is at hand"
+        raise UserError("preset.stand_in", name, allowed)
+    if name == "shapes" and not isinstance(data, datasets.ISBI):
+        raise UserError("preset.stand_in", name, "serves dataset=isbi_em alone")
 
 
 def _out_is_a_folder(config: Config) -> None:

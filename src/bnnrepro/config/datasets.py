@@ -192,3 +192,59 @@ class Snelson(PointSet):
 
     root: Text
     """folder of train_inputs and train_outputs; BNNREPRO_DATA names another one than data"""
+
+
+@dataclass
+class Turning:
+    """Random changes of the training crops and their labels, drawn anew every epoch."""
+
+    flip: bool
+    """mirror every second crop, at random, left to right"""
+    rotate: bool
+    """turn by a random number of quarter turns"""
+
+
+@dataclass
+class SegmentationSet(Images):
+    """What all data sets for segmentation have."""
+
+    task: ClassVar[str] = "segmentation"
+
+    validation_split: Fraction
+    """share of the training images held out to choose the best epoch; 0: none"""
+    crop: Count | None
+    """side of the squares that are trained on, in pixels; null: whole images"""
+    crops: Count
+    """squares cut from an image in an epoch, each at a random place"""
+    augment: Turning
+    """changes of the training crops"""
+
+
+@schema("dataset", "bnnrepro.data.shapes.load")
+@dataclass
+class Shapes(SegmentationSet):
+    """Generated cells with membranes."""
+
+    size: Annotated[int, Range(16)]
+    """side of an image in pixels"""
+    images: Annotated[int, Range(2)]
+    """images to train on"""
+    test_images: Count
+    """images to test on"""
+    generator_seed: Annotated[int, Range(0)]
+    """what the images are drawn from; the run's seed does not change them"""
+
+
+@schema("dataset", "bnnrepro.data.label_folder.load")
+@dataclass
+class LabelFolder(SegmentationSet):
+    """Images and labels in folders."""
+
+    root: Text
+    """folder with train_imgs, train_labels, val_imgs, val_labels, or with isbi-em/ that has them"""
+
+
+@schema("dataset", "bnnrepro.data.label_folder.isbi")
+@dataclass
+class ISBI(LabelFolder):
+    """The ISBI 2012 challenge's micrographs."""

@@ -133,3 +133,27 @@ class ToyMLP(Model):
     """Adam's learning rate of real biases"""
     bias_clip: Positive | None
     """real biases stay between plus and minus this; null: anywhere"""
+
+
+@schema("model", "bnnrepro.models.unet.UNet")
+@dataclass
+class UNet(Model):
+    """U-Net: valid convolutions, two a level; a class for every pixel but the margin's."""
+
+    tasks: ClassVar[tuple[str, ...]] = ("segmentation",)
+
+    channels: Annotated[list[Count], Length(1)]
+    """channels of each level, from the top; one more than there are poolings"""
+    dropout: Fraction
+    """probability to drop a feature after a level"""
+    norm_eps: Positive
+    """BatchNorm's epsilon, added to the variance"""
+    norm_momentum: Share
+    """BatchNorm's momentum: weight of the newest batch in the running statistics"""
+
+    def minimum_size(self) -> int:
+        """Two convolutions a level and a pooling between two levels leave a pixel of it."""
+        margin = 2
+        for _ in self.channels[1:]:
+            margin = 4 + 2 * margin
+        return 2 * margin + 1

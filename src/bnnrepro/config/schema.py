@@ -251,8 +251,8 @@ class Preset:
     # Defaults stand here too, for the config.yaml of runs that are older than these keys.
     width: Share = 1.0
     """the hidden layers' share of the model's units and channels; 1: all"""
-    stand_in: Literal["digits"] | None = None
-    """data taken, resized, in the place of a downloaded set; null: the set itself"""
+    stand_in: Literal["digits", "shapes"] | None = None
+    """data in the place of a set that has to be fetched; null: the set itself"""
 
 
 @dataclass

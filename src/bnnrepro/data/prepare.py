@@ -7,6 +7,7 @@ from functools import singledispatch
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from bnnrepro.data.batches import Batches
 from bnnrepro.data.source import Source
@@ -32,6 +33,20 @@ class Sources:
     train: Source
     validation: Source | None
     test: Source | None
+
+    def around(self, margin: int) -> Sources:
+        """Return sources whose inputs reach so many pixels further on each side.
+
+        A network whose output is smaller than its input needs it; kinds of data that have such
+        surroundings have sources with a method ``around``.
+        """
+        if not margin:
+            return self
+
+        def seen(source: Any) -> Any:
+            return source.around(margin) if hasattr(source, "around") else source
+
+        return Sources(seen(self.train), seen(self.validation), seen(self.test))
 
 
 @singledispatch
@@ -88,10 +103,15 @@ def _(
 
 def limited(split: Split, key: str, limit: int | None) -> Split:
     """Return ``limit`` random samples of a split, the same ones every time; None: all."""
+    places = chosen(len(split), key, limit)
+    return split if places is None else split.subset(places)
+
+
+def chosen(count: int, key: str, limit: int | None) -> Tensor | None:
+    """Return the places of ``limit`` random ones of so many samples, sorted; None: all."""
     if limit is not None and limit < 1:
         raise UserError(key, limit, "at least 1, or null for all")
-    if limit is None or limit >= len(split):
-        return split
+    if limit is None or limit >= count:
+        return None
     generator = torch.Generator().manual_seed(derive(LIMIT_SEED, key))
-    chosen = torch.randperm(len(split), generator=generator)[:limit]
-    return split.subset(chosen.sort().values)
+    return torch.randperm(count, generator=generator)[:limit].sort().values

@@ -7,7 +7,7 @@ import torch
 
 from bnnrepro.config import Config, instantiate
 from bnnrepro.config.foreign import foreign_set
-from bnnrepro.data import digits
+from bnnrepro.data import digits, shapes
 from bnnrepro.data.foreign import foreign_batches
 from bnnrepro.data.prepare import Sources, prepare
 from bnnrepro.data.source import Source
@@ -53,6 +53,7 @@ def build(cfg: Config) -> Parts:
     foreign = _foreign(cfg, data, device)
     torch.manual_seed(derive(cfg.seed, "init"))
     model = instantiate(cfg.effective_model, shape=data.shape, classes=data.outputs)
+    sources = sources.around(getattr(model, "margin", 0))
 
     def method(groups: Any, train_set_size: int, generator: torch.Generator) -> Any:
         offered = {"train_set_size": train_set_size, "generator": generator}
@@ -97,6 +98,8 @@ def load_data(cfg: Config) -> Data:
         data: Data = instantiate(cfg.dataset)
         return data
     part = cfg.dataset
+    if cfg.preset.stand_in == "shapes":
+        return shapes.in_place(part.crop, part.crops, asdict(part.augment))
     return digits.resized(
         part.shape, part.classes, mean=part.mean, std=part.std, augment=asdict(part.augment)
     )

@@ -4,8 +4,11 @@ from bnnrepro.tasks.base import Task
 from bnnrepro.tasks.classification import Classification
 from bnnrepro.tasks.continual import Continual
 from bnnrepro.tasks.regression import Regression
+from bnnrepro.tasks.segmentation import Segmentation
 
-__all__ = ["TASKS", "Classification", "Continual", "Regression", "Task"]
+__all__ = ["TASKS", "Classification", "Continual", "Regression", "Segmentation", "Task"]
 
-TASKS: dict[str, type[Task]] = {task.name: task for task in (Classification, Continual, Regression)}
+TASKS: dict[str, type[Task]] = {
+    task.name: task for task in (Classification, Continual, Regression, Segmentation)
+}
 """The tasks by their names; a data set's ``task`` chooses."""

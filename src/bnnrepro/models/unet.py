@@ -1,0 +1,120 @@
+"""The U-Net (Ronneberger et al. 2015, arXiv 1505.04597) without biases and learned scales.
+
+Convolutions are valid: each takes a pixel from every side, so that no output rests on invented
+zeros. The output is smaller than the input by ``margin`` pixels a side: what is to be segmented is
+shown with so much of its surroundings, at the image's edge their mirror image.
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bnnrepro.models.blocks import check_size
+
+
+def margin_of(depth: int) -> int:
+    """Return the pixels that the output lacks on each side, for so many poolings.
+
+    Two convolutions take 4 pixels of a height, those beneath a pooling twice of their own level's:
+    8, 20, 44, 92 on each side for 1, 2, 3, 4 poolings.
+    """
+    return 2 if depth == 0 else 4 + 2 * margin_of(depth - 1)
+
+
+def whole_size(size: int, depth: int) -> int:
+    """Return the least output size >= ``size`` at which every pooling halves without a rest.
+
+    These are 4 + k 2^depth; 388 for four poolings, where the input is 572.
+    """
+    step = 2**depth
+    return 4 + step * max(0, -(-(size - 4) // step))
+
+
+class UNet(nn.Module):
+    """Images (N, C, H + 2 margin, W + 2 margin) to logits (N, K, H, W), for any H and W.
+
+    A level is two blocks of 3x3 convolution, BatchNorm, ReLU, then dropout. Levels are joined by
+    2x2 maximum pooling on the way down, and by a transposed 2x2 convolution with BatchNorm on the
+    way up, whose result follows the centre of the same level's features. A 1x1 convolution and
+    BatchNorm give the logits.
+
+    Where H and W are not ``whole_size``, the input is continued by its mirror image below and to
+    the right, and the output is cut to H and W.
+
+    Args:
+        shape: (C, H, W) of an image.
+        classes: K, number of logits of a pixel.
+        channels: of every level, from the top; one more than there are poolings.
+        dropout: rate after each level.
+        norm_eps: BatchNorm's addition to the variance.
+        norm_momentum: weight of a batch in the running statistics.
+
+    Raises:
+        ValueError: the image is smaller than ``minimum_size``, or no channels are given.
+    """
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        classes: int,
+        channels: Sequence[int] = (64, 128, 256, 512, 1024),
+        dropout: float = 0.05,
+        norm_eps: float = 1e-5,
+        norm_momentum: float = 0.1,
+    ) -> None:
+        super().__init__()
+        if not channels:
+            raise ValueError("channels=[]: at least one level is needed")
+        self.depth = len(channels) - 1
+        self.margin = margin_of(self.depth)
+        self.minimum_size = 2 * self.margin + 1
+        check_size(type(self).__name__, shape, self.minimum_size)
+
+        def norm(width: int) -> nn.BatchNorm2d:
+            return nn.BatchNorm2d(width, eps=norm_eps, momentum=norm_momentum, affine=False)
+
+        def level(inputs: int, outputs: int) -> nn.Sequential:
+            layers: list[nn.Module] = []
+            for width in (inputs, outputs):
+                layers += [nn.Conv2d(width, outputs, 3, bias=False), norm(outputs), nn.ReLU()]
+            return nn.Sequential(*layers, nn.Dropout(dropout))
+
+        def up(inputs: int, outputs: int) -> nn.Sequential:
+            return nn.Sequential(
+                nn.ConvTranspose2d(inputs, outputs, 2, stride=2, bias=False), norm(outputs)
+            )
+
+        self.down = nn.ModuleList(level(i, o) for i, o in pairwise([shape[0], *channels]))
+        self.pool = nn.MaxPool2d(2)
+        rising = list(pairwise(reversed(channels)))
+        self.up = nn.ModuleList(up(i, o) for i, o in rising)
+        self.merge = nn.ModuleList(level(2 * o, o) for _, o in rising)
+        self.head = nn.Sequential(nn.Conv2d(channels[0], classes, 1, bias=False), norm(classes))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the logits of all pixels but the margin's."""
+        height, width = (side - 2 * self.margin for side in images.shape[2:])
+        below, right = (whole_size(side, self.depth) - side for side in (height, width))
+        features = F.pad(images, (0, right, 0, below), mode="reflect") if below or right else images
+        kept = []
+        for index, level in enumerate(self.down):
+            features = level(self.pool(features) if index else features)
+            kept.append(features)
+        del kept[-1]
+        for up, merge in zip(self.up, self.merge, strict=True):
+            features = up(features)
+            features = merge(torch.cat([centre(kept.pop(), features), features], 1))
+        logits: Tensor = self.head(features)[:, :, :height, :width]
+        return logits
+
+
+def centre(features: Tensor, like: Tensor) -> Tensor:
+    """Return the middle of features (N, C, H, W), as high and wide as others."""
+    top, left = (
+        (ours - theirs) // 2
+        for ours, theirs in zip(features.shape[2:], like.shape[2:], strict=True)
+    )
+    return features[:, :, top : top + like.shape[2], left : left + like.shape[3]]

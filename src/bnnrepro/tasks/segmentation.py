@@ -1,0 +1,187 @@
+"""Segmentation: a class for every pixel. Cross-entropy, intersection over union, recalls.
+
+Every figure comes from one table of counts over all pixels of all images of a split, never from
+averages of the images' own ratios. With the counts n[t, p] of pixels of class t that are predicted
+as class p:
+
+    IoU of class k      n[k, k] / (sum_p n[k, p] + sum_t n[t, k] - n[k, k])
+    mean IoU            their mean over the classes
+    balanced accuracy   mean over the classes of n[k, k] / sum_p n[k, p], in percent
+    accuracy            sum_k n[k, k] / sum n, in percent
+
+Where one class has most of the pixels, predicting it everywhere has a high accuracy and a high IoU
+of that class. Its balanced accuracy is 100 / K whatever the data: that one selects an epoch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from bnnrepro.data.segmentation import WholeImages
+from bnnrepro.tasks.base import Task
+from bnnrepro.tasks.pictures import write_pictures, write_predictions
+from bnnrepro.training.evaluation import outputs_and_targets
+
+if TYPE_CHECKING:
+    from bnnrepro.config import Config
+    from bnnrepro.data.source import Source
+    from bnnrepro.training.trainer import Trainer
+
+COUNTS = "counts"
+
+
+class Segmentation(Task):
+    """K classes; outputs are logits (B, K, H, W), targets int64 (B, H, W).
+
+    Predictions are probabilities (N, K, H, W). The training figure of an epoch is exact too: the
+    counts are kept from batch to batch, and are part of a checkpoint within an epoch.
+
+    Args:
+        classes: the classes' names.
+    """
+
+    name = "segmentation"
+    metric = "balanced_accuracy"
+    higher_is_better = True
+    samples = "images"
+
+    def __init__(self, classes: tuple[str, ...]) -> None:
+        self.classes = classes
+        self._trained: Tensor | None = None
+
+    @classmethod
+    def of(cls, cfg: Config, about: Mapping[str, Any]) -> Segmentation:
+        """Return the task of a configuration."""
+        return cls(tuple(about["classes"]))
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return the mean cross-entropy of a pixel, in nats."""
+        return F.cross_entropy(outputs, targets)
+
+    def score(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Count the batch in; return its balanced accuracy times the number of its images."""
+        counts = count(outputs.argmax(1), targets, len(self.classes))
+        self._trained = counts if self._trained is None else self._trained + counts
+        return balanced_accuracy(counts) * len(targets)
+
+    def predict(self, outputs: Tensor) -> Tensor:
+        """Return class probabilities (N, K, H, W)."""
+        return outputs.softmax(1)
+
+    def from_outputs(self, averaged: Tensor) -> Tensor:
+        """Return class probabilities of averaged logits."""
+        return averaged.softmax(1)
+
+    def measure(self, predictions: Tensor, targets: Tensor) -> dict[str, float]:
+        """Return the metrics of the module's heading, and nll (nats per pixel).
+
+        The NLL is of probabilities in float64, with none below the smallest positive number.
+        """
+        smallest = torch.finfo(torch.float32).tiny
+        total = 0.0
+        for image, wanted in zip(predictions, targets, strict=True):
+            sure = image.double().gather(0, wanted[None]).clamp_min(smallest)
+            total -= float(sure.log().sum())
+        counts = count(predictions.argmax(1), targets, len(self.classes))
+        return self.figures(counts) | {"nll": total / targets.numel()}
+
+    def look(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
+        """Return an epoch's figures of a split at the mode: ``loss``, then the metrics."""
+        counts = count(outputs.argmax(1), targets, len(self.classes))
+        return {"loss": float(self.loss(outputs, targets))} | self.figures(counts)
+
+    def figures(self, counts: Tensor) -> dict[str, float]:
+        """Return the metrics of a table of counts (K, K), rows the true classes."""
+        counts = counts.double()
+        right = counts.diagonal()
+        iou = right / (counts.sum(0) + counts.sum(1) - right)
+        return {
+            self.metric: float(balanced_accuracy(counts)),
+            "mean_iou": float(iou.mean()),
+            **{f"iou_{name}": float(value) for name, value in zip(self.classes, iou, strict=True)},
+            "accuracy": 100 * float(right.sum() / counts.sum()),
+        }
+
+    def constant(self, targets: Tensor) -> dict[str, float]:
+        """Return the best value of each metric that the same prediction for all pixels can have.
+
+        Which prediction that is may differ from metric to metric. For the NLL it is the classes'
+        shares.
+        """
+        true = torch.bincount(targets.flatten(), minlength=len(self.classes)).double()
+        found = []
+        for k in range(len(self.classes)):
+            counts = torch.zeros(len(true), len(true), dtype=torch.float64, device=true.device)
+            counts[:, k] = true
+            found.append(self.figures(counts))
+        shares = true / true.sum()
+        return {name: max(each[name] for each in found) for name in found[0]} | {
+            "nll": -float(torch.xlogy(shares, shares).sum())
+        }
+
+    # -- around the epochs --------------------------------------------------------------------
+
+    def before_epoch(self, trainer: Trainer) -> None:
+        """Begin to count."""
+        self._trained = None
+
+    def after_epoch(self, trainer: Trainer, held_out: Mapping[str, Source]) -> dict[str, Any]:
+        """Return the epoch's training figure, of the counts of all its batches."""
+        if self._trained is None:
+            return {}
+        figures = self.figures(self._trained)
+        self._trained = None
+        return {f"train_{self.metric}": figures[self.metric]}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the counts of the epoch so far."""
+        return {} if self._trained is None else {COUNTS: self._trained}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take up the counts of an epoch."""
+        self._trained = state.get(COUNTS)
+
+    # -- a trained network --------------------------------------------------------------------
+
+    def judge(
+        self, trainer: Trainer, source: Source, *, samples: int, average: str
+    ) -> dict[str, dict[str, Any]]:
+        """Return the figures at mode and mean, and those of the best constant prediction."""
+        figures = super().judge(trainer, source, samples=samples, average=average)
+        targets = torch.cat([wanted for _, wanted in source.epoch(0)])
+        return figures | {"constant": self.constant(targets)}
+
+    def finish(self, trainer: Trainer, test: Source | None, folder: Path) -> None:
+        """Write pictures of the test images, and the predictions of images without labels.
+
+        Both are at the mode, by the weights that the trainer holds.
+        """
+        if not isinstance(test, WholeImages):
+            return
+        outputs, _ = outputs_and_targets(trainer.model, test, trainer.device)
+        write_pictures(folder / "pictures", test.pairs, outputs.argmax(1))
+        if test.unlabelled is not None:
+            outputs, _ = outputs_and_targets(trainer.model, test.unlabelled, trainer.device)
+            write_predictions(
+                folder / "predictions", test.unlabelled.pairs.names, outputs.argmax(1)
+            )
+
+
+def count(predicted: Tensor, targets: Tensor, classes: int) -> Tensor:
+    """Return how often each class (rows) is predicted as each (columns): int64 (K, K)."""
+    places = targets.flatten() * classes + predicted.flatten()
+    return torch.bincount(places, minlength=classes * classes).view(classes, classes)
+
+
+def balanced_accuracy(counts: Tensor) -> Tensor:
+    """Return the mean recall of the classes that there are, in percent: a scalar."""
+    counts = counts.double()
+    true = counts.sum(1)
+    recalls = counts.diagonal() / true.clamp_min(1)
+    return 100 * recalls.sum() / (true > 0).sum()
