@@ -209,7 +209,7 @@ def epoch(device: torch.device, repetitions: int) -> list[Row]:
 
     def evaluation() -> None:
         for source in (sources.validation, sources.test):
-            trainer._quick_look(source)
+            trainer.look(source)
 
     tasks = {"bare": bare_steps, "epoch": part_of_an_epoch, "evaluation": evaluation}
     times = interleaved(tasks, max(repetitions // 3, 3), device, warm_up=1)

@@ -498,6 +498,15 @@ def test_the_top_level_loads_nothing_heavy() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+def test_running_loads_no_data_sets_package() -> None:
+    code = (
+        "import sys, bnnrepro.running, bnnrepro.tasks; "
+        "heavy = {'sklearn', 'scipy', 'wandb', 'matplotlib', 'torchvision'} & set(sys.modules); "
+        "sys.exit(f'loaded: {heavy}' if heavy else 0)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_the_top_level_has_what_it_promises() -> None:
     assert {name: getattr(bnnrepro, name) for name in bnnrepro.__all__}
     with pytest.raises(AttributeError, match="no attribute 'Trainr'"):

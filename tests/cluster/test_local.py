@@ -28,7 +28,13 @@ def sweep(folder: Path, *words: str) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=hear_ctrl_c,
     )
+
+
+def hear_ctrl_c() -> None:
+    """Tests that a shell started in the background are deaf to it, and so were their children."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def finish(started: subprocess.Popen[str], code: int = 0) -> tuple[str, str]:
@@ -56,6 +62,13 @@ def wait_for_states(folder: Path, *wanted: str) -> None:
 def training(folder: Path, count: int) -> None:
     until = time.monotonic() + 90
     while sum((run.status.epoch or 0) >= 1 for run in runs(folder)) < count:
+        assert time.monotonic() < until
+        time.sleep(0.2)
+
+
+def wait_for_epochs(folder: Path, before: dict[str, int]) -> None:
+    until = time.monotonic() + 90
+    while not all((run.status.epoch or 0) > before.get(run.name, -1) for run in runs(folder)):
         assert time.monotonic() < until
         time.sleep(0.2)
 
@@ -90,6 +103,7 @@ def test_ctrl_c_saves_the_running_and_the_same_line_goes_on(tmp_path: Path) -> N
     ]  # fmt: skip
     again = sweep(tmp_path, MINUTES, *line)
     wait_for_states(tmp_path, "queued", "running", "running")
+    wait_for_epochs(tmp_path, {name: epoch for name, epoch in epochs.items() if epoch})
     again.terminate()
     finish(again, 143)
     assert states(tmp_path) == ["interrupted"] * 3

@@ -7,7 +7,6 @@ import torch
 
 from bnnrepro.config import Config, instantiate
 from bnnrepro.config.foreign import foreign_set
-from bnnrepro.data import digits, shapes
 from bnnrepro.data.foreign import foreign_batches
 from bnnrepro.data.prepare import Sources, prepare
 from bnnrepro.data.source import Source
@@ -99,7 +98,11 @@ def load_data(cfg: Config) -> Data:
         return data
     part = cfg.dataset
     if cfg.preset.stand_in == "shapes":
+        from bnnrepro.data import shapes
+
         return shapes.in_place(part.crop, part.crops, asdict(part.augment))
+    from bnnrepro.data import digits  # brings scikit-learn: 160 MB that other runs do not need
+
     return digits.resized(
         part.shape, part.classes, mean=part.mean, std=part.std, augment=asdict(part.augment)
     )
