@@ -7,7 +7,7 @@ ARGS ?=
 PRESET ?= paper
 PAPER = $(BIN)/python -m bnnrepro.paper
 CHOSEN = --preset $(PRESET) $(if $(SEEDS),--seeds $(SEEDS)) $(ARGS)
-STARTED = $(if $(LAUNCHER),--launcher $(LAUNCHER)) $(if $(filter 1 y yes true,$(YES)),--yes) $(if $(filter 1 y yes true,$(DETACH)),--detach)
+STARTED = $(if $(LAUNCHER),--launcher $(LAUNCHER)) $(if $(filter 1 y yes true,$(YES)),--yes) $(if $(filter 1 y yes true,$(DETACH)),--detach) $(if $(filter 1 y yes true,$(PLAN)),--plan)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run reproduce-table table reproduce-figure figure data status retry cancel submit test test-slow test-slurm fidelity traps bench lint format types clean
@@ -27,7 +27,7 @@ $(READY): pyproject.toml constraints.txt
 run: $(READY)  ## train a binary network on real digits: the main job (ARGS="key=value ...")
 	$(BIN)/python run.py $(ARGS)
 
-reproduce-table: $(READY)  ## from nothing to a table (TABLE=2 PRESET=paper|quick|smoke LAUNCHER=local|slurm SEEDS=5 YES=1)
+reproduce-table: $(READY)  ## from nothing to a table (TABLE=2 PRESET=paper|quick|smoke LAUNCHER=local|slurm SEEDS=5 YES=1 PLAN=1)
 	$(PAPER) reproduce-table $(TABLE) $(STARTED) $(CHOSEN)
 
 table: $(READY)  ## a table of what is there (TABLE=2 PRESET=quick)

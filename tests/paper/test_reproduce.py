@@ -121,6 +121,14 @@ def test_without_a_terminal_the_whole_protocol_needs_a_yes(tmp_path: Path) -> No
     assert not list(tmp_path.iterdir())
 
 
+def test_the_plan_alone_starts_nothing_and_asks_nothing(tmp_path: Path) -> None:
+    out, err = finish("reproduce-table", "11", "--plan", *HERE, f"dataset.root={tmp_path}")
+    assert re.search(r"^table11_mnist_bayesbinn +5 +0 +0 +5 ", out, re.MULTILINE)
+    assert "10 runs whose cost is not known" in out
+    assert err == ""
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_no_at_the_terminal_starts_nothing(tmp_path: Path) -> None:
     ours, theirs = pty.openpty()
     started = start("reproduce-table", "11", *HERE, stdin=theirs)

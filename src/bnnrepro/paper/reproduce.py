@@ -40,6 +40,7 @@ class Wish:
         overrides: Hydra's, such as change no run's numbers.
         yes: questions are answered.
         detach: return once the runs are submitted.
+        plan: show the plan alone; nothing is started or written.
     """
 
     kind: str
@@ -51,6 +52,7 @@ class Wish:
     overrides: Sequence[str] = field(default_factory=tuple)
     yes: bool = False
     detach: bool = False
+    plan: bool = False
 
     @property
     def label(self) -> str:
@@ -74,6 +76,8 @@ def reproduce(wish: Wish) -> int:
     print(f"{wish.label}, preset {wish.preset}, seeds 0 to {len(wanted[0].runs) - 1}")
     print(outline.table(outlined, known))
     print(_summary(outlined, known, submitter), flush=True)
+    if wish.plan:
+        return 0
     if left and wish.preset == "paper" and not _gpu_here(wanted):
         _ask(wish, outline.hours(outlined, known))
     code = 0
