@@ -201,7 +201,7 @@ def test_an_experiment_changes_only_what_it_names() -> None:
     assert compose("experiment=short_mnist_bayesbinn", "epochs=3").epochs == 3
 
 
-@pytest.mark.parametrize(("preset", "epochs"), [("paper", 500), ("quick", 10), ("smoke", 2)])
+@pytest.mark.parametrize(("preset", "epochs"), [("paper", 500), ("quick", 8), ("smoke", 2)])
 def test_a_preset_is_an_upper_bound(preset: str, epochs: int) -> None:
     assert compose("dataset=mnist", f"preset={preset}").effective_epochs == epochs
     assert compose("dataset=mnist", f"preset={preset}", "epochs=1").effective_epochs == 1
