@@ -79,7 +79,7 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     parser.add_argument("--launcher", help="local (default) or slurm")
     parser.add_argument("--yes", action="store_true", help="answer questions with yes")
     parser.add_argument("--detach", action="store_true", help="return once runs are submitted")
-    parser.add_argument("--plan", action="store_true", help="only say what is missing, and its cost")
+    parser.add_argument("--plan", action="store_true", help="only say what is missing and its cost")
     return parser
 
 
