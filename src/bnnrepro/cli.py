@@ -204,7 +204,7 @@ def _sweep(hydra: Hydra, arguments: argparse.Namespace, name: str) -> int:
     jobs = [job for batch in batches or [] for job in batch]
     failed = [job for job in jobs if job.status is JobStatus.FAILED]
     for job in failed:
-        reason = " ".join(str(job._return_value).split())
+        reason = " ".join(str(job._return_value).split()).removeprefix("failed: ")
         print(f"failed: {' '.join(job.overrides)}: {reason}", file=sys.stderr)
     if failed:
         again = shlex.join(["python", "run.py", "-m", *overrides])

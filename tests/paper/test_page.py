@@ -55,8 +55,8 @@ def test_it_is_whole_in_a_browser(opened, report, width, dark):
     for line in said.lines:
         for each in texts(said, line):
             assert each in text
-    for issue in said.issues:
-        assert re.sub(r"\s+", " ", issue.text) in text
+    for line in said.unused:
+        assert re.sub(r"\s+", " ", line) in text
     assert said.title in text
     assert said.warning in text
 

@@ -68,7 +68,7 @@ def ensure_whole(
             raise UserError(
                 KEY,
                 str(root),
-                f"{problem}; fetching {title} failed: {reason[:300]}\n"
+                f"{problem}; fetching {title} failed: {reason[:300]};\n"
                 "run `make data` where there is a network, or give a folder that has the data",
             ) from error
         problem = find_problem(title, root, md5)

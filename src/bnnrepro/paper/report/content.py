@@ -63,11 +63,15 @@ class Issue:
     @property
     def text(self) -> str:
         """All of it in a line; the folders too, where there are any."""
-        plural = "s" if len(self.runs) > 1 else ""
-        which = f", seed{plural} {self.seeds}" if self.runs else ""
         where = "" if self.state == "missing" else f" ({', '.join(r.name for r in self.runs)})"
-        reason = f": {self.reason}" if self.reason else ""
-        return f"{self.cell}{which}: {self.state}{reason}{where}"
+        return f"{_told([self.cell], self)}{where}"
+
+
+def _told(cells: Sequence[str], issue: Issue) -> str:
+    plural = "s" if len(issue.runs) > 1 else ""
+    which = f", seed{plural} {issue.seeds}" if issue.runs else ""
+    reason = f": {issue.reason}" if issue.reason else ""
+    return f"{', '.join(cells)}{which}: {issue.state}{reason}"
 
 
 @dataclass(frozen=True)
@@ -99,6 +103,21 @@ class Content:
     def earlier(self) -> bool:
         """Whether the earlier reproduction has a figure in this table."""
         return self.compared and any(line.row.earlier for line in self.lines)
+
+    @property
+    def unused(self) -> list[str]:
+        """The issues in lines: cells of which the same is to be said share one, without folders.
+
+        What is damaged has a line and its folder always: somebody will have to look there.
+        """
+        alike: dict[tuple[str, ...], list[Issue]] = {}
+        for issue in self.issues:
+            own = issue.cell if issue.state == "damaged" else ""
+            alike.setdefault((own, issue.state, issue.reason, issue.seeds), []).append(issue)
+        return [
+            each[0].text if len(each) == 1 else _told([issue.cell for issue in each], each[0])
+            for each in alike.values()
+        ]
 
     @property
     def progress(self) -> str:

@@ -76,7 +76,7 @@ def terminal(report: Content) -> str:
     for heading, members in table:
         lines += [heading, *map(laid_out, members)]
     lines += [f"[{mark}] {text}" for mark, text in report.notes]
-    lines += [f"not in the table: {issue.text}" for issue in report.issues]
+    lines += [f"not in the table: {text}" for text in report.unused]
     return "\n".join(lines)
 
 
@@ -84,7 +84,7 @@ def _sections(report: Content) -> list[tuple[str, list[str]]]:
     """Return what follows the table: what is missing, marked runs, environments."""
     sections = []
     if report.issues:
-        sections.append(("Not in the table", [issue.text for issue in report.issues]))
+        sections.append(("Not in the table", report.unused))
     if report.marked:
         sections.append(("Run with uncommitted changes", list(report.marked)))
     environments = [
