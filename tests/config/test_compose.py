@@ -195,7 +195,13 @@ def test_another_scheduler_leaves_no_stray_keys() -> None:
 
 def test_an_experiment_changes_only_what_it_names() -> None:
     config = compose("experiment=short_mnist_bayesbinn").to_dict()
-    named = ("epochs=25", "method.lr=3e-4", "model.dropout=0.1", "precision=bf16")
+    named = (
+        "epochs=25",
+        "method.lr=3e-4",
+        "model.dropout=0.1",
+        "precision=bf16",
+        "dataset.augment.pad=1",
+    )
     cell = compose("dataset=mnist", "method=bayesbinn", *named).to_dict()
     assert config == cell
     assert compose("experiment=short_mnist_bayesbinn", "epochs=3").epochs == 3
