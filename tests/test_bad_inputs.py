@@ -326,13 +326,6 @@ def without(key: str) -> Callable[[Path], None]:
     return prepare
 
 
-def with_text(key: str) -> Callable[[Path], None]:
-    def prepare(path: Path) -> None:
-        path.write_text(json.dumps(json.loads(path.read_text()) | {key: "changed"}))
-
-    return prepare
-
-
 def of_another_config(path: Path) -> None:
     """Put the finished run's state, which is whole, into the place of the stopped one's."""
     if not (path.parent / "result.json").exists():
@@ -552,30 +545,6 @@ ROWS_OF_OLD_RUNS: list[Row] = [
         ["run=multirun/digits/mlp/bayesbinn/", "is being run by process"],
         of_a_run("status.json", held),
         name="run by another process",
-    ),
-    Row(
-        SMOKE,
-        ["result=", "result.json", "not JSON"],
-        of_a_run("result.json", no_json),
-        name="a result that is cut short",
-    ),
-    Row(
-        SMOKE,
-        ["result=", "'n_train' is missing"],
-        of_a_run("result.json", without("n_train")),
-        name="a result without a key",
-    ),
-    Row(
-        SMOKE,
-        ["result=", "'evaluations' is wrong", "remove the run's folder"],
-        of_a_run("result.json", without("evaluations")),
-        name="a result without its evaluations",
-    ),
-    Row(
-        SMOKE,
-        ["result=", "'signature' is wrong", "remove the run's folder"],
-        of_a_run("result.json", with_text("signature")),
-        name="a result of another run",
     ),
     Row(
         [*SMOKE, "evaluate.samples=3"],

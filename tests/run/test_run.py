@@ -17,6 +17,7 @@ import torch
 
 from bnnrepro.cli import main
 from bnnrepro.config.compose import compose
+from bnnrepro.errors import UserError
 from bnnrepro.running import Result, RunFailedError, build
 from bnnrepro.store import status
 from bnnrepro.store.finding import find
@@ -139,6 +140,45 @@ def test_a_finished_run_is_left_alone(run_small: RunSmall) -> None:
     again = run_small("preset=smoke")
     assert content(again.folder) == before
     assert again.values == first.values
+
+
+def _cut_short(path: Path) -> None:
+    path.write_text('{"signature": ')
+
+
+def _without_figures(path: Path) -> None:
+    content = json.loads(path.read_text())
+    del content["final"]
+    path.write_text(json.dumps(content))
+
+
+def _of_another_run(path: Path) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"signature": "changed"}))
+
+
+@pytest.mark.parametrize("damage", [_cut_short, _without_figures, _of_another_run])
+def test_a_damaged_result_is_made_anew_and_nothing_is_trained(
+    damage: Callable[[Path], None], run_small: RunSmall, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = run_small().folder
+    whole, trained = folder.result.read_text(), folder.metrics.read_bytes()
+    damage(folder.result)
+    spoilt = folder.result.read_bytes()
+    run_small()
+    assert without_times(json.loads(folder.result.read_text())) == without_times(json.loads(whole))
+    assert folder.metrics.read_bytes() == trained
+    assert (folder.path / "result.damaged.json").read_bytes() == spoilt
+    assert "made anew from the checkpoint" in capsys.readouterr().err
+    assert status.read(folder).state == "done"
+
+
+def test_a_damaged_result_without_a_checkpoint_is_an_error(run_small: RunSmall) -> None:
+    folder = run_small().folder
+    _cut_short(folder.result)
+    folder.checkpoint.unlink()
+    with pytest.raises(UserError, match="not JSON"):
+        run_small()
+    assert folder.result.exists()
 
 
 def test_another_evaluation_trains_nothing_and_is_added_once(run_small: RunSmall) -> None:

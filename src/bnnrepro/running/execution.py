@@ -1,13 +1,14 @@
 """One run from its configuration: build, train, evaluate, record."""
 
 import shutil
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bnnrepro import reporting
 from bnnrepro.config import Config
-from bnnrepro.errors import RunFailedError
+from bnnrepro.errors import RunFailedError, UserError
 from bnnrepro.running import code
 from bnnrepro.running.building import Parts, build
 from bnnrepro.running.judging import figures_of, result_values, whole_result
@@ -90,10 +91,24 @@ def _finished(folder: RunFolder, cfg: Config) -> dict[str, Any] | None:
         with alone(folder):
             shutil.rmtree(folder.path)
         return None
-    values = whole_result(folder)
+    try:
+        values = whole_result(folder)
+    except UserError as error:
+        if not folder.checkpoint.exists():
+            raise
+        _set_aside(folder, error)
+        return None
     if state.state != "done":  # killed between the result and the word of it
         _say_done(folder)
     return values
+
+
+def _set_aside(folder: RunFolder, error: UserError) -> None:
+    """Move a damaged result out of the way; the checkpoint makes it anew, training nothing."""
+    with alone(folder):
+        folder.result.replace(folder.damaged_result)
+    name = folder.damaged_result.name
+    print(f"{error}; kept as {name}, and made anew from the checkpoint", file=sys.stderr)
 
 
 def _say_done(folder: RunFolder) -> None:

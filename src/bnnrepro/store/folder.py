@@ -54,6 +54,11 @@ class RunFolder:
         return self.path / "result.json"
 
     @property
+    def damaged_result(self) -> Path:
+        """A result that could not be read, kept when it was made anew."""
+        return self.path / "result.damaged.json"
+
+    @property
     def submitted(self) -> Path:
         """The code that a cluster's run was submitted with, and the submission's name."""
         return self.path / "submitted.json"
