@@ -7,7 +7,8 @@ ARGS ?=
 PRESET ?= paper
 PAPER = $(BIN)/python -m bnnrepro.paper
 CHOSEN = --preset $(PRESET) $(if $(SEEDS),--seeds $(SEEDS)) $(ARGS)
-STARTED = $(if $(LAUNCHER),--launcher $(LAUNCHER)) $(if $(filter 1 y yes true,$(YES)),--yes) $(if $(filter 1 y yes true,$(DETACH)),--detach) $(if $(filter 1 y yes true,$(PLAN)),--plan)
+switch = $(if $($1),$(if $(filter 1 y yes true,$($1)),$2,$(if $(filter 0 n no false,$($1)),,$(error $1=$($1): must be 1 or 0))))
+STARTED = $(if $(LAUNCHER),--launcher $(LAUNCHER)) $(call switch,YES,--yes) $(call switch,DETACH,--detach) $(call switch,PLAN,--plan)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run reproduce-table table reproduce-figure figure data status retry cancel submit test test-slow test-slurm fidelity traps bench lint format types clean

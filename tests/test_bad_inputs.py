@@ -317,15 +317,6 @@ def no_json(path: Path) -> None:
     path.write_text('{"signature": ')
 
 
-def without(key: str) -> Callable[[Path], None]:
-    def prepare(path: Path) -> None:
-        content = json.loads(path.read_text())
-        del content[key]
-        path.write_text(json.dumps(content))
-
-    return prepare
-
-
 def of_another_config(path: Path) -> None:
     """Put the finished run's state, which is whole, into the place of the stopped one's."""
     if not (path.parent / "result.json").exists():

@@ -130,6 +130,19 @@ def test_a_job_runs_all_of_its_runs_and_records_what_fails_before_training() -> 
     assert "Traceback" in runs[1].run.folder.log.read_text()
 
 
+def test_a_damaged_result_is_not_done_and_a_sweep_makes_it_anew() -> None:
+    line = ["-m", *TINY, "seed=0"]
+    assert main(line) == 0
+    result = planned(["seed=0"])[0].run.folder.result
+    whole = json.loads(result.read_text())
+    result.write_text(result.read_text()[:100])
+    (again,) = planned(["seed=0"])
+    assert (again.run.outlook.state, again.todo) == ("damaged", True)
+    assert main(line) == 0
+    assert json.loads(result.read_text())["final"] == whole["final"]
+    assert planned(["seed=0"])[0].run.outlook.state == "done"
+
+
 def test_a_stopped_sweep_starts_nothing_more() -> None:
     runs = planned(["seed=0"])
     sweep = made(runs)

@@ -59,15 +59,16 @@ def of(names: Sequence[str], seeds: int, out: str = "multirun") -> list[Cell]:
         (["reproduce-table", "1"], ["table=1", "did you mean"]),
         (["figure", "flip"], ["figure=flip", "did you mean 'flips'?"]),
         (["table", "2", "--preset", "quik"], ["preset=quik", "did you mean 'quick'?"]),
-        (["table", "2", "--seeds", "0"], ["seeds=0", ">= 1"]),
-        (["table", "2", "--seeds", "two"], ["--seeds", "two"]),
+        (["table", "2", "--seeds", "0"], ["seeds=0", "1 to 1000"]),
+        (["table", "2", "--seeds", "1001"], ["seeds=1001", "1 to 1000"]),
+        (["table", "2", "--seeds", "two"], ["seeds=two", "1 to 1000"]),
         (["reproduce-table", "2", "--launcher", "slrum"], ["launcher=slrum", "'slurm'?"]),
         (["reproduce-table", "2", "--launcher", "local", "cluster=example_cpu"], ["contradicts"]),
         (["reproduce-table", "2", "--preset", "smoke", "epochs=3"], ["epochs=3", "other runs"]),
         (["table", "2", "seed=1,2"], ["seed=1,2"]),
         (["table", "2", "nonsense"], ["nonsense", "key=value"]),
         (["tabel", "2"], ["tabel", "reproduce-table"]),
-        (["table"], ["name"]),
+        (["table"], ["table=", "2, 6, 7, 10, 11"]),
         ([], ["action"]),
     ],
     ids=" ".join,
@@ -127,6 +128,12 @@ def test_the_plan_alone_starts_nothing_and_asks_nothing(tmp_path: Path) -> None:
     assert "10 runs whose cost is not known" in out
     assert err == ""
     assert not list(tmp_path.iterdir())
+
+
+def test_a_figure_names_the_runs_that_it_lacks() -> None:
+    out, _ = finish("figure", "6", "--preset", "smoke", *HERE)
+    assert "not in the figure: table2_mnist_ste, " in out
+    assert "seed 0: missing" in out
 
 
 def test_a_no_at_the_terminal_starts_nothing(tmp_path: Path) -> None:

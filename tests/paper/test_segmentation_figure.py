@@ -79,4 +79,6 @@ def test_the_earlier_reproductions_iou_stands_beside_its_own_cells_alone(collect
     cell = Cell("cell", "paper", "isbi_em", "unet", "ste", ())
     assert segmentation.published_iou(replace(collected[0], cell=cell), "final") == 0.689
     assert segmentation.published_iou(collected[0], "final") is None
+    shortened = replace(collected[0], cell=replace(cell, preset="quick"))
+    assert segmentation.published_iou(shortened, "final") is None
     assert FIGURES["segmentation"].cells[1] == "segmentation_ste"

@@ -118,7 +118,9 @@ def test_the_figure_of_its_cells_runs(tmp_path: Path) -> None:
     for cell in there:
         run(compose(f"experiment={cell.name}", "preset=smoke", f"out={tmp_path / 'runs'}"))
     files = figure3.draw(collect(there), tmp_path / "to")
-    assert "of 1 seeds" in files[-1].read_text()
+    told = files[-1].read_text()
+    assert told.startswith("**preset smoke: not the paper's protocol; 2 of 4 runs done**")
+    assert "seeds." not in told  # a shortened protocol says nothing of the claim
     nothing = cells(figure3.CELLS, preset="smoke", seeds=2, out=str(tmp_path / "none"))
     with pytest.raises(UserError, match="no run of these is finished"):
         figure3.draw(collect(nothing), tmp_path / "to")
@@ -171,6 +173,8 @@ def test_collected_runs_with_foreign_images_are_whole(tmp_path: Path) -> None:
     )
     run(cell.runs[0].config)
     files = uncertainty.draw(collect([cell]), tmp_path / "to")
-    assert "| uncertainty_mnist_bayesbinn | mean | 1 |" in files[-1].read_text()
+    told = files[-1].read_text()
+    assert "| uncertainty_mnist_bayesbinn | mean | 1 |" in told
+    assert "preset smoke: not the paper's protocol; other data stand in for mnist" in told
     with pytest.raises(UserError, match="no run of these is finished"):
         uncertainty.draw([], tmp_path / "to")

@@ -146,17 +146,22 @@ def _cut_short(path: Path) -> None:
     path.write_text('{"signature": ')
 
 
-def _without_figures(path: Path) -> None:
-    content = json.loads(path.read_text())
-    del content["final"]
-    path.write_text(json.dumps(content))
+def _without(key: str) -> Callable[[Path], None]:
+    def damage(path: Path) -> None:
+        content = json.loads(path.read_text())
+        del content[key]
+        path.write_text(json.dumps(content))
+
+    return damage
 
 
 def _of_another_run(path: Path) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | {"signature": "changed"}))
 
 
-@pytest.mark.parametrize("damage", [_cut_short, _without_figures, _of_another_run])
+@pytest.mark.parametrize(
+    "damage", [_cut_short, _without("n_train"), _without("evaluations"), _of_another_run]
+)
 def test_a_damaged_result_is_made_anew_and_nothing_is_trained(
     damage: Callable[[Path], None], run_small: RunSmall, capsys: pytest.CaptureFixture[str]
 ) -> None:

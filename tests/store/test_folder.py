@@ -18,7 +18,7 @@ def test_all_files_lie_in_the_folder_under_different_names(tmp_path: Path) -> No
     folder = RunFolder(tmp_path)
     names = [name for name, value in vars(RunFolder).items() if isinstance(value, property)]
     paths = {getattr(folder, name) for name in names}
-    assert len(paths) == len(names) == 10
+    assert len(paths) == len(names) == 11
     assert {path.parent for path in paths} == {tmp_path}
 
 

@@ -18,20 +18,35 @@ def foreign_set(name: str) -> Any:
     Raises:
         UserError: there is no such data set, it is not of images, or it needs a value.
     """
-    folder = conf_dir() / "dataset"
-    names = sorted(path.stem for path in folder.glob("*.yaml"))
+    names = sorted(path.stem for path in (conf_dir() / "dataset").glob("*.yaml"))
     if name not in names:
-        allowed = f"must be null or one of {', '.join(names)}{nearest(name, names)}"
-        raise UserError(KEY, name, allowed)
+        raise _refused(name, names)
+    part = _read(name)
+    if not isinstance(part, datasets.ImageSet):
+        raise _refused(name, names)
+    return part
+
+
+def _refused(name: str, names: list[str]) -> UserError:
+    fitting = [each for each in names if _fits(each)]
+    allowed = f"must be null or a data set of images: {', '.join(fitting)}{nearest(name, fitting)}"
+    return UserError(KEY, name, allowed)
+
+
+def _fits(name: str) -> bool:
     try:
-        content = OmegaConf.load(folder / f"{name}.yaml")
+        return isinstance(_read(name), datasets.ImageSet)
+    except UserError:
+        return False
+
+
+def _read(name: str) -> Any:
+    try:
+        content = OmegaConf.load(conf_dir() / "dataset" / f"{name}.yaml")
         values = OmegaConf.to_container(content, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
         reason = f"its {error.full_key} needs a value, which cannot be given here"
         raise UserError(KEY, name, reason) from error
     assert isinstance(values, dict)
     values.pop("defaults", None)
-    part = checking.part("dataset", values)
-    if not isinstance(part, datasets.ImageSet):
-        raise UserError(KEY, name, "must be a data set of images")
-    return part
+    return checking.part("dataset", values)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from bnnrepro.errors import UserError
-from bnnrepro.paper.reproduce import Wish, report, reproduce
+from bnnrepro.paper.reproduce import MOST_SEEDS, Wish, report, reproduce
 
 EPILOG = """\
 OVERRIDE is any setting that changes no run's numbers, for all runs: dataset.root=DIR threads=1
@@ -55,6 +55,14 @@ def wish_of(words: Sequence[str]) -> Wish:
     )
 
 
+def _number(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        allowed = f"must be a whole number from 1 to {MOST_SEEDS}"
+        raise UserError("seeds", text, allowed) from None
+
+
 def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m bnnrepro.paper",
@@ -70,11 +78,13 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     parser.add_argument(
         "action", choices=ACTIONS, help="; ".join(f"{key}: {text}" for key, text in ACTIONS.items())
     )
-    parser.add_argument("name", help="of the table or figure, as the paper numbers it")
+    parser.add_argument(
+        "name", nargs="?", default="", help="of the table or figure, as the paper numbers it"
+    )
     parser.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="see below")
     parser.add_argument("--preset", default="paper", help="paper (default), quick or smoke")
     parser.add_argument(
-        "--seeds", type=int, metavar="N", help="runs of a cell: paper 5, quick 2, smoke 1"
+        "--seeds", type=_number, metavar="N", help="runs of a cell: paper 5, quick 2, smoke 1"
     )
     parser.add_argument("--launcher", help="local (default) or slurm")
     parser.add_argument("--yes", action="store_true", help="answer questions with yes")

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 INK = "#333333"
+SHORTENED = "not the paper's protocol"
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#E69F00", "#56B4E9")
 DASHES: tuple[Any, ...] = (
     "-",
@@ -124,18 +125,23 @@ def settle(axes: Axes, bands: Sequence[Band]) -> None:
 
 
 def heading(title: str, collected: Sequence[Collected]) -> str:
-    """Return a figure's title: with the preset, stand-ins and missing runs, where there are any."""
-    lines = [title]
+    """Return a figure's title, with its remarks below."""
+    return "\n".join([title, *remarks(collected)])
+
+
+def remarks(collected: Sequence[Collected]) -> list[str]:
+    """Return what a reader must know: a shortened protocol, stand-ins, runs that are missing."""
+    lines = []
     preset = collected[0].cell.preset if collected else "paper"
     if preset != "paper":
-        lines.append(f"preset {preset}: not the paper's protocol")
+        lines.append(f"preset {preset}: {SHORTENED}")
     stood_for = dict.fromkeys(each.stands_for for each in collected if each.stands_for)
     if stood_for:
         lines.append(f"other data stand in for {', '.join(map(str, stood_for))}")
     done, runs = (sum(map(len, s)) for s in _counts(collected))
     if done < runs:
         lines.append(f"{done} of {runs} runs done")
-    return "\n".join(lines)
+    return lines
 
 
 def _counts(collected: Sequence[Collected]) -> tuple[list[Any], list[Any]]:

@@ -20,6 +20,8 @@ from bnnrepro.paper.costs import Cost, costs
 SEEDS: Mapping[str, int] = {"paper": 5, "quick": 2}
 """Seeds of a preset unless another number is asked for; 1 of any other."""
 
+MOST_SEEDS = 1000
+
 RUNS_PER_JOB: Mapping[str, int] = {"smoke": 5}
 """Runs that share a process, where starting it takes longer than they do."""
 
@@ -109,8 +111,8 @@ def wanted_cells(wish: Wish) -> list[Cell]:
     if seeds is None:
         whole = getattr(wanted, "seeds", SEEDS["paper"])
         seeds = whole if wish.preset == "paper" else SEEDS.get(wish.preset, 1)
-    if seeds < 1:
-        raise UserError("seeds", seeds, "must be a whole number >= 1")
+    if not 1 <= seeds <= MOST_SEEDS:
+        raise UserError("seeds", seeds, f"must be a whole number from 1 to {MOST_SEEDS}")
     return cells(
         wanted.cells,
         preset=wish.preset,
@@ -229,6 +231,7 @@ def _sweep(wish: Wish, wanted: Sequence[Cell], chosen: Sequence[str]) -> list[st
 
 def _report(wish: Wish, wanted: Sequence[Cell]) -> None:
     from bnnrepro.paper.collect import collect
+    from bnnrepro.paper.report.content import told, unused_of
 
     collected = collect(wanted)
     place = Path(wanted[0].runs[0].config.out) / ".tables"
@@ -240,5 +243,7 @@ def _report(wish: Wish, wanted: Sequence[Cell]) -> None:
     else:
         folder = place / f"figure{wish.name.removeprefix('figure')}_{wish.preset}"
         files = _found(wish).draw(collected, folder)
+        for line in told([issue for each in collected for issue in unused_of(each)]):
+            print(f"not in the figure: {line}")
     for file in files:
         print(f"{wish.kind}: {file}")

@@ -83,7 +83,11 @@ def build(cfg: Config) -> Parts:
 def _foreign(cfg: Config, data: Any, device: torch.device) -> Source | None:
     if cfg.evaluate.ood is None:
         return None
-    other = instantiate(foreign_set(cfg.evaluate.ood))
+    try:
+        other = instantiate(foreign_set(cfg.evaluate.ood))
+    except UserError as error:
+        where = "BNNREPRO_DATA names the folder that holds it"
+        raise UserError("evaluate.ood", cfg.evaluate.ood, f"{error}; {where}") from error
     return foreign_batches(data, other, device=device, limit=cfg.preset.test_limit)
 
 

@@ -93,22 +93,25 @@ def _finished(folder: RunFolder, cfg: Config) -> dict[str, Any] | None:
         return None
     try:
         values = whole_result(folder)
-    except UserError as error:
+    except UserError:
         if not folder.checkpoint.exists():
             raise
-        _set_aside(folder, error)
+        _set_aside(folder)
         return None
     if state.state != "done":  # killed between the result and the word of it
         _say_done(folder)
     return values
 
 
-def _set_aside(folder: RunFolder, error: UserError) -> None:
+def _set_aside(folder: RunFolder) -> None:
     """Move a damaged result out of the way; the checkpoint makes it anew, training nothing."""
     with alone(folder):
-        folder.result.replace(folder.damaged_result)
-    name = folder.damaged_result.name
-    print(f"{error}; kept as {name}, and made anew from the checkpoint", file=sys.stderr)
+        try:
+            whole_result(folder)  # another process may have made it anew before the lock
+        except UserError as error:
+            folder.result.replace(folder.damaged_result)
+            name = folder.damaged_result.name
+            print(f"{error}; kept as {name}, and made anew from the checkpoint", file=sys.stderr)
 
 
 def _say_done(folder: RunFolder) -> None:

@@ -1,5 +1,6 @@
 """What may be expected of a run: its status, seen with the processes and jobs that live."""
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -48,7 +49,15 @@ def outlook(folder: RunFolder, state: Status, queue: Queue | None) -> Outlook:
         return _unfinished(folder, state, queue)
     if state.state in ("submitted", "running"):  # to be run or evaluated again
         again = _unfinished(folder, state, queue)
-        return again if again.state in WAITED_FOR else Outlook("done")
+        return again if again.state in WAITED_FOR else _finished(folder)
+    return _finished(folder)
+
+
+def _finished(folder: RunFolder) -> Outlook:
+    try:
+        json.loads(folder.result.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return Outlook("damaged", "result.json cannot be read; the next start makes it anew")
     return Outlook("done")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from bnnrepro.paper import drawing
 from bnnrepro.paper.collect import Collected
 from bnnrepro.paper.figures import Figure
 from bnnrepro.paper.figures.panels import Runs, by_method, rows_of, surfaces, write
@@ -20,12 +21,13 @@ CAPTION = (
 
 def draw(collected: Sequence[Collected], folder: Path) -> list[Path]:
     """Draw the three panels from collected runs and write the numbers; return the files."""
-    return draw_runs(by_method(collected), folder)
+    return draw_runs(by_method(collected), folder, drawing.remarks(collected))
 
 
-def draw_runs(runs: Runs, folder: Path) -> list[Path]:
-    """Do so from each method's runs."""
-    return write("figure3", surfaces(runs), rows_of(runs, class_numbers), folder, CAPTION)
+def draw_runs(runs: Runs, folder: Path, remarks: Sequence[str] = ()) -> list[Path]:
+    """Do so from each method's runs, with remarks above."""
+    rows = rows_of(runs, class_numbers)
+    return write("figure3", surfaces(runs), rows, folder, CAPTION, remarks)
 
 
 FIGURE = Figure("3", "Two moons: the probability of class 1 in the plane", CELLS, draw)

@@ -8,6 +8,7 @@ from typing import Any
 
 from bnnrepro.errors import UserError
 from bnnrepro.paper.collect import Collected
+from bnnrepro.paper.drawing import SHORTENED
 from bnnrepro.paper.maps import Mapped, Numbers, Row, mapped, table, verdict, write_rows
 from bnnrepro.store import atomic
 
@@ -101,14 +102,38 @@ def curves(runs: Runs) -> Any:
     return figure
 
 
-def write(name: str, picture: Any, rows: Sequence[Row], folder: Path, caption: str) -> list[Path]:
-    """Write ``name`` as PNG, PDF, CSV and Markdown into a folder; return the files."""
+def write(
+    name: str,
+    picture: Any,
+    rows: Sequence[Row],
+    folder: Path,
+    caption: str,
+    remarks: Sequence[str] = (),
+) -> list[Path]:
+    """Write ``name`` as PNG, PDF, CSV and Markdown into a folder; return the files.
+
+    Remarks stand above picture and text. A run of anything but the whole protocol says nothing
+    of the paper's claim, so there is no verdict where ``SHORTENED`` is remarked.
+    """
     folder.mkdir(parents=True, exist_ok=True)
+    remark(picture, remarks)
     files = save(name, picture, folder)
     files.append(write_rows(folder / f"{name}.csv", rows))
     text = folder / f"{name}.md"
-    atomic.write_text(text, f"{caption}\n\n{table(rows)}\n{verdict(rows)}")
+    said = "" if any(SHORTENED in each for each in remarks) else f"\n{verdict(rows)}"
+    atomic.write_text(text, f"{in_bold(remarks)}{caption}\n\n{table(rows)}{said}")
     return [*files, text]
+
+
+def remark(picture: Any, remarks: Sequence[str]) -> None:
+    """Put remarks above a picture."""
+    if remarks:
+        picture.suptitle("\n".join(remarks), fontsize=9)
+
+
+def in_bold(remarks: Sequence[str]) -> str:
+    """Return remarks as a paragraph of Markdown; nothing where there are none."""
+    return f"**{'; '.join(remarks)}**\n\n" if remarks else ""
 
 
 def save(name: str, picture: Any, folder: Path) -> list[Path]:

@@ -59,7 +59,12 @@ def values(collected: Collected, kind: str, name: str) -> list[float]:
 
 
 def published_iou(collected: Collected, selection: str) -> float | None:
-    """Return the IoU of cells of the earlier reproduction, at the ``final`` or ``best`` epoch."""
+    """Return the IoU of cells of the earlier reproduction, at the ``final`` or ``best`` epoch.
+
+    None beside a shortened protocol, and where other data stand in.
+    """
+    if collected.cell.preset != "paper" or collected.stands_for:
+        return None
     method = collected.cell.method
     key = "bayesbinn_mode" if method == "bayesbinn" else method
     group = f"reproduction_segmentation_{selection}"
@@ -141,7 +146,7 @@ def panels(path: Path) -> list[np.ndarray]:
 
 FIGURE = Figure(
     "segmentation",
-    "Segmentation of electron micrographs: 6 test images, the network at the mode",
+    "Segmentation of electron micrographs: test images, the network at the mode",
     ("segmentation_full_precision", "segmentation_ste", "segmentation_bayesbinn"),
     draw,
     seeds=3,

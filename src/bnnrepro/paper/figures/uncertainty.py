@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from bnnrepro.errors import UserError
+from bnnrepro.paper import drawing
 from bnnrepro.paper.collect import Collected
 from bnnrepro.paper.figures import Figure
-from bnnrepro.paper.figures.panels import save
+from bnnrepro.paper.figures.panels import in_bold, remark, save
 from bnnrepro.store import atomic
 
 CELLS = (
@@ -50,16 +51,22 @@ def draw(collected: Sequence[Collected], folder: Path) -> list[Path]:
     results = {each.cell.name: [run.result for run in each.used] for each in collected}
     if not any(results.values()):
         raise UserError("figure", ", ".join(results), "no run of these is finished")
-    return draw_results({name: found for name, found in results.items() if found}, folder)
+    there = {name: found for name, found in results.items() if found}
+    return draw_results(there, folder, drawing.remarks(collected))
 
 
-def draw_results(results: Results, folder: Path) -> list[Path]:
-    """Write the curves as PNG and PDF, all their numbers as CSV, and a table; return the files."""
+def draw_results(results: Results, folder: Path, remarks: Sequence[str] = ()) -> list[Path]:
+    """Write the curves as PNG and PDF, all their numbers as CSV, and a table; return the files.
+
+    Remarks stand above picture and table.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    files = save("uncertainty", _picture(results), folder)
+    picture = _picture(results)
+    remark(picture, remarks)
+    files = save("uncertainty", picture, folder)
     points, text = folder / "uncertainty.csv", folder / "uncertainty.md"
     atomic.write_text(points, _csv(results))
-    atomic.write_text(text, table(results))
+    atomic.write_text(text, in_bold(remarks) + table(results))
     return [*files, points, text]
 
 

@@ -74,6 +74,34 @@ def _told(cells: Sequence[str], issue: Issue) -> str:
     return f"{', '.join(cells)}{which}: {issue.state}{reason}"
 
 
+def told(issues: Sequence[Issue]) -> list[str]:
+    """Return issues in lines: cells of which the same is to be said share one, without folders.
+
+    What is damaged has a line and its folder always: somebody will have to look there.
+    """
+    alike: dict[tuple[str, ...], list[Issue]] = {}
+    for issue in issues:
+        own = issue.cell if issue.state == "damaged" else ""
+        alike.setdefault((own, issue.state, issue.reason, issue.seeds), []).append(issue)
+    return [
+        each[0].text if len(each) == 1 else _told([issue.cell for issue in each], each[0])
+        for each in alike.values()
+    ]
+
+
+def unused_of(collected: Collected) -> list[Issue]:
+    """Return a cell's runs that are in no figure, those of one state and reason together."""
+    groups: dict[tuple[str, str], list[CollectedRun]] = {}
+    for run in collected.unused:
+        groups.setdefault((run.state, run.reason), []).append(run)
+    return [
+        Issue(collected.cell.name, state, reason, tuple(runs))
+        for (state, reason), runs in sorted(
+            groups.items(), key=lambda each: (STATES.index(each[0][0]), each[0][1])
+        )
+    ]
+
+
 @dataclass(frozen=True)
 class Content:
     """A report: everything that its forms show.
@@ -106,18 +134,8 @@ class Content:
 
     @property
     def unused(self) -> list[str]:
-        """The issues in lines: cells of which the same is to be said share one, without folders.
-
-        What is damaged has a line and its folder always: somebody will have to look there.
-        """
-        alike: dict[tuple[str, ...], list[Issue]] = {}
-        for issue in self.issues:
-            own = issue.cell if issue.state == "damaged" else ""
-            alike.setdefault((own, issue.state, issue.reason, issue.seeds), []).append(issue)
-        return [
-            each[0].text if len(each) == 1 else _told([issue.cell for issue in each], each[0])
-            for each in alike.values()
-        ]
+        """The issues in lines."""
+        return told(self.issues)
 
     @property
     def progress(self) -> str:
@@ -228,15 +246,7 @@ def _issues(table: Table, found: dict[str, Collected]) -> list[Issue]:
         if name not in found:
             issues.append(Issue(name, "missing", "the cell was not collected", ()))
             continue
-        groups: dict[tuple[str, str], list[CollectedRun]] = {}
-        for run in found[name].unused:
-            groups.setdefault((run.state, run.reason), []).append(run)
-        issues += [
-            Issue(name, state, reason, tuple(runs))
-            for (state, reason), runs in sorted(
-                groups.items(), key=lambda each: (STATES.index(each[0][0]), each[0][1])
-            )
-        ]
+        issues += unused_of(found[name])
         wanting = [run for run in found[name].used if _lacks(table, name, run)]
         if wanting:
             reason = "has not all of the table's figures (evaluated with other settings?)"
