@@ -188,9 +188,7 @@ def _foreign_images(config: Config) -> None:
 
     data, other = config.dataset, foreign_set(name)
     if not isinstance(data, datasets.ImageSet) or data.task != "classification":
-        allowed = (
-            f"serves image classification, which dataset={data.name} is not; must be null"
-        )
+        allowed = f"serves image classification, which dataset={data.name} is not; must be null"
         raise UserError("evaluate.ood", name, allowed)
     if other.name == data.name:
         raise UserError("evaluate.ood", name, "must be another data set than dataset")
