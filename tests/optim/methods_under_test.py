@@ -69,6 +69,7 @@ def methods():
         yield Method(cls, tuple(other.items()), f"{cls.__name__}-other")
 
 
+SHAPES = (5, 4), (3, 2, 3, 3)
 METHODS = list(methods())
 BINARY = [m for m in METHODS if m.cls.binarizes]
 POSTERIOR = [m for m in METHODS if m.cls.has_posterior]
@@ -125,3 +126,23 @@ def tensors_of_state(optimizer):
 
 def are_signs(tensors):
     return all(bool((t.abs() == 1).all()) for t in tensors)
+
+
+def other_group(method):
+    """Settings of a second group, each different from the method's own and in range."""
+    changes = {
+        "lr": 5e-3,
+        "temperature": 2.0,
+        "momentum": 0.3,
+        "prior": -0.5,
+        "betas": (0.5, 0.6),
+        "weight_decay": 0.1,
+        "grad_clip": 0.3,
+        "weight_clip": 0.7,
+        "threshold": 1e-2,
+        "adaptivity_rate": 0.6,
+        "rho": 3.0,
+        "beta_interval": 3,
+    }
+    known = method(weights((2, 2))).param_groups[0]
+    return {name: value for name, value in changes.items() if name in known}
