@@ -64,7 +64,16 @@ def records(file: Path) -> Iterator[Any]:
 
 
 def wandb_files(folder: Path) -> list[Path]:
-    return sorted(file for file in folder.glob("wandb/*/*.wandb") if "latest-run" not in file.parts)
+    """Return the files of a run's starts, whole: wandb's service writes on after ``finish``."""
+    files = sorted(f for f in folder.glob("wandb/*/*.wandb") if "latest-run" not in f.parts)
+    patience = time.monotonic() + 5  # a killed run has no end to wait for
+    while not all(map(ended, files)) and time.monotonic() < patience:
+        time.sleep(0.05)
+    return files
+
+
+def ended(file: Path) -> bool:
+    return any(record.WhichOneof("record_type") == "exit" for record in records(file))
 
 
 def logged(folder: Path) -> list[dict[str, Any]]:
