@@ -115,8 +115,10 @@ def run_line(words: list[str], started: list) -> None:
 
 
 def make(words: list[str]) -> list[str]:
+    outer = {"MAKEFLAGS", "MAKEOVERRIDES", "MFLAGS", "ARGS"}  # of a `make test ARGS=...`
+    env = {name: value for name, value in os.environ.items() if name not in outer}
     done = subprocess.run(
-        ["make", "-n", *words], cwd=ROOT, capture_output=True, text=True, check=False
+        ["make", "-n", *words], cwd=ROOT, capture_output=True, text=True, check=False, env=env
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()

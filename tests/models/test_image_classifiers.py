@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from bnnrepro.models.dropout import Dropout
 from bnnrepro.models.lrnet import LRNetBig, LRNetSmall
 from bnnrepro.models.mlp import MLP
 from bnnrepro.models.vgg import VGG
@@ -13,7 +14,7 @@ from bnnrepro.models.vgg import VGG
 DIGITS, MNIST, CIFAR = (1, 8, 8), (1, 28, 28), (3, 32, 32)
 MODELS = [MLP, VGG, LRNetSmall, LRNetBig]
 KINDS = {
-    nn.Dropout: "dropout",
+    Dropout: "dropout",
     nn.Linear: "linear",
     nn.Conv2d: "convolution",
     nn.MaxPool2d: "pool",

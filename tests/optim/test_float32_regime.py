@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from bnnrepro.optim import BayesBiNN
-from bnnrepro.optim.bayesbinn import _reach
+from bnnrepro.optim.bayesbinn import _near, _reach, row_minima
 
 from . import reference
 
@@ -138,3 +138,35 @@ def test_in_float64_it_is_another_algorithm():
     ours, theirs = run(p, single, steps[1:]), run(q, double, steps[1:])
     assert (np.sign(ours) != np.sign(theirs)).mean() > 0.01
     assert np.median(np.abs(ours - theirs)) > 1e5
+
+
+@pytest.mark.parametrize("lr", [1e-4, 0.0])
+@pytest.mark.parametrize("tau", [1e-10, 1e-33, 1e-39])
+def test_the_decay_survives_any_temperature(lr, tau):
+    """Where no gradient is, alpha lambda is subtracted, however small tau / N is."""
+    torch.set_flush_denormal(True)
+    try:
+        p, optimizer = optimizer_of(temperature=tau, lr=1e-4, train_set_size=1)
+        optimizer.param_groups[0]["lr"] = lr  # a schedule may end at 0
+        start = natural_of(optimizer, p)
+        ours = run(p, optimizer, [np.zeros(SHAPE, np.float32)] * 100)
+    finally:
+        torch.set_flush_denormal(False)
+    np.testing.assert_allclose(ours, start * (1 - lr) ** 100, rtol=1e-5)
+
+
+@pytest.mark.parametrize("size", [1, 255, 256, 257, 256 * 64 + 3, 256 * 64])
+@pytest.mark.parametrize("share", [0.0, 0.002, 0.03, 1.0])
+def test_the_near_weights_are_found_wherever_they_lie(size, share):
+    torch.manual_seed(0)
+    natural = torch.where(torch.rand(size) < share, 8.0, 1e6) * torch.randn(size).sign()
+    if share:
+        natural[-1] = -1.0  # in the last row, which may be shorter
+    within = (natural.abs() <= _reach(natural.dtype, TAU)).nonzero().squeeze(1)
+    found = _near(natural, row_minima(natural), TAU)
+    if len(within) > size // 16:
+        assert found is None
+    else:
+        assert torch.equal(found, within)
+    memory = torch.empty_like(natural)
+    assert torch.equal(row_minima(natural, memory), row_minima(natural))

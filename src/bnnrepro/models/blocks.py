@@ -12,6 +12,8 @@ from typing import Literal, get_args
 
 from torch import Tensor, nn
 
+from bnnrepro.models.dropout import Dropout
+
 NormPosition = Literal["before_activation", "after_activation"]
 
 
@@ -40,7 +42,7 @@ def linear_stack(
     for index, (inputs, outputs) in enumerate(pairwise(sizes), start=1):
         block: OrderedDict[str, nn.Module] = OrderedDict()
         if dropout:
-            block["dropout"] = nn.Dropout(dropout)
+            block["dropout"] = Dropout(dropout)
         block["linear"] = nn.Linear(inputs, outputs, bias=False)
         norm = nn.BatchNorm1d(outputs, eps=norm_eps, momentum=norm_momentum, affine=False)
         block.update(_norm_and_activation(norm, norm_position))

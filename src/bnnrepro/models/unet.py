@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bnnrepro.models.blocks import check_size
+from bnnrepro.models.dropout import Dropout
 
 
 def margin_of(depth: int) -> int:
@@ -80,7 +81,7 @@ class UNet(nn.Module):
             layers: list[nn.Module] = []
             for width in (inputs, outputs):
                 layers += [nn.Conv2d(width, outputs, 3, bias=False), norm(outputs), nn.ReLU()]
-            return nn.Sequential(*layers, nn.Dropout(dropout))
+            return nn.Sequential(*layers, Dropout(dropout))
 
         def up(inputs: int, outputs: int) -> nn.Sequential:
             return nn.Sequential(

@@ -91,12 +91,13 @@ class BinaryOptimizer(torch.optim.Optimizer):
         self._inside = False
         self._draws = 0
         self._gradients: dict[Parameter, Tensor] = {}
+        self._spent: Tensor | None = None
         super().__init__(params, defaults)
 
     def __getstate__(self) -> dict[str, Any]:
         """Add to torch's part what this class and the methods keep, so that copies work."""
         kept = {k: v for k, v in self.__dict__.items() if "hook" not in k}
-        return kept | super().__getstate__()
+        return kept | super().__getstate__() | {"_spent": None}
 
     # -- parameter groups -------------------------------------------------------------------
 
@@ -240,6 +241,7 @@ class BinaryOptimizer(torch.optim.Optimizer):
             else:
                 self._gradients[parameter] = gradient
         self._draws += 1
+        self._spent = None
 
     # -- the step ---------------------------------------------------------------------------
 
@@ -279,6 +281,7 @@ class BinaryOptimizer(torch.optim.Optimizer):
             else:
                 adam_(params, chosen, [self.state[p] for p in params], group)
                 _clamp(params, group.get("clip"))
+        self._spent = _last_in_memory(gradients.values())
         return loss
 
     def _evaluate(self, closure: Callable[[], Any]) -> Any:
@@ -391,6 +394,17 @@ class BinaryOptimizer(torch.optim.Optimizer):
                 total += float(value(group, *parts).sum(dtype=torch.float64))
             count += parameter.numel()
         return total / count if count else 0.0
+
+
+def _last_in_memory(gradients: Iterable[Tensor]) -> Tensor | None:
+    """Return the gradient to keep until the next ones are there; None on a GPU.
+
+    What is freed at the end of the heap glibc gives back to the system, which clears new pages for
+    the next step: 10,000 page faults and a tenth of the time of a step of MNIST's network. With the
+    gradient kept that lies last, the others' memory stays where it is.
+    """
+    on_cpu = (gradient for gradient in gradients if gradient.device.type == "cpu")
+    return max(on_cpu, key=Tensor.data_ptr, default=None)
 
 
 def _clamp(params: list[Parameter], bound: float | None) -> None:

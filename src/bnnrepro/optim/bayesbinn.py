@@ -38,7 +38,7 @@ from bnnrepro.optim.base import (
     random_signs_,
     sign_,
 )
-from bnnrepro.optim.blocks import alike, blocks, flat, like
+from bnnrepro.optim.blocks import alike, blocks, dense, flat, like
 
 SMOOTHING = 1e-10
 ROW = 1 << 8  # weights whose smallest |lambda| is kept; divides a block
@@ -289,17 +289,19 @@ def _reach(dtype: torch.dtype, temperature: float) -> float:
     return max(math.log(2 / eps) / 2 + saturation * temperature, saturation)
 
 
-def row_minima(natural: Tensor) -> Tensor:
+def row_minima(natural: Tensor, memory: Tensor | None = None) -> Tensor:
     """Return the smallest |lambda| of each row of ``ROW`` weights in the order of memory.
 
-    The last row is shorter where the sizes do not divide.
+    The last row is shorter where the sizes do not divide. Works in memory of lambda's size and
+    layout, where there is any.
     """
     values = flat(natural)
+    sizes = values.abs() if memory is None else torch.abs(values, out=flat(memory))
     whole = values.numel() // ROW * ROW
-    minima = values[:whole].view(-1, ROW).abs().amin(1)
+    minima = sizes[:whole].view(-1, ROW).amin(1)
     if whole == values.numel():
         return minima
-    return torch.cat([minima, values[whole:].abs().amin().view(1)])
+    return torch.cat([minima, sizes[whole:].amin().view(1)])
 
 
 def _near(natural: Tensor, minima: Tensor, temperature: float) -> Tensor | None:
@@ -310,16 +312,26 @@ def _near(natural: Tensor, minima: Tensor, temperature: float) -> Tensor | None:
     reach = _reach(natural.dtype, temperature)
     values = flat(natural)
     rows = (minima <= reach).nonzero().squeeze(1)
-    if 4 * len(rows) <= len(minima):
-        places = (rows[:, None] * ROW + torch.arange(ROW)).flatten()
-        places = places[places < len(values)]
-        places = places[values[places].abs() <= reach]
-    else:
+    if 4 * len(rows) > len(minima):
         within = values.abs() <= reach
         if torch.count_nonzero(within) > len(values) // 16:
             return None
         places = within.nonzero().squeeze(1)
+    else:
+        places = _places(values, rows, reach)
     return places if len(places) <= len(values) // 16 else None
+
+
+def _places(values: Tensor, rows: Tensor, reach: float) -> Tensor:
+    """Return the places within reach in some of the rows, ascending."""
+    whole = len(values) // ROW
+    full = rows[rows < whole] if len(values) % ROW else rows
+    inside = (values[: whole * ROW].view(-1, ROW)[full].abs_() <= reach).nonzero()
+    places = full[inside[:, 0]] * ROW + inside[:, 1]
+    if len(full) == len(rows):
+        return places
+    rest = (values[whole * ROW :].abs() <= reach).nonzero().squeeze(1)
+    return torch.cat([places, rest + whole * ROW])
 
 
 # -- kernels: what is done to every weight; tensors first, numbers after them ---------------------
@@ -331,6 +343,37 @@ def _draw(weight: Tensor, natural: Tensor, uniform: Tensor, temperature: float) 
 
 def _weigh(gradient: Tensor, relaxed: Tensor, natural: Tensor) -> None:
     gradient.mul_(scale(relaxed, natural))
+
+
+def _workspace(gradient: Tensor) -> Tensor | None:
+    """Return a gradient that has been used as memory to work in; compiled code needs none."""
+    return None if torch.compiler.is_compiling() else gradient
+
+
+def _follow(natural: Tensor, gradient: Tensor, rate: float, data_rate: float) -> None:
+    """Subtract rate lambda + data_rate gradient.
+
+    Both at once on the CPU, by torch's kernel of a gradient step with weight decay. It never looks
+    at strides, and adds the decay to the gradient before it scales the sum, which a decay that
+    float32 flushes to zero would not survive.
+    """
+    on_cpu = natural.device.type == "cpu" and not torch.compiler.is_compiling()
+    if on_cpu and rate > 1e-30 * data_rate and dense(natural):
+        torch._fused_sgd_(
+            [natural],
+            [like(gradient, natural)],
+            [],
+            weight_decay=rate / data_rate,
+            lr=data_rate,
+            momentum=0.0,
+            dampening=0.0,
+            nesterov=False,
+            maximize=False,
+            is_first_step=False,
+        )
+        return
+    _subtract(natural, natural, rate)
+    _subtract(natural, gradient, data_rate)
 
 
 def _subtract(target: Tensor, operand: Tensor, factor: Tensor | float) -> None:
@@ -354,12 +397,11 @@ def _descend(
 
     lambda - alpha lambda is not (1 - alpha) lambda: in float32 the latter loses a small alpha.
     """
-    _subtract(natural, natural, rate)
-    _subtract(natural, gradient, data_rate)
+    _follow(natural, gradient, rate, data_rate)
     if prior is not None:
         natural.add_(prior * rate)
     sign_(weight, natural)
-    return row_minima(natural) if seek else None
+    return row_minima(natural, _workspace(gradient)) if seek else None
 
 
 def _average(
@@ -380,4 +422,4 @@ def _average(
     average.lerp_(natural_gradient, fresh)
     _subtract(natural, average, rate)
     sign_(weight, natural)
-    return row_minima(natural) if seek else None
+    return row_minima(natural, _workspace(gradient)) if seek else None
