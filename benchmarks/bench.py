@@ -28,10 +28,10 @@ from bnnrepro import optim
 from bnnrepro.data.prepare import prepare
 from bnnrepro.models.mlp import MLP
 from bnnrepro.models.vgg import VGG
+from bnnrepro.optim.memory import keep_freed_memory
 from bnnrepro.running.cpu import set_threads
 from bnnrepro.store import atomic, environment
 from bnnrepro.tasks import Classification
-from bnnrepro.training.memory import keep_freed_memory
 from bnnrepro.training.trainer import Trainer
 
 ROOT = Path(__file__).parents[1]

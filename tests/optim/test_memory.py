@@ -41,7 +41,10 @@ def test_a_step_takes_the_memory_of_the_last_ones_gradients():
     assert float(done.stdout) < 3000
 
 
-def test_one_gradient_is_kept_until_the_next_ones_are_there():
+@pytest.mark.parametrize("keeping", [False, True])
+def test_one_gradient_is_kept_until_the_next_ones_are_there(keeping, monkeypatch):
+    """None where the process keeps what is freed, as a trainer's does."""
+    monkeypatch.setattr("bnnrepro.optim.memory._keeping", keeping)
     layers = nn.ParameterList([torch.zeros(40, 50), torch.zeros(60, 70), torch.zeros(3, 4)])
     optimizer = BayesBiNN(layers, lr=1e-4, train_set_size=10)
 
@@ -53,7 +56,7 @@ def test_one_gradient_is_kept_until_the_next_ones_are_there():
     first = draw()
     assert all(gradient() is not None for gradient in first)
     optimizer.step()
-    assert sum(gradient() is not None for gradient in first) == 1
+    assert sum(gradient() is not None for gradient in first) == (not keeping)
     assert copy.deepcopy(optimizer)._spent is None
     second = draw()
     assert not any(gradient() is not None for gradient in first)

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
+from bnnrepro.optim import memory
 from bnnrepro.optim.adam import ADAM_DEFAULTS, adam_, check_adam
 from bnnrepro.optim.blocks import alike, blocks, flat, like
 from bnnrepro.optim.compiling import Kernel, compiled
@@ -281,7 +282,7 @@ class BinaryOptimizer(torch.optim.Optimizer):
             else:
                 adam_(params, chosen, [self.state[p] for p in params], group)
                 _clamp(params, group.get("clip"))
-        self._spent = _last_in_memory(gradients.values())
+        self._spent = memory.to_keep(gradients.values())
         return loss
 
     def _evaluate(self, closure: Callable[[], Any]) -> Any:
@@ -394,17 +395,6 @@ class BinaryOptimizer(torch.optim.Optimizer):
                 total += float(value(group, *parts).sum(dtype=torch.float64))
             count += parameter.numel()
         return total / count if count else 0.0
-
-
-def _last_in_memory(gradients: Iterable[Tensor]) -> Tensor | None:
-    """Return the gradient to keep until the next ones are there; None on a GPU.
-
-    What is freed at the end of the heap glibc gives back to the system, which clears new pages for
-    the next step: 10,000 page faults and a tenth of the time of a step of MNIST's network. With the
-    gradient kept that lies last, the others' memory stays where it is.
-    """
-    on_cpu = (gradient for gradient in gradients if gradient.device.type == "cpu")
-    return max(on_cpu, key=Tensor.data_ptr, default=None)
 
 
 def _clamp(params: list[Parameter], bound: float | None) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from bnnrepro.data.source import Source
 from bnnrepro.optim import BinaryOptimizer, compiling, param_groups
+from bnnrepro.optim.memory import keep_freed_memory
 from bnnrepro.optim.schedules import Attached, Constant, Schedule
 from bnnrepro.seeds import derive
 from bnnrepro.tasks.base import Task
@@ -20,7 +21,6 @@ from bnnrepro.training.denormals import no_denormals
 from bnnrepro.training.evaluation import average_outputs, draws, outputs_and_targets
 from bnnrepro.training.history import History, Running
 from bnnrepro.training.interrupts import StopRequest
-from bnnrepro.training.memory import keep_freed_memory
 from bnnrepro.training.methods import Factory, method_factory
 from bnnrepro.training.precision import PRECISIONS, arithmetic, autocast, refused
 from bnnrepro.training.sources import as_source
