@@ -1,7 +1,8 @@
 """The peak memory of one run's process, in bytes: `python benchmarks/peak.py mnist off`.
 
 mnist: a whole run of one epoch of the MLP, with its checkpoints and evaluations. cifar10: the data
-set of 50,000 images in memory, 20 steps of the VGG, an evaluation, a checkpoint. Random images.
+set of 50,000 images in memory, 20 steps of the VGG, an evaluation, a checkpoint, the run's end.
+Random images.
 """
 
 import re
@@ -24,6 +25,7 @@ def some_steps(compiled: str, out: str) -> None:
     """Take the last steps of an epoch of CIFAR-10's protocol."""
     parts = build(compose("dataset=cifar10", TARGET, f"optimizer.compile={compiled}"))
     trainer, train = parts.trainer, parts.sources.train
+    trainer.source = train
     trainer._begin(train, epochs=500)
     trainer.running.batch = len(train) - 20
     trainer._train_epoch(train)
@@ -31,6 +33,7 @@ def some_steps(compiled: str, out: str) -> None:
     for inputs, _ in [next(held_out.epoch(0)) for _ in range(3)]:
         trainer.predict(inputs)
     trainer.save(Path(out) / "checkpoint.pt")
+    trainer.task.finish(trainer, held_out, Path(out))
 
 
 if __name__ == "__main__":

@@ -33,9 +33,10 @@ def write(trainer: Trainer, folder: Path, samples: int) -> None:
         samples: draws of the mean, >= 1.
     """
     assert trainer.source is not None
+    first, _ = next(trainer.source.epoch(0))
+    if first.ndim != 2 or first.shape[1] not in STEPS:
+        return  # images: their whole training set would be in memory as float32
     inputs, targets = (torch.cat(parts) for parts in zip(*trainer.source.epoch(0), strict=True))
-    if inputs.ndim != 2 or inputs.shape[1] not in STEPS:
-        return
     places = grid(inputs.shape[1])
     mode = trainer.predict(places)
     assert isinstance(mode, Tensor)

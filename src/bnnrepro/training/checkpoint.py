@@ -1,6 +1,5 @@
 """Checkpoints: whole or not at all, the one before kept, damage found on reading."""
 
-import io
 import logging
 import pickle
 import zipfile
@@ -56,12 +55,13 @@ def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
         DamagedError: if it is cut short, altered, or not a checkpoint.
     """
     try:
-        data = path.read_bytes()
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            broken = archive.testzip()
-        if broken:
-            raise DamagedError(f"{path}: damaged in {broken}")
-        state = torch.load(io.BytesIO(data), map_location=device, weights_only=True)
+        with path.open("rb") as file:
+            with zipfile.ZipFile(file) as archive:
+                broken = archive.testzip()
+            if broken:
+                raise DamagedError(f"{path}: damaged in {broken}")
+            file.seek(0)
+            state = torch.load(file, map_location=device, weights_only=True)
     except FileNotFoundError:
         raise
     except (OSError, zipfile.BadZipFile, pickle.UnpicklingError, RuntimeError, EOFError) as error:

@@ -1,0 +1,19 @@
+"""What is predicted everywhere is for points in the plane alone."""
+
+from types import SimpleNamespace
+
+import torch
+
+from bnnrepro.tasks import maps
+
+
+def test_of_images_no_more_than_a_batch_is_looked_at(tmp_path):
+    """The whole of MNIST would be 170 MB as float32, CIFAR-10 600, larger folders more."""
+
+    class Images:
+        def epoch(self, number):
+            yield torch.zeros(5, 1, 8, 8), torch.zeros(5, dtype=torch.int64)
+            raise AssertionError("a second batch was asked for")
+
+    maps.write(SimpleNamespace(source=Images()), tmp_path, samples=2)
+    assert not list(tmp_path.iterdir())
