@@ -54,7 +54,27 @@ def test_type_and_memory_format_stay(dtype, memory_format):
     assert torch.equal(outputs != 0, expected != 0)  # bfloat16 draws no coarser mask
 
 
+def test_in_float64_the_scale_is_exact():
+    torch.manual_seed(0)
+    outputs = Dropout(0.3)(torch.ones(1000, dtype=torch.float64))
+    assert set(outputs.tolist()) == {0.0, 1 / 0.7}
+
+
 def test_it_is_what_torch_calls_dropout():
-    assert isinstance(Dropout(0.1), nn.Dropout)
+    layer = Dropout(0.1)
+    assert isinstance(layer, nn.Dropout)
     with pytest.raises(ValueError, match="dropout"):
         Dropout(1.1)
+    inputs = torch.ones(5)
+    assert Dropout(0.5, inplace=True)(inputs) is inputs
+    with pytest.raises(RuntimeError):
+        layer(torch.ones(3, dtype=torch.int64))
+    nested = torch.nested.nested_tensor([torch.ones(2), torch.ones(3)], layout=torch.jagged)
+    assert layer(nested).is_nested
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script`:DeprecationWarning")
+def test_a_model_with_it_can_be_scripted():
+    model = nn.Sequential(nn.Linear(4, 3), Dropout(0.2)).eval()
+    inputs = torch.randn(2, 4)
+    assert torch.equal(torch.jit.script(model)(inputs), model(inputs))

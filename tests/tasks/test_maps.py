@@ -1,4 +1,4 @@
-"""What is predicted everywhere is for points in the plane alone."""
+"""What is predicted everywhere is for points in one or two dimensions alone."""
 
 from types import SimpleNamespace
 

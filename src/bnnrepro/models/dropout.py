@@ -1,6 +1,7 @@
 """Dropout whose masks cost little on a CPU."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -14,9 +15,10 @@ class Dropout(nn.Dropout):
     """
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Return the inputs, when training each zeroed with probability ``p``, else over 1 - p."""
-        if not self.training or inputs.device.type != "cpu" or self.p in (0, 1):
-            return super().forward(inputs)
-        uniform = torch.empty_like(inputs, dtype=torch.float32, requires_grad=False).uniform_()
-        mask = uniform.ge_(self.p).mul_(1 / (1 - self.p))
-        return inputs * mask.to(inputs.dtype)
+        """In training, zero each input with probability ``p`` and divide the others by 1 - p."""
+        on_cpu = inputs.device.type == "cpu" and inputs.is_floating_point()
+        plain = on_cpu and not inputs.is_nested and not self.inplace
+        if not (self.training and plain and 0 < self.p < 1):
+            return F.dropout(inputs, self.p, self.training, self.inplace)
+        uniform = torch.empty_like(inputs, dtype=torch.float32).uniform_()
+        return inputs * uniform.ge_(self.p).to(inputs.dtype).div_(1 - self.p)

@@ -10,6 +10,7 @@ that of IVON (Shen et al. 2024, arXiv 2402.17641)::
     optimizer.step()
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -231,9 +232,12 @@ class BinaryOptimizer(torch.optim.Optimizer):
                 "no gradient at the end of sampled_params(train=True): "
                 "call backward() on the loss inside the context"
             )
+        owners = Counter(_storage(parameter) for parameter, _ in with_gradient)
         for parameter, group in with_gradient:
             assert parameter.grad is not None
             gradient = like(parameter.grad, parameter)
+            if owners[_storage(parameter)] > 1:  # what is done to one must not reach the others
+                gradient = gradient.clone()
             parameter.grad = None
             if group["binary"] and parameter in self.state:
                 gradient = self._consume(parameter, gradient, group)
@@ -395,6 +399,12 @@ class BinaryOptimizer(torch.optim.Optimizer):
                 total += float(value(group, *parts).sum(dtype=torch.float64))
             count += parameter.numel()
         return total / count if count else 0.0
+
+
+def _storage(parameter: Parameter) -> int:
+    """Return the address of the memory that a parameter's gradient lies in."""
+    assert parameter.grad is not None
+    return parameter.grad.untyped_storage().data_ptr()
 
 
 def _clamp(params: list[Parameter], bound: float | None) -> None:

@@ -289,19 +289,17 @@ def _reach(dtype: torch.dtype, temperature: float) -> float:
     return max(math.log(2 / eps) / 2 + saturation * temperature, saturation)
 
 
-def row_minima(natural: Tensor, memory: Tensor | None = None) -> Tensor:
+def row_minima(natural: Tensor) -> Tensor:
     """Return the smallest |lambda| of each row of ``ROW`` weights in the order of memory.
 
-    The last row is shorter where the sizes do not divide. Works in memory of lambda's size and
-    layout, where there is any.
+    The last row is shorter where the sizes do not divide.
     """
     values = flat(natural)
-    sizes = values.abs() if memory is None else torch.abs(values, out=flat(memory))
     whole = values.numel() // ROW * ROW
-    minima = sizes[:whole].view(-1, ROW).amin(1)
+    minima = values[:whole].view(-1, ROW).abs().amin(1)
     if whole == values.numel():
         return minima
-    return torch.cat([minima, sizes[whole:].amin().view(1)])
+    return torch.cat([minima, values[whole:].abs().amin().view(1)])
 
 
 def _near(natural: Tensor, minima: Tensor, temperature: float) -> Tensor | None:
@@ -345,35 +343,33 @@ def _weigh(gradient: Tensor, relaxed: Tensor, natural: Tensor) -> None:
     gradient.mul_(scale(relaxed, natural))
 
 
-def _workspace(gradient: Tensor) -> Tensor | None:
-    """Return a gradient that has been used as memory to work in; compiled code needs none."""
-    return None if torch.compiler.is_compiling() else gradient
-
-
 def _follow(natural: Tensor, gradient: Tensor, rate: float, data_rate: float) -> None:
     """Subtract rate lambda + data_rate gradient.
 
-    Both at once on the CPU, by torch's kernel of a gradient step with weight decay. It never looks
-    at strides, and adds the decay to the gradient before it scales the sum, which a decay that
-    float32 flushes to zero would not survive.
+    Both at once, where it can be, by torch's kernel of a gradient step with weight decay. It never
+    looks at strides, leaves reduced precision alone without a word, does not count what it changes,
+    and adds the decay to the gradient before it scales the sum, which a decay that float32 flushes
+    to zero would not survive.
     """
     on_cpu = natural.device.type == "cpu" and not torch.compiler.is_compiling()
-    if on_cpu and rate > 1e-30 * data_rate and dense(natural):
-        torch._fused_sgd_(
-            [natural],
-            [like(gradient, natural)],
-            [],
-            weight_decay=rate / data_rate,
-            lr=data_rate,
-            momentum=0.0,
-            dampening=0.0,
-            nesterov=False,
-            maximize=False,
-            is_first_step=False,
-        )
+    exact = natural.dtype == gradient.dtype and natural.dtype in (torch.float32, torch.float64)
+    if not (on_cpu and exact and dense(natural) and rate > 1e-30 * data_rate):
+        _subtract(natural, natural, rate)
+        _subtract(natural, gradient, data_rate)
         return
-    _subtract(natural, natural, rate)
-    _subtract(natural, gradient, data_rate)
+    torch._fused_sgd_(
+        [natural],
+        [like(gradient, natural)],
+        [],
+        weight_decay=rate / data_rate,
+        lr=data_rate,
+        momentum=0.0,
+        dampening=0.0,
+        nesterov=False,
+        maximize=False,
+        is_first_step=False,
+    )
+    torch.autograd.graph.increment_version(natural)
 
 
 def _subtract(target: Tensor, operand: Tensor, factor: Tensor | float) -> None:
@@ -401,7 +397,7 @@ def _descend(
     if prior is not None:
         natural.add_(prior * rate)
     sign_(weight, natural)
-    return row_minima(natural, _workspace(gradient)) if seek else None
+    return row_minima(natural) if seek else None
 
 
 def _average(
@@ -422,4 +418,4 @@ def _average(
     average.lerp_(natural_gradient, fresh)
     _subtract(natural, average, rate)
     sign_(weight, natural)
-    return row_minima(natural, _workspace(gradient)) if seek else None
+    return row_minima(natural) if seek else None
