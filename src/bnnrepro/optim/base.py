@@ -232,11 +232,11 @@ class BinaryOptimizer(torch.optim.Optimizer):
                 "no gradient at the end of sampled_params(train=True): "
                 "call backward() on the loss inside the context"
             )
-        owners = Counter(_storage(parameter) for parameter, _ in with_gradient)
+        in_memory = Counter(_storage(parameter) for parameter, _ in with_gradient)
         for parameter, group in with_gradient:
             assert parameter.grad is not None
             gradient = like(parameter.grad, parameter)
-            if owners[_storage(parameter)] > 1:  # what is done to one must not reach the others
+            if in_memory[_storage(parameter)] > 1:  # what is done to one must not reach the others
                 gradient = gradient.clone()
             parameter.grad = None
             if group["binary"] and parameter in self.state:
