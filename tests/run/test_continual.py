@@ -1,10 +1,7 @@
 """A continual run stopped or killed, inside a task or between two, ends in the same bits."""
 
 import json
-import multiprocessing
-import os
 import signal
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,13 +9,13 @@ from typing import Any
 import pytest
 import torch
 
-from bnnrepro.cli import main
 from bnnrepro.running import Result
 from bnnrepro.store.folder import RunFolder
 from bnnrepro.store.metrics import read_metrics
 from bnnrepro.training.trainer import Trainer
 
-FORKS = multiprocessing.get_context("forkserver")
+from .processes import struck
+
 # 3 tasks of 2 epochs of 4 steps.
 SETTINGS = (
     "dataset=permuted_digits",
@@ -108,17 +105,12 @@ def test_stop_after(run_small: Callable[..., Result], tmp_path: Path, epochs: in
     assert_same(run_small(*settings).folder, undisturbed)
 
 
-def test_a_kill_in_the_second_task(run_small: Callable[..., Result], tmp_path: Path) -> None:
-    settings = (*SETTINGS, *BAYESBINN, "preset.epochs=20")
+@pytest.mark.parametrize("step", [8, 9, 14])
+def test_a_kill_in_the_second_task(
+    run_small: Callable[..., Result], tmp_path: Path, step: int
+) -> None:
+    settings = (*SETTINGS, *BAYESBINN)
     undisturbed = run_small(*settings, out=tmp_path / "undisturbed").folder
-    out = tmp_path / "runs"
-    process = FORKS.Process(target=main, args=([*settings, f"out={out}"],))
-    process.start()
-    until = time.monotonic() + 60
-    while not any(len(read_metrics(file)) > 20 for file in out.rglob("metrics.csv")):
-        assert time.monotonic() < until, "waited in vain"
-        time.sleep(0.001)
-    os.kill(process.pid, signal.SIGKILL)
-    process.join(60)
-    assert process.exitcode == -signal.SIGKILL
+    code = struck(tmp_path / "runs", *settings, step=step, number=signal.SIGKILL)
+    assert code == -signal.SIGKILL
     assert_same(run_small(*settings).folder, undisturbed)
