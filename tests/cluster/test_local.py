@@ -80,10 +80,8 @@ def test_a_sweep_two_at_a_time_and_again(tmp_path: Path) -> None:
     assert states(tmp_path) == ["done", "done"]
     (record,) = tmp_path.glob("multirun/.hydra/*/submission.json")
     assert json.loads(record.read_text())["launcher"]["processes"] == 2
-    began = time.monotonic()
     out, _ = finish(sweep(tmp_path, *line))
     assert out.startswith("nothing to start: done 2")
-    assert time.monotonic() - began < 20
     assert len(list(tmp_path.glob("multirun/.hydra/*"))) == 1
 
 

@@ -152,11 +152,9 @@ def test_a_no_at_the_terminal_starts_nothing(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_smoke_from_nothing_to_table_2_without_data(tmp_path: Path) -> None:
-    began = time.monotonic()
     out, _ = finish(
         "reproduce-table", "2", "--preset", "smoke", "device=cpu", "dataset.root=no_data"
     )
-    assert time.monotonic() - began < 240
     results = [
         json.loads(each.read_text()) for each in Path("multirun").glob("*/*/*/*/result.json")
     ]

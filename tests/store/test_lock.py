@@ -74,16 +74,17 @@ def test_a_living_process_keeps_its_lock_and_a_dead_one_loses_it(tmp_path: Path)
 def test_of_many_that_see_a_dead_owner_one_gets_the_lock(tmp_path: Path) -> None:
     forks = multiprocessing.get_context("fork")
     forge(tmp_path, pid=2**22 - 1)
-    gate, got = forks.Barrier(8), forks.Queue()
+    gate, end, got = forks.Barrier(8), forks.Barrier(8), forks.Queue()
 
     def contend() -> None:
         gate.wait()
         try:
             with lock.hold(tmp_path):
                 got.put("held")
-                time.sleep(1)
+                end.wait(60)  # for all the others to have tried
         except lock.HeldError:
             got.put("refused")
+            end.wait(60)
 
     children = [forks.Process(target=contend) for _ in range(8)]
     for each in children:
@@ -122,10 +123,11 @@ def test_the_owner_touches_its_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(lock, "HEARTBEAT", 0.05)
     with lock.hold(tmp_path):
         touched(tmp_path, 1000)
-        time.sleep(0.5)
-        age = lock.age(tmp_path)
-        assert age is not None
-        assert age < 100
+        until = time.monotonic() + 60
+        while (lock.age(tmp_path) or 0) > 100:
+            assert time.monotonic() < until, "never touched"
+            time.sleep(0.01)
+        assert lock.age(tmp_path) is not None
 
 
 @pytest.mark.parametrize(
