@@ -258,6 +258,18 @@ def test_retry_leaves_what_is_no_longer_itself(capsys: pytest.CaptureFixture[str
     assert "nothing to retry among 2 runs" in shown.out
 
 
+def test_retry_says_that_a_run_stopped_where_it_should(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*TINY, "preset=quick", "stop_after=1"]) == 0
+    (run,) = find([Path("multirun")], {})[0]
+    assert run.outlook.state == "interrupted"
+    capsys.readouterr()
+    assert retry([run], []) == 0
+    shown = capsys.readouterr()
+    wanted = f"left alone: {run.name}: stopped where it should, stop_after=1"
+    assert shown.err.splitlines() == [wanted]
+    assert "nothing to retry among 1 run," in shown.out
+
+
 def test_retry_takes_nothing_but_a_launcher() -> None:
     (one,) = planned([])
     one.run.folder.path.mkdir(parents=True)

@@ -32,10 +32,15 @@ def retry(runs: Sequence[Run], overrides: Sequence[str], *, detach: bool = False
         detach: return once they are submitted.
     """
     left = [each for run in runs if run.outlook.state in LEFT and (each := _planned(run))]
+    for each in left:
+        if reason(each) is None:
+            stopped = f"stopped where it should, stop_after={each.config.stop_after}"
+            print(f"left alone: {each.run.name}: {stopped}", file=sys.stderr)
     left = [each for each in left if reason(each) is not None]
     if not left:
         waiting = sum(run.outlook.state in WAITED_FOR for run in runs)
-        print(f"nothing to retry among {len(runs)} runs, {waiting} of them queued or running")
+        among = f"{len(runs)} run{'s' if len(runs) != 1 else ''}"
+        print(f"nothing to retry among {among}, {waiting} of them queued or running")
         return 0
     groups = _groups(left, _chosen(overrides) if overrides else None)
     if detach and any(submitter.kind == "local" for submitter, _ in groups):
