@@ -38,6 +38,7 @@ ROOT = Path(__file__).parents[1]
 IMAGES, BATCH = 54_000, 100  # of MNIST's protocol
 HELD_OUT = 16_000  # validation and test
 FLOPS_A_STEP = 6 * 10_014_720 * BATCH  # of the MLP: two each forward, for inputs, for weights
+LATE = (0.015, 0.1)  # shares of weights that noise can turn; 0.015 after 25 epochs of MNIST
 Step = Callable[[], object]
 Row = dict[str, Any]
 
@@ -60,11 +61,28 @@ def batch(shape: Sequence[int], size: int, device: torch.device) -> tuple[torch.
     return torch.randn(size, *shape, device=device), torch.randint(10, (size,), device=device)
 
 
-def ours(model: nn.Module, data: Any, method: str, *, compiled: bool = False, **more: Any) -> Step:
-    """Return a whole step of one of the optimizers."""
+def late(share: float) -> str:
+    """Return the name of BayesBiNN's step with a share of the weights within the noise's reach."""
+    return f"bayesbinn, {100 * share:g} % of weights near"
+
+
+def ours(
+    model: nn.Module,
+    data: Any,
+    method: str,
+    *,
+    compiled: bool = False,
+    near: float = 0.0,
+    **more: Any,
+) -> Step:
+    """Return a whole step of one of the optimizers, BayesBiNN's with so many weights near."""
     inputs, targets = data
     optimizer = CLASSES[method][0](model.parameters(), **SETTINGS[method], **more)
     optimizer.compiled = compiled
+    for parameter in optimizer.binary_parameters() if near else ():
+        natural = optimizer.state[parameter]["natural_parameter"]
+        chosen = torch.rand_like(natural) < near
+        natural.copy_(torch.where(chosen, natural * torch.rand_like(natural) * 0.5, natural * 1e6))
 
     def step() -> None:
         with optimizer.sampled_params(train=True):
@@ -124,10 +142,13 @@ def steps(device: torch.device, repetitions: int, compiled: bool) -> list[Row]:
         tasks[method] = ours(mlp(), data, method)
         if compiled:
             tasks[f"{method} compiled"] = ours(mlp(), data, method, compiled=True)
+    for share in LATE:
+        tasks[late(share)] = ours(mlp(), data, "bayesbinn", near=share)
     tasks["bayesbinn tau=1"] = ours(mlp(), data, "bayesbinn", temperature=1.0)
     times = interleaved(tasks, repetitions, device)
     rows = [row("step: fused Adam", times["adam"].over(times["adam"]), "", times["adam"].median)]
     bounds = {"bayesbinn": "<= 1.2", "ste": "<= 1.2", "bop": "<= 1.2", "pmf": "<= 2.2"}
+    bounds[late(LATE[0])] = bounds["bayesbinn"]
     for name in [name for name in tasks if name != "adam"]:
         ratio = times[name].over(times["adam"])
         bound = bounds.get(name, "")

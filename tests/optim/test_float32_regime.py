@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from bnnrepro.optim import BayesBiNN
-from bnnrepro.optim.bayesbinn import _near, _reach, row_minima
+from bnnrepro.optim.bayesbinn import _reach
 
 from . import reference
 
@@ -156,18 +156,3 @@ def test_the_decay_survives_any_temperature(lr, tau):
     finally:
         torch.set_flush_denormal(False)
     np.testing.assert_allclose(ours, start * (1 - lr) ** 100, rtol=1e-5)
-
-
-@pytest.mark.parametrize("size", [1, 255, 256, 257, 256 * 64 + 3, 256 * 64])
-@pytest.mark.parametrize("share", [0.0, 0.002, 0.03, 1.0])
-def test_the_near_weights_are_found_wherever_they_lie(size, share):
-    torch.manual_seed(0)
-    natural = torch.where(torch.rand(size) < share, 8.0, 1e6) * torch.randn(size).sign()
-    if share:
-        natural[-1] = -1.0  # in the last row, which may be shorter
-    within = (natural.abs() <= _reach(natural.dtype, TAU)).nonzero().squeeze(1)
-    found = _near(natural, row_minima(natural), TAU)
-    if len(within) > size // 16:
-        assert found is None
-    else:
-        assert torch.equal(found, within)

@@ -47,16 +47,44 @@ def test_bayesbinn_moves_weights_of_any_precision(dtype, momentum):
     assert moved.all()
 
 
-def test_a_model_may_change_its_precision_later():
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+@pytest.mark.parametrize("near", [0, 10, 256])
+def test_a_model_may_change_its_precision_later(dtype, momentum, near):
     torch.manual_seed(0)
     layer = nn.Linear(32, 8, bias=False)
-    optimizer = BayesBiNN(layer.parameters(), lr=1e-2, train_set_size=100)
-    layer.to(torch.float64)
-    before = optimizer.state[layer.weight]["natural_parameter"].clone()
-    with optimizer.sampled_params(train=True):
-        layer(torch.randn(4, 32, dtype=torch.float64)).square().mean().backward()
-    optimizer.step()
-    assert (optimizer.state[layer.weight]["natural_parameter"] != before).any()
+    optimizer = BayesBiNN(layer.parameters(), lr=1e-2, train_set_size=100, momentum=momentum)
+    natural = optimizer.state[layer.weight]["natural_parameter"]
+    natural.view(-1)[:near] = 0.5
+    layer.weight.data.view(-1)[:near] = 1
+    layer.to(dtype)
+    before, weights = natural.clone(), []
+    for _ in range(2):
+        with optimizer.sampled_params(train=True):
+            weights.append(layer.weight.detach().clone())
+            layer(torch.randn(4, 32, dtype=dtype)).square().mean().backward()
+        assert torch.equal(layer.weight, torch.where(natural >= 0, 1, -1).to(dtype))
+        optimizer.step()
+    assert ((weights[0] < 0).view(-1)[:near].any()) == (near > 0)
+    assert (natural != before).all()
+    assert natural.isfinite().all()
+
+
+def test_bayesbinn_in_half_precision_moves_as_in_float32():
+    """1e-10, which keeps the scale s finite, is 0 in float16: the natural parameter is float32."""
+
+    def run(dtype):
+        weight = nn.Parameter(torch.zeros(16, 64, dtype=dtype))
+        source = torch.Generator().manual_seed(0)
+        optimizer = BayesBiNN(
+            [weight], lr=1e-2, train_set_size=100, temperature=1.0, init=5.0, generator=source
+        )
+        with optimizer.sampled_params(train=True):
+            weight.grad = torch.full_like(weight, 2.0**-10)
+        optimizer.step()
+        return optimizer.state[weight]["natural_parameter"]
+
+    torch.testing.assert_close(run(torch.float16), run(torch.float32), rtol=2e-2, atol=0.05)
 
 
 def test_near_weights_are_found_after_a_step_in_another_layout():
@@ -81,7 +109,7 @@ def test_near_weights_are_found_after_a_step_in_another_layout():
     near = int((natural.abs() < 8).sum())
     assert near == 100
     with optimizer.sampled_params(train=True):
-        found = optimizer._near[weight]
+        drawn = optimizer._drawn[weight]
         weight.grad = torch.zeros_like(weight)
-    assert found is not None
-    assert len(found) == near
+    assert drawn is not None
+    assert len(drawn.places) == near

@@ -17,12 +17,13 @@ float32 is part of the rule: tanh(10) is exactly 1 there, so at tau = 1e-10 the 
 has s = 1e10, lambda grows to about 1e6, and from then on w = sign(lambda) for all but a few weights
 in a million. What follows makes use of it without changing a digit of the rule: e is a multiple of
 2^-24 (float32), so |delta| <= 8.32, and where |lambda| > ``_reach`` neither the draw nor mu can
-differ from the mode. There w is the mode, s is the constant 1/tau, and no noise is drawn. Which
-weights are near is known from the smallest |lambda| of each row of ``ROW`` weights, which the
-update finds while it has them in the cache.
+differ from the mode. There w is the mode, s is the constant 1/tau, and no noise is drawn. Weights
+that are near become more in a long run (1.5 % after 25 epochs of MNIST), since those that a step
+happens to leave there move slowly from then on: their s is small. ``Near`` lists them.
 """
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -38,10 +39,21 @@ from bnnrepro.optim.base import (
     random_signs_,
     sign_,
 )
-from bnnrepro.optim.blocks import alike, blocks, dense, flat, like
+from bnnrepro.optim.blocks import alike, dense, flat, like
+from bnnrepro.optim.compiling import Kernel
+from bnnrepro.optim.near import Near, mark
 
 SMOOTHING = 1e-10
-ROW = 1 << 8  # weights whose smallest |lambda| is kept; divides a block
+
+
+@dataclass
+class Drawn:
+    """What a training draw did to the weights that are near; all others stayed the mode."""
+
+    places: Tensor  # of the near ones, ascending, in the order of memory
+    natural: Tensor  # lambda there
+    relaxed: Tensor  # the draw there
+    turned: Tensor  # which of these differ from the mode
 
 
 class BayesBiNN(BinaryOptimizer):
@@ -86,13 +98,13 @@ class BayesBiNN(BinaryOptimizer):
             "train_set_scale": train_set_scale,
             "steps": 0,
         }
-        self._near: dict[Parameter, Tensor | None] = {}
-        self._minima: dict[Parameter, tuple[Tensor, int, Tensor]] = {}
+        self._drawn: dict[Parameter, Drawn | None] = {}
+        self._near: dict[Parameter, Near] = {}
         super().__init__(params, defaults, train_samples=train_samples, generator=generator)
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out what is known of the natural parameters: a copy's are other tensors."""
-        return super().__getstate__() | {"_minima": {}}
+        return super().__getstate__() | {"_near": {}}
 
     def _check(self, group: Group) -> None:
         for name in ("lr", "temperature", "train_set_scale"):
@@ -109,7 +121,8 @@ class BayesBiNN(BinaryOptimizer):
             raise ValueError(f"init={group['init']}: must be a finite number >= 0")
 
     def _start(self, parameter: Parameter, group: Group) -> None:
-        signs = random_signs_(torch.empty_like(parameter), self.generator)
+        dtype = torch.float32 if parameter.dtype == torch.float16 else None  # 1e-10 is 0 in it
+        signs = random_signs_(torch.empty_like(parameter, dtype=dtype), self.generator)
         self.state[parameter]["natural_parameter"] = signs.mul_(group["init"])
         self._show_mode(parameter, group)
 
@@ -123,16 +136,23 @@ class BayesBiNN(BinaryOptimizer):
         if not train:
             parameter.copy_(torch.sigmoid(2 * natural))
             parameter.bernoulli_(parameter.clone(), generator=self.generator).mul_(2).sub_(1)
-            self._near[parameter] = None
+            self._drawn[parameter] = None
             return
-        near = self._near[parameter] = self._find_near(parameter, natural, group["temperature"])
-        if near is None:
+        places = self._near_places(parameter, natural, group["temperature"])
+        if places is None:
             uniform = self._uniform(natural)
             self._run(_draw, parameter, natural, uniform, group["temperature"])
-        elif len(near):
-            chosen = flat(natural)[near]
-            drawn = relax(chosen, noise(self._uniform(chosen)), group["temperature"])
-            flat(parameter).index_copy_(0, near, drawn)
+            self._drawn[parameter] = None
+            return
+        chosen = flat(natural).index_select(0, places)
+        relaxed = relax(chosen, noise(self._uniform(chosen)), group["temperature"])
+        turned = (relaxed != sign_(torch.empty_like(chosen), chosen)).nonzero().squeeze(1)
+        self._write(parameter, places[turned], relaxed[turned])
+        self._drawn[parameter] = Drawn(places, chosen, relaxed, turned)
+
+    @staticmethod
+    def _write(target: Tensor, places: Tensor, values: Tensor) -> None:
+        flat(target).index_copy_(0, places, values.to(target.dtype))
 
     def _uniform(self, pattern: Tensor) -> Tensor:
         """Return uniforms in [0, 1), shaped and laid out like a tensor."""
@@ -141,7 +161,7 @@ class BayesBiNN(BinaryOptimizer):
         )
         return like(drawn, pattern)
 
-    def _find_near(
+    def _near_places(
         self, parameter: Parameter, natural: Tensor, temperature: float
     ) -> Tensor | None:
         """Return where a draw may differ from the mode, int64 places in the order of memory.
@@ -150,12 +170,13 @@ class BayesBiNN(BinaryOptimizer):
         """
         if not self._seeks(parameter, natural):
             return None
-        tensor, version, minima = self._minima.get(parameter, (None, 0, None))
-        if tensor is not natural or version != natural._version:
-            minima = torch.cat([row_minima(part) for (part,) in blocks(natural)])
-            self._minima[parameter] = natural, natural._version, minima
-        assert minima is not None
-        return _near(natural, minima, temperature)
+        return self._watched(parameter, natural, temperature).places()
+
+    def _watched(self, parameter: Parameter, natural: Tensor, temperature: float) -> Near:
+        near, reach = self._near.get(parameter), _reach(natural.dtype, temperature)
+        if near is None or near.values is not natural or near.reach != reach:
+            near = self._near[parameter] = Near(natural, reach)
+        return near
 
     @staticmethod
     def _seeks(parameter: Parameter, natural: Tensor) -> bool:
@@ -169,24 +190,26 @@ class BayesBiNN(BinaryOptimizer):
     def _consume(self, parameter: Parameter, gradient: Tensor, group: Group) -> Tensor:
         """Multiply by s tau, which is 1 wherever the weight is not near; 1 / tau comes later."""
         natural = self.state[parameter]["natural_parameter"]
-        near = self._near[parameter]
-        if near is None:
+        gradient = gradient.to(natural.dtype)  # they differ where the model's was changed later
+        drawn = self._drawn[parameter]
+        if drawn is None:
             self._run(_weigh, gradient, parameter, natural)
-        elif len(near):
-            weight, factor = flat(gradient), scale(flat(parameter)[near], flat(natural)[near])
-            weight.index_copy_(0, near, weight[near].mul_(factor))
+        elif len(drawn.places):
+            part = flat(gradient).index_select(0, drawn.places)
+            part.mul_(scale(drawn.relaxed, drawn.natural))
+            self._write(gradient, drawn.places, part)
         return gradient
 
     def _restore(self, parameter: Parameter, group: Group) -> None:
-        natural = self.state[parameter]["natural_parameter"]
-        if parameter not in self._near:
+        if parameter not in self._drawn:
             return
-        near = self._near.pop(parameter)
-        if near is None:
+        drawn = self._drawn.pop(parameter)
+        if drawn is None:
             self._show_mode(parameter, group)
-        elif len(near):
-            chosen = flat(natural)[near]
-            flat(parameter).index_copy_(0, near, sign_(torch.empty_like(chosen), chosen))
+            return
+        chosen = drawn.natural[drawn.turned]
+        mode = sign_(torch.empty_like(chosen), chosen)
+        self._write(parameter, drawn.places[drawn.turned], mode)
 
     # -- the update -------------------------------------------------------------------------
 
@@ -199,21 +222,22 @@ class BayesBiNN(BinaryOptimizer):
             state = self.state[parameter]
             natural = state["natural_parameter"]
             prior = state.get("prior", group["prior"] or None)
-            seek = self._seeks(parameter, natural)
+            seeks = self._seeks(parameter, natural)
+            arguments: list[Any] = [parameter, natural, gradient]
             if beta == 0:
-                minima = self._run(
-                    _descend, parameter, natural, gradient, prior, rate, rate * data, seek
-                )
+                kernel: Kernel = _descend_and_mark if seeks else _descend
+                arguments += [prior, rate, rate * data]
             else:
                 if "momentum" not in state:
                     state["momentum"] = torch.zeros_like(natural)
-                average = state["momentum"]
-                fresh = 1 - beta
-                minima = self._run(
-                    _average, parameter, natural, gradient, average, prior, rate, data, fresh, seek
-                )
-            if seek:
-                self._minima[parameter] = natural, natural._version, torch.cat(minima)
+                kernel = _average_and_mark if seeks else _average
+                arguments += [state["momentum"], prior, rate, data, 1 - beta]
+            if seeks:
+                near = self._watched(parameter, natural, group["temperature"])
+                self._run(kernel, near.marks, *arguments, near.reach)
+                near.marked()
+            else:
+                self._run(kernel, *arguments)
 
     # -- the posterior ----------------------------------------------------------------------
 
@@ -289,49 +313,6 @@ def _reach(dtype: torch.dtype, temperature: float) -> float:
     return max(math.log(2 / eps) / 2 + saturation * temperature, saturation)
 
 
-def row_minima(natural: Tensor) -> Tensor:
-    """Return the smallest |lambda| of each row of ``ROW`` weights in the order of memory.
-
-    The last row is shorter where the sizes do not divide.
-    """
-    values = flat(natural)
-    whole = values.numel() // ROW * ROW
-    minima = values[:whole].view(-1, ROW).abs().amin(1)
-    if whole == values.numel():
-        return minima
-    return torch.cat([minima, values[whole:].abs().amin().view(1)])
-
-
-def _near(natural: Tensor, minima: Tensor, temperature: float) -> Tensor | None:
-    """Return the places within reach, ascending; None if there are many.
-
-    Few weights are near in few rows only, and a row's minimum is found much faster than places.
-    """
-    reach = _reach(natural.dtype, temperature)
-    values = flat(natural)
-    rows = (minima <= reach).nonzero().squeeze(1)
-    if 4 * len(rows) > len(minima):
-        within = values.abs() <= reach
-        if torch.count_nonzero(within) > len(values) // 16:
-            return None
-        places = within.nonzero().squeeze(1)
-    else:
-        places = _places(values, rows, reach)
-    return places if len(places) <= len(values) // 16 else None
-
-
-def _places(values: Tensor, rows: Tensor, reach: float) -> Tensor:
-    """Return the places within reach in some of the rows, ascending."""
-    whole = len(values) // ROW
-    full = rows[rows < whole] if len(values) % ROW else rows
-    inside = (values[: whole * ROW].view(-1, ROW)[full].abs_() <= reach).nonzero()
-    places = full[inside[:, 0]] * ROW + inside[:, 1]
-    if len(full) == len(rows):
-        return places
-    rest = (values[whole * ROW :].abs() <= reach).nonzero().squeeze(1)
-    return torch.cat([places, rest + whole * ROW])
-
-
 # -- kernels: what is done to every weight; tensors first, numbers after them ---------------------
 
 
@@ -340,7 +321,7 @@ def _draw(weight: Tensor, natural: Tensor, uniform: Tensor, temperature: float) 
 
 
 def _weigh(gradient: Tensor, relaxed: Tensor, natural: Tensor) -> None:
-    gradient.mul_(scale(relaxed, natural))
+    gradient.mul_(scale(relaxed.to(natural.dtype), natural))
 
 
 def _follow(natural: Tensor, gradient: Tensor, rate: float, data_rate: float) -> None:
@@ -387,9 +368,8 @@ def _descend(
     prior: Tensor | float | None,
     rate: float,
     data_rate: float,
-    seek: bool,
-) -> Tensor | None:
-    """Follow the natural gradient at beta = 0; return the rows' smallest |lambda| if asked.
+) -> None:
+    """Follow the natural gradient at beta = 0.
 
     lambda - alpha lambda is not (1 - alpha) lambda: in float32 the latter loses a small alpha.
     """
@@ -397,7 +377,6 @@ def _descend(
     if prior is not None:
         natural.add_(prior * rate)
     sign_(weight, natural)
-    return row_minima(natural) if seek else None
 
 
 def _average(
@@ -409,13 +388,25 @@ def _average(
     rate: float,
     data: float,
     fresh: float,
-    seek: bool,
-) -> Tensor | None:
-    """Follow the natural gradient's moving average; return the rows' minima if asked."""
+) -> None:
+    """Follow the natural gradient's moving average."""
     natural_gradient = gradient.mul_(data).add_(natural)
     if prior is not None:
         natural_gradient.sub_(prior)
     average.lerp_(natural_gradient, fresh)
     _subtract(natural, average, rate)
     sign_(weight, natural)
-    return row_minima(natural) if seek else None
+
+
+def _descend_and_mark(
+    marks: Tensor, weight: Tensor, natural: Tensor, gradient: Tensor, *numbers: Any
+) -> None:
+    _descend(weight, natural, gradient, *numbers[:-1])
+    mark(marks, natural, numbers[-1])
+
+
+def _average_and_mark(
+    marks: Tensor, weight: Tensor, natural: Tensor, gradient: Tensor, average: Tensor, *more: Any
+) -> None:
+    _average(weight, natural, gradient, average, *more[:-1])
+    mark(marks, natural, more[-1])
