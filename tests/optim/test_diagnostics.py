@@ -2,6 +2,7 @@
 
 import copy
 import math
+import pickle
 
 import numpy as np
 import pytest
@@ -181,6 +182,23 @@ def test_a_deep_copy_goes_on_by_itself():
 
     other_model, other = copy.deepcopy((model, optimizer))
     assert torch.equal(train(model, optimizer), train(other_model, other))
+
+
+@every_method
+def test_a_copy_made_under_a_torch_scheduler_steps_for_itself(method):
+    (p,) = params = weights((5, 4))
+    optimizer = method.seeded(params)
+    if "lr" in optimizer.defaults:
+        scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 10)
+        train(optimizer, params, 1)
+        scheduler.step()
+    pickled = pickle.loads(pickle.dumps((p, optimizer)))
+    for q, other in (copy.deepcopy((p, optimizer)), pickled):
+        before = copies([p, *tensors_of_state(optimizer)])
+        train(other, [q], 3)
+        assert same([p, *tensors_of_state(optimizer)], before)
+    train(optimizer, params, 3)
+    assert same([p, *tensors_of_state(optimizer)], [q, *tensors_of_state(other)])
 
 
 def test_a_frozen_parameter_is_not_counted_as_binary():

@@ -97,9 +97,17 @@ class BinaryOptimizer(torch.optim.Optimizer):
         super().__init__(params, defaults)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Add to torch's part what this class and the methods keep, so that copies work."""
-        kept = {k: v for k, v in self.__dict__.items() if "hook" not in k}
+        """Add to torch's part what this class and the methods keep, so that copies work.
+
+        What others hang onto the object stays behind: hooks, and the ``step`` by which torch's
+        schedulers count calls, which is bound to this object.
+        """
+        kept = {k: v for k, v in self.__dict__.items() if not self._is_foreign(k)}
         return kept | super().__getstate__() | {"_spent": None}
+
+    def _is_foreign(self, attribute: str) -> bool:
+        hides_a_method = callable(getattr(type(self), attribute, None))
+        return hides_a_method or "hook" in attribute or attribute == "_opt_called"
 
     # -- parameter groups -------------------------------------------------------------------
 
