@@ -1,5 +1,8 @@
 """What every method promises of draws, gradients and chance."""
 
+import copy
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
 import torch
@@ -125,6 +128,40 @@ def test_a_closure_makes_the_draws_itself(method):
             assert optimizer.step() is None
         assert len(losses) == 3
         return copies(params) + tensors_of_state(optimizer)
+
+    assert same(run(True), run(False))
+
+
+@every_binary_method
+def test_an_autocast_around_everything_sees_each_draw_and_each_step(method):
+    """Autocast keeps its copies of the weights until its end."""
+
+    def run(around):
+        torch.manual_seed(0)
+        layer = nn.Linear(16, 8, bias=False)
+        optimizer = method.seeded(layer.parameters())
+        state = copy.deepcopy(optimizer.state_dict())
+        inputs, seen = torch.randn(4, 16), []
+
+        def look():
+            with nullcontext() if around else torch.autocast("cpu", torch.bfloat16):
+                outputs = layer(inputs)
+            seen.append(outputs.detach().clone())
+            return outputs.float().square().mean()
+
+        with torch.autocast("cpu", torch.bfloat16) if around else nullcontext():
+            for _ in range(3):
+                for _ in range(2):
+                    with optimizer.sampled_params(train=True):
+                        look().backward()
+                look()
+                optimizer.step()
+                look()
+                with optimizer.sampled_params():
+                    look()
+            optimizer.load_state_dict(state)
+            look()
+        return seen
 
     assert same(run(True), run(False))
 

@@ -224,11 +224,13 @@ class BinaryOptimizer(torch.optim.Optimizer):
                 self._ensure_state(parameter, group)
             if parameter in self.state:
                 self._perturb(parameter, group, train)
+        _weights_changed()
 
     @torch.no_grad()
     def _return(self) -> None:
         for parameter, group in self._binary_with_state():
             self._restore(parameter, group)
+        _weights_changed()
 
     @torch.no_grad()
     def _collect(self) -> None:
@@ -294,6 +296,7 @@ class BinaryOptimizer(torch.optim.Optimizer):
             else:
                 adam_(params, chosen, [self.state[p] for p in params], group)
                 _clamp(params, group.get("clip"))
+        _weights_changed()
         self._spent = memory.to_keep(gradients.values())
         return loss
 
@@ -366,6 +369,7 @@ class BinaryOptimizer(torch.optim.Optimizer):
                 state = self.state[parameter]
                 state["previous_mode"] = state["previous_mode"].bool()
                 self._show_mode(parameter, group)
+        _weights_changed()
 
     def _show_mode(self, parameter: Parameter, group: Group) -> None:
         """Write the mode that the state stands for into the parameter."""
@@ -413,6 +417,11 @@ def _storage(parameter: Parameter) -> int:
     """Return the address of the memory that a parameter's gradient lies in."""
     assert parameter.grad is not None
     return parameter.grad.untyped_storage().data_ptr()
+
+
+def _weights_changed() -> None:
+    """Have a surrounding autocast cast the weights anew: it does not see changes in place."""
+    torch.clear_autocast_cache()
 
 
 def _clamp(params: list[Parameter], bound: float | None) -> None:
