@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from bnnrepro.optim import BayesBiNN
+from bnnrepro.optim import STE, BayesBiNN, param_groups
 
-from .methods_under_test import every_method, same, tensors_of_state
+from .methods_under_test import every_method, same, tensors_of_state, weights
 
 
 @every_method
@@ -32,6 +32,70 @@ def test_parameters_may_share_the_memory_of_their_gradients(method, real):
         return [a, b, *tensors_of_state(optimizer)]
 
     assert same(run(True), run(False))
+
+
+@every_method
+@pytest.mark.parametrize("by_autograd", [False, True])
+def test_a_gradient_that_the_caller_holds_keeps_its_values(method, by_autograd):
+    """Autograd hands ``g`` on as it is, where a view is all that lies between."""
+
+    def run(held):
+        (p,) = params = weights((4, 5))
+        optimizer = method.seeded(params)
+        for _ in range(2):
+            g = torch.linspace(-5, 5, 20).view(4, 5)
+            for _ in range(2):
+                given = g if held else g.clone()
+                with optimizer.sampled_params(train=True):
+                    if by_autograd:
+                        p.view(-1).backward(given.view(-1))
+                    else:
+                        p.grad = given
+                if not held:
+                    del given
+            optimizer.step()
+            assert torch.equal(g, torch.linspace(-5, 5, 20).view(4, 5))
+        return [p, *tensors_of_state(optimizer)]
+
+    assert same(run(True), run(False))
+
+
+def test_two_optimizers_may_share_the_memory_of_their_gradients():
+    def run(shared):
+        a, b = weights((4, 5), (4, 5))
+        target = torch.linspace(-1, 1, 20)
+        outer = BayesBiNN([a], lr=1e-2, train_set_size=50, temperature=1.0, init=1.0)
+        outer.generator = torch.Generator().manual_seed(0)
+        inner = STE([b], grad_clip=0.1)
+        with outer.sampled_params(train=True):
+            with inner.sampled_params(train=True):
+                if shared:
+                    ((a.view(-1) + b.view(-1)) * target).sum().backward()
+                else:
+                    a.grad, b.grad = (target.view(4, 5).clone() for _ in range(2))
+            inner.step()
+        outer.step()
+        return [*tensors_of_state(outer), *tensors_of_state(inner)]
+
+    torch.manual_seed(0)
+    first = run(True)
+    torch.manual_seed(0)
+    assert same(first, run(False))
+
+
+@every_method
+def test_a_gradient_of_its_own_is_not_copied(method):
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(288, 4)
+    )
+    optimizer = method.seeded(param_groups(network))
+    with optimizer.sampled_params(train=True):
+        loss = network(torch.randn(5, 3, 8, 8)).square().mean()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1e3)
+        where = {p: p.grad.data_ptr() for p in network.parameters()}
+    assert where == {p: g.data_ptr() for p, g in optimizer._gradients.items()}
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])

@@ -10,7 +10,7 @@ that of IVON (Shen et al. 2024, arXiv 2402.17641)::
     optimizer.step()
 """
 
-from collections import Counter
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -193,10 +193,10 @@ class BinaryOptimizer(torch.optim.Optimizer):
 
         With ``train=True`` the weights are the ones to train with; backward passes inside sum up,
         and at exit their gradient is consumed with this draw's own factors (``.grad`` is None
-        afterwards). Several contexts before ``step()`` are several Monte-Carlo samples, averaged.
-        Without, it is a draw from the posterior for prediction; a method that has none shows its
-        single weight vector. At exit the parameters are +-1 again, after an exception too, and
-        then the draw is forgotten.
+        afterwards; a gradient that the caller holds too keeps its values). Several contexts before
+        ``step()`` are several Monte-Carlo samples, averaged. Without, it is a draw from the
+        posterior for prediction; a method that has none shows its single weight vector. At exit the
+        parameters are +-1 again, after an exception too, and then the draw is forgotten.
 
         Raises:
             RuntimeError: if contexts are nested, or no parameter has a gradient at exit.
@@ -242,13 +242,8 @@ class BinaryOptimizer(torch.optim.Optimizer):
                 "no gradient at the end of sampled_params(train=True): "
                 "call backward() on the loss inside the context"
             )
-        in_memory = Counter(_storage(parameter) for parameter, _ in with_gradient)
         for parameter, group in with_gradient:
-            assert parameter.grad is not None
-            gradient = like(parameter.grad, parameter)
-            if in_memory[_storage(parameter)] > 1:  # what is done to one must not reach the others
-                gradient = gradient.clone()
-            parameter.grad = None
+            gradient = _own_gradient(parameter)
             if group["binary"] and parameter in self.state:
                 gradient = self._consume(parameter, gradient, group)
             if parameter in self._gradients:
@@ -413,10 +408,36 @@ class BinaryOptimizer(torch.optim.Optimizer):
         return total / count if count else 0.0
 
 
-def _storage(parameter: Parameter) -> int:
-    """Return the address of the memory that a parameter's gradient lies in."""
-    assert parameter.grad is not None
-    return parameter.grad.untyped_storage().data_ptr()
+def _own_gradient(parameter: Parameter) -> Tensor:
+    """Take the gradient away from a parameter, in its layout and in memory of its own.
+
+    What is done to it reaches nothing else: where the caller, another parameter or an earlier draw
+    holds the tensor or its memory too, it is copied.
+    """
+    gradient, holders = _take(parameter)
+    own = like(gradient, parameter)
+    return own.clone() if own is gradient and holders != _ALONE else own
+
+
+def _take(parameter: Parameter) -> tuple[Tensor, tuple[int, int]]:
+    """Take the gradient away; return it, and the references to the tensor and to its memory."""
+    gradient = parameter.grad
+    parameter.grad = None
+    assert gradient is not None
+    of_memory = _use_count(gradient.untyped_storage()._cdata) if _use_count else 0
+    return gradient, (sys.getrefcount(gradient), of_memory)
+
+
+def _references_of_one() -> tuple[int, int]:
+    """Return what ``_take`` counts where nobody else holds the gradient."""
+    parameter = Parameter(torch.zeros(1, device="cpu"))
+    parameter.grad = torch.zeros(1, device="cpu")
+    return _take(parameter)[1]
+
+
+# torch's own, and not in every build: without it every gradient counts as held, and is copied.
+_use_count = getattr(torch._C, "_storage_Use_Count", None)
+_ALONE = _references_of_one() if _use_count else None
 
 
 def _weights_changed() -> None:
