@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -112,6 +113,47 @@ def test_the_decision_stays_with_the_state(can_compile, tmp_path, monkeypatch, c
     monkeypatch.setattr(compiling, "why_not", lambda device: "no compiler")
     assert not loaded().optimizer.compiled
     assert "not compiled: no compiler" in caplog.text
+
+
+@pytest.fixture
+def traced_only(monkeypatch):
+    """Kernels are traced and guarded as compiled ones are; what is traced runs as it is."""
+    compile_ = partial(torch.compile, backend="eager")
+    monkeypatch.setattr(compiling.torch, "compile", compile_)
+    torch._dynamo.reset()
+    compiling.compiled.cache_clear()
+    yield
+    compiling.compiled.cache_clear()
+    torch._dynamo.reset()
+
+
+def train_in_many_forms(compiled):
+    """Each dtype, number of dimensions and kind of prior is another form of the kernels."""
+    ends = []
+    for dtype in (torch.float32, torch.float64, torch.bfloat16):
+        for shape in ((1, 1), (8, 4)):
+            for prior in (0.0, 0.5, None):
+                weight = nn.Parameter(torch.zeros(shape, dtype=dtype))
+                optimizer = BayesBiNN([weight], lr=1e-3, train_set_size=10, prior=prior or 0.0)
+                optimizer.state[weight]["natural_parameter"].abs_()
+                optimizer.compiled = compiled
+                if prior is None:
+                    optimizer.set_prior_to_posterior()
+                for _ in range(2):
+                    with optimizer.sampled_params(train=True):
+                        (weight * 1e-10).sum().backward()
+                    optimizer.step()
+                ends.append(optimizer.state[weight]["natural_parameter"])
+    return ends
+
+
+@pytest.mark.parametrize("forms", [64, 9])
+def test_many_forms_of_a_kernel_end_no_run(forms, traced_only, monkeypatch, caplog):
+    monkeypatch.setattr(compiling, "FORMS", forms)
+    for ours, expected in zip(train_in_many_forms(True), train_in_many_forms(False), strict=True):
+        torch.testing.assert_close(ours, expected)
+    said = [line for line in caplog.messages if "not compiled any more: it has over 9" in line]
+    assert len(said) == (forms == 9)
 
 
 def test_another_wish_is_named():

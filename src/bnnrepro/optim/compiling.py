@@ -6,6 +6,7 @@ compiled: once for all shapes and numbers. Chance stays outside of it.
 
 import logging
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -26,10 +27,50 @@ WISHES = ("auto", "on", "off")
 WORTHWHILE = {"cuda": 2e12, "cpu": 1e11}
 
 
+# A kernel has another form for each dtype, number of dimensions and kind of prior. torch stops with
+# an error at 8 a process; the names of its limit and of the error are those of its versions.
+FORMS = 64
+LIMITS = ("recompile_limit", "cache_size_limit")
+AT_THE_LIMIT = ("FailOnRecompileLimitHit", "FailOnCacheLimitHit", "CacheLimitExceeded")
+
+
 @cache
 def compiled(kernel: Kernel) -> Kernel:
-    """Return the compiled form of a kernel, the same one every time."""
-    return torch.compile(kernel, dynamic=True, fullgraph=True)
+    """Return the compiled kernel, the same one every time.
+
+    Beyond ``FORMS`` forms it runs as it is, with a warning.
+    """
+    form = torch.compile(kernel, dynamic=True, fullgraph=True)
+
+    def run(*arguments: Any) -> Any:
+        nonlocal form
+        try:
+            return form(*arguments)
+        except Exception as error:
+            if not _at_the_limit(error):  # which is met before anything is computed
+                raise
+        try:
+            with _larger_limit():
+                return form(*arguments)
+        except Exception as error:
+            if not _at_the_limit(error):
+                raise
+        log.warning("%s is not compiled any more: it has over %d forms", kernel.__name__, FORMS)
+        form = kernel
+        return kernel(*arguments)
+
+    return run
+
+
+def _at_the_limit(error: Exception) -> bool:
+    return type(error).__name__ in AT_THE_LIMIT
+
+
+def _larger_limit() -> AbstractContextManager[None]:
+    """Let torch compile more forms; only here, as to set it takes longer than a small kernel."""
+    config = torch._dynamo.config
+    name = next(limit for limit in LIMITS if hasattr(config, limit))
+    return config.patch({name: max(FORMS, getattr(config, name))})
 
 
 def decide(wish: str, optimizer: "BinaryOptimizer", steps: int) -> bool:
