@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from bnnrepro.optim import BayesBiNN
+from bnnrepro.optim import BayesBiNN, memory
 
 FAULTS = """
 import resource, torch
@@ -39,6 +39,31 @@ def test_a_step_takes_the_memory_of_the_last_ones_gradients():
         [sys.executable, "-c", FAULTS], capture_output=True, text=True, check=True, env=clean
     )
     assert float(done.stdout) < 3000
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="about glibc")
+@pytest.mark.parametrize(
+    ("largest", "expected"),
+    [
+        (1 << 30, [(-3, 1 << 30), (-1, 1 << 30)]),
+        (1 << 25, [(-3, 1 << 30), (-3, 1 << 25), (-1, 1 << 30)]),  # before glibc 2.35
+        (0, [(-3, 1 << 30), (-3, 1 << 25)]),
+    ],
+)
+def test_the_limits_are_ones_that_the_library_takes(largest, expected, monkeypatch):
+    """A limit that is refused is no reason to set the other: that alone makes things worse."""
+    calls = []
+
+    class Library:
+        def mallopt(self, option, value):
+            calls.append((option, value))
+            return int(option == -1 or value <= largest)
+
+    monkeypatch.setattr(memory.ctypes, "CDLL", lambda name: Library())
+    monkeypatch.setattr(memory, "_keeping", False)
+    memory.keep_freed_memory()
+    assert calls == expected
+    assert memory._keeping == bool(largest)
 
 
 @pytest.mark.parametrize("keeping", [False, True])

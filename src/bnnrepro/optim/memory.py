@@ -17,20 +17,25 @@ from torch import Tensor
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 KEPT = 1 << 30  # bytes
+# The largest piece that may come from the heap; glibc before 2.35 knows no larger one.
+PIECES = (KEPT, 1 << 25)
 
 _keeping = False
 
 
 def keep_freed_memory() -> None:
-    """Let glibc keep up to 1 GiB of freed memory; elsewhere nothing changes."""
+    """Let glibc keep up to 1 GiB of freed memory; elsewhere nothing changes.
+
+    Either limit ends glibc's adapting of both: where pieces may not grow, none is set.
+    """
     global _keeping
     if _keeping or sys.platform != "linux":
         return
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:  # musl has none
-        mallopt(M_TRIM_THRESHOLD, KEPT)
-        mallopt(M_MMAP_THRESHOLD, KEPT)
-        _keeping = True
+    if mallopt is None:  # in musl
+        return
+    if any(mallopt(M_MMAP_THRESHOLD, piece) for piece in PIECES):
+        _keeping = bool(mallopt(M_TRIM_THRESHOLD, KEPT))
 
 
 def to_keep(gradients: Iterable[Tensor]) -> Tensor | None:
