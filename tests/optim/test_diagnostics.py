@@ -65,6 +65,46 @@ def test_the_scheduled_key_is_one_that_the_update_reads(method):
     assert not same(run(None), run(7e-5))
 
 
+@every_method
+@pytest.mark.parametrize("prior", [False, True])
+def test_a_number_may_be_a_tensor(method, prior):
+    """As torch allows for a learning rate; its schedulers write into it."""
+    if prior and not method.cls.has_posterior:
+        pytest.skip("has no prior")
+
+    def run(key=None):
+        params = weights(*SHAPES)
+        optimizer = method.seeded(params)
+        group = optimizer.param_groups[0]
+        if key is not None:
+            group[key] = torch.tensor(group[key], dtype=torch.float64)
+        if prior:
+            optimizer.set_prior_to_posterior()
+        train(optimizer, params, 3)
+        return copies(params) + tensors_of_state(optimizer)
+
+    expected = run()
+    numbers = method.seeded(weights((2, 2))).param_groups[0]
+    for key in [name for name, value in numbers.items() if isinstance(value, float)]:
+        for a, b in zip(run(key), expected, strict=True):
+            torch.testing.assert_close(a, b, msg=key)
+
+
+@every_method
+def test_a_learning_rate_may_be_a_tensor_from_the_start(method):
+    key = method.cls.scheduled
+    rate = torch.tensor(method(weights((2, 2))).defaults[key], dtype=torch.float64)
+    params, others = weights(*SHAPES), weights(*SHAPES)
+    optimizer, other = method.seeded(params), method.seeded(others, **{key: rate})
+    for factor in (1, 3):
+        optimizer.param_groups[0][key] *= factor
+        rate *= factor
+        train(optimizer, params, 3)
+        train(other, others, 3)
+    for a, b in zip(tensors_of_state(optimizer), tensors_of_state(other), strict=True):
+        torch.testing.assert_close(a, b)
+
+
 @every_posterior
 def test_the_prior_is_a_copy_of_the_posterior_and_pulls_towards_it(method):
     params = weights(*SHAPES)

@@ -13,6 +13,7 @@ that of IVON (Shen et al. 2024, arXiv 2402.17641)::
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from itertools import takewhile
 from typing import Any
 
 import torch
@@ -329,11 +330,13 @@ class BinaryOptimizer(torch.optim.Optimizer):
     def _run(self, kernel: Kernel, *arguments: Any) -> list[Any]:
         """Run a kernel on its tensors (they come first) and numbers; return what it returns.
 
+        A number may be a tensor without dimensions, as torch allows for a learning rate.
+
         As it is, it goes through the tensors block by block and returns something for each;
         compiled, it takes them whole, and numbers as tensors: it would be compiled anew for each
         value of a number.
         """
-        tensors = [each for each in arguments if isinstance(each, Tensor)]
+        tensors = list(takewhile(lambda each: isinstance(each, Tensor), arguments))
         numbers = arguments[len(tensors) :]
         if not self.compiled:
             return [kernel(*parts, *numbers) for parts in blocks(*tensors)]
