@@ -105,6 +105,51 @@ def test_gradients_from_before_a_draw_do_not_count(method):
 
 
 @every_method
+def test_zero_grad_drops_the_draws_that_no_step_has_used(method):
+    def run(stray):
+        params = weights(*SHAPES)
+        optimizer = method.seeded(params)
+        if stray:
+            noise = optimizer.generator.get_state()
+            with optimizer.sampled_params(train=True):
+                (loss_of(params, targets_for(params, 99)) * float("inf")).backward()
+            optimizer.zero_grad()
+            with pytest.raises(RuntimeError, match="without a draw"):
+                optimizer.step()
+            optimizer.generator.set_state(noise)
+        for _ in range(2):
+            with optimizer.sampled_params(train=True):
+                optimizer.zero_grad()  # a draw's own gradient, before it is there
+                loss_of(params, targets_for(params)).backward()
+        optimizer.step()
+        return copies(params) + tensors_of_state(optimizer)
+
+    assert same(run(False), run(True))
+
+
+@every_method
+def test_a_scaler_may_leave_out_a_step(method):
+    def run(scale, losses):
+        params = weights(*SHAPES)
+        optimizer = method.seeded(params)
+        scaler = torch.amp.GradScaler("cpu", init_scale=2.0**4, enabled=scale)
+        for factor in losses:
+            noise = optimizer.generator.get_state()
+            optimizer.zero_grad()
+            with optimizer.sampled_params(train=True):
+                loss = loss_of(params, targets_for(params)) * factor
+                scaler.scale(loss).backward()
+                scaler.unscale_(optimizer)
+            scaler.step(optimizer)
+            scaler.update()
+            if factor != 1:
+                optimizer.generator.set_state(noise)
+        return copies(params) + tensors_of_state(optimizer)
+
+    assert same(run(True, [1, float("inf"), 1]), run(False, [1, 1]))
+
+
+@every_method
 def test_a_closure_makes_the_draws_itself(method):
     def run(closed):
         params = weights(*SHAPES)

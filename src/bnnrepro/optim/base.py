@@ -256,6 +256,16 @@ class BinaryOptimizer(torch.optim.Optimizer):
 
     # -- the step ---------------------------------------------------------------------------
 
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Drop all gradients; outside a context the draws too that no step has used.
+
+        A loop that leaves out a step, as ``torch.amp.GradScaler`` does where a gradient is not
+        finite, calls this before the next draw. (``GradScaler.unscale_`` belongs into the context.)
+        """
+        super().zero_grad(set_to_none)
+        if not self._inside:
+            self._gradients, self._draws = {}, 0
+
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Update the weights from the draws consumed since the last step.
