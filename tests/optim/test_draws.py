@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from bnnrepro.optim import PMF, BayesBiNN, Bop
+from bnnrepro.optim import PMF, STE, BayesBiNN, Bop
 
 from .methods_under_test import (
     SHAPES,
@@ -102,6 +102,69 @@ def test_gradients_from_before_a_draw_do_not_count(method):
         return copies(params) + tensors_of_state(optimizer)
 
     assert same(run(False), run(True))
+
+
+@every_method
+@pytest.mark.parametrize("by_hand", [0, 1])
+def test_a_closure_that_fails_leaves_none_of_its_draws(method, by_hand):
+    """Draws made before it stay."""
+
+    def run(failing):
+        params = weights(*SHAPES)
+        optimizer = method.seeded(params, train_samples=3)
+        calls = 0
+
+        def closure():
+            nonlocal calls
+            calls += 1
+            if failing and calls == 2:
+                raise MemoryError
+            loss = loss_of(params, targets_for(params, calls % 4))
+            loss.backward()
+            return loss
+
+        for _ in range(by_hand):
+            with optimizer.sampled_params(train=True):
+                loss_of(params, targets_for(params, 9)).backward()
+        if failing:
+            noise = optimizer.generator.get_state()
+            with pytest.raises(MemoryError):
+                optimizer.step(closure)
+            optimizer.generator.set_state(noise)
+            failing, calls = False, 0
+        optimizer.step(closure)
+        return copies(params) + tensors_of_state(optimizer)
+
+    assert same(run(False), run(True))
+
+
+def test_a_draw_counts_whole_or_not_at_all():
+    class Failing(STE):
+        calls = 0
+
+        def _consume(self, parameter, gradient, group):
+            self.calls += 1
+            if self.calls == 2:
+                raise MemoryError
+            return gradient
+
+    params = weights(*SHAPES)
+    optimizer = Failing(params)
+
+    def draw():
+        with optimizer.sampled_params(train=True):
+            loss_of(params, targets_for(params)).backward()
+
+    with pytest.raises(MemoryError):
+        draw()
+    with pytest.raises(RuntimeError, match="without a draw"):
+        optimizer.step()
+    draw()
+    found = copies(optimizer._gradients.values())
+    params = weights(*SHAPES)
+    optimizer = STE(params)
+    draw()
+    assert same(found, optimizer._gradients.values())
 
 
 @every_method

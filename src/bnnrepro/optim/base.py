@@ -243,16 +243,23 @@ class BinaryOptimizer(torch.optim.Optimizer):
                 "no gradient at the end of sampled_params(train=True): "
                 "call backward() on the loss inside the context"
             )
+        draw: dict[Parameter, Tensor] = {}
         for parameter, group in with_gradient:
             gradient = _own_gradient(parameter)
             if group["binary"] and parameter in self.state:
                 gradient = self._consume(parameter, gradient, group)
+            draw[parameter] = gradient
+        self._add(draw, 1)
+        self._spent = None
+
+    def _add(self, gradients: dict[Parameter, Tensor], draws: int) -> None:
+        """Add draws, whole as they are, to those of the next step."""
+        for parameter, gradient in gradients.items():
             if parameter in self._gradients:
                 self._gradients[parameter].add_(gradient)
             else:
                 self._gradients[parameter] = gradient
-        self._draws += 1
-        self._spent = None
+        self._draws += draws
 
     # -- the step ---------------------------------------------------------------------------
 
@@ -307,11 +314,19 @@ class BinaryOptimizer(torch.optim.Optimizer):
         return loss
 
     def _evaluate(self, closure: Callable[[], Any]) -> Any:
+        """Make a step's draws, all of them or none; return the mean loss."""
         total: Any = 0.0
-        for _ in range(self.train_samples):
-            with torch.enable_grad(), self.sampled_params(train=True):
-                loss = closure()
-            total = total + (loss.detach() if isinstance(loss, Tensor) else loss)
+        before = self._gradients, self._draws
+        self._gradients, self._draws = {}, 0
+        try:
+            for _ in range(self.train_samples):
+                with torch.enable_grad(), self.sampled_params(train=True):
+                    loss = closure()
+                total = total + (loss.detach() if isinstance(loss, Tensor) else loss)
+        except BaseException:
+            self._gradients, self._draws = before
+            raise
+        self._add(*before)
         return total / self.train_samples
 
     # -- what a method gives ----------------------------------------------------------------
