@@ -14,6 +14,7 @@ from bnnrepro import Trainer
 from bnnrepro.tasks import Classification
 from bnnrepro.training.callbacks import NonFiniteLossError
 from bnnrepro.training.history import Running
+from bnnrepro.training.methods import method_names
 
 LOSS = st.floats(0, 1e6, allow_nan=False, width=32)
 BATCHES = st.lists(st.lists(LOSS, min_size=1, max_size=9), min_size=1, max_size=12)
@@ -72,6 +73,23 @@ def test_the_error_names_epoch_and_step(at: int, epoch: int, step: int) -> None:
     with pytest.raises(NonFiniteLossError, match=f"at epoch {epoch}, step {step}:"):
         trainer.fit(data, epochs=2, batch_size=10)
     assert len(trainer.rows) == epoch - 1
+
+
+@pytest.mark.parametrize("method", sorted(method_names()))
+@pytest.mark.parametrize("real", [False, True])
+def test_a_gradient_that_is_not_finite_ends_the_run(method: str, real: bool) -> None:
+    """A binary weight hides it, and so does the next loss."""
+    data: Any = torch.randn(40, 4), torch.arange(40) % 2
+    model = nn.Linear(4, 2)
+    calls = iter(range(100))
+    spoilt = "bias" if real else "weight"
+    parameter = getattr(model, spoilt)
+    parameter.register_hook(lambda g: g * math.nan if next(calls) == 7 else g)
+    settings = {"lr": 1e-3} if method == "bayesbinn" else {}
+    trainer = Trainer(model, device="cpu").compile(method, **settings)
+    with pytest.raises(NonFiniteLossError, match=rf" of {spoilt} is nan at epoch 2, step 4:"):
+        trainer.fit(data, epochs=3, batch_size=10)
+    assert len(trainer.rows) == 1
 
 
 def test_training_leaves_the_processor_as_it_was() -> None:

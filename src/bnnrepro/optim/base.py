@@ -10,6 +10,7 @@ that of IVON (Shen et al. 2024, arXiv 2402.17641)::
     optimizer.step()
 """
 
+import math
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -418,6 +419,23 @@ class BinaryOptimizer(torch.optim.Optimizer):
                 self.state[parameter]["previous_mode"] = mode
             figures["flipped"] = flipped / total
         return figures
+
+    @torch.no_grad()
+    def not_finite(self) -> tuple[str, float] | None:
+        """Return the name and value of a weight or of its state that is NaN or infinite, if any.
+
+        A binary weight never is: its sign hides what has become of the latent one.
+        """
+        for group in self.param_groups:
+            for position, parameter in enumerate(group["params"]):
+                entries = {"weight": parameter, **self.state.get(parameter, {})}
+                for key, entry in entries.items():
+                    if not (torch.is_floating_point(entry) and entry.numel()):
+                        continue
+                    for extreme in map(float, torch.aminmax(entry)):
+                        if not math.isfinite(extreme):
+                            return f"{key} of {self._label(group, position)}", extreme
+        return None
 
     def _mean_over_weights(self, key: str, value: Callable[..., Tensor]) -> float:
         """Average a value of each binary weight over all of them; 0 where there are none.

@@ -40,7 +40,7 @@ class Interrupted(BaseException):
 
 
 class NonFiniteLossError(RuntimeError):
-    """A loss became NaN or infinite; says which, at which epoch and step."""
+    """A loss, or a value of the method, is NaN or infinite; says which, at which epoch and step."""
 
     def __init__(self, epoch: int, step: int, value: float, what: str = "loss") -> None:
         super().__init__(

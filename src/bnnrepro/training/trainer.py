@@ -198,7 +198,7 @@ class Trainer:
 
         Raises:
             NonFiniteLossError: at the end of an epoch with a NaN or infinite loss, in training or
-                in evaluation.
+                in evaluation, or one that leaves such a value in the method's state.
             Interrupted: if a signal asked to stop; the state is consistent.
         """
         for name, value in (("epochs", epochs), ("batch_size", batch_size)):
@@ -274,6 +274,9 @@ class Trainer:
         step = int(self.running.bad_step)
         if step:
             raise NonFiniteLossError(self.epoch + 1, step, float(self.running.sums[0]))
+        if found := self.optimizer.not_finite():
+            what, value = found
+            raise NonFiniteLossError(self.epoch + 1, self.running.batch, value, what)
 
     def _batches(self, source: Source) -> Iterator[tuple[Tensor, Tensor]]:
         """Return what is left of the epoch."""
