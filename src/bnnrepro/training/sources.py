@@ -44,7 +44,9 @@ class DatasetSource:
         self.seed = seed
         self.shuffle = shuffle
         self._fetch: Callable[[Tensor], Any] = self._collate
+        self._device = torch.device("cpu")  # of the places in the data set
         if isinstance(dataset, TensorDataset):
+            self._device = dataset.tensors[0].device
             self._fetch = lambda picked: tuple(t.index_select(0, picked) for t in dataset.tensors)
 
     def _collate(self, picked: Tensor) -> Any:
@@ -70,13 +72,31 @@ class DatasetSource:
         if self.shuffle:
             stream = torch.Generator().manual_seed(derive(self.seed, "order", number))
             order = torch.randperm(self.n_samples, generator=stream)
+        order = order.to(self._device)
         cuts = [*self._cuts(), self.n_samples]
         for first, last in zip(cuts[start:-1], cuts[start + 1 :], strict=True):
             yield self._fetch(order[first:last])
 
 
-def as_source(data: Any, *, batch_size: int, seed: int, shuffle: bool) -> Source:
+def _room(device: torch.device) -> int:
+    """Return how many bytes of data may be moved to a GPU, half of what is free; else 0."""
+    return torch.cuda.mem_get_info(device)[0] // 2 if device.type == "cuda" else 0
+
+
+def _moved(dataset: TensorDataset, device: torch.device) -> TensorDataset:
+    """Return tensors on the device, where they have room: a batch at a time takes far longer."""
+    if sum(tensor.nbytes for tensor in dataset.tensors) > _room(device):
+        return dataset
+    return TensorDataset(*(tensor.to(device) for tensor in dataset.tensors))
+
+
+def as_source(
+    data: Any, *, batch_size: int, seed: int, shuffle: bool, device: torch.device
+) -> Source:
     """Adapt tensors ``(inputs, targets)``, a Dataset or a DataLoader; a source stays as it is.
+
+    Tensors are moved to the device where it has room; anything else gives its batches where it
+    likes.
 
     Raises:
         TypeError: for anything else.
@@ -91,6 +111,8 @@ def as_source(data: Any, *, batch_size: int, seed: int, shuffle: bool) -> Source
     if isinstance(data, DataLoader):
         source = LoaderSource(data)
     elif isinstance(data, Dataset):
+        if isinstance(data, TensorDataset):
+            data = _moved(data, device)
         source = DatasetSource(data, batch_size, seed, shuffle)
     elif hasattr(data, "epoch") and hasattr(data, "n_samples"):
         source = data

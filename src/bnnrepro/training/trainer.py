@@ -204,9 +204,9 @@ class Trainer:
         for name, value in (("epochs", epochs), ("batch_size", batch_size)):
             if not isinstance(value, int) or value < 1:
                 raise ValueError(f"{name}={value}: must be an integer >= 1")
-        source = as_source(train_data, batch_size=batch_size, seed=self.seed, shuffle=True)
+        source = self._as_source(train_data, batch_size, shuffle=True)
         held_out = {
-            name: as_source(data, batch_size=EVALUATION_BATCH, seed=self.seed, shuffle=False)
+            name: self._as_source(data)
             for name, data in (("validation", validation_data), ("test", test_data))
             if data is not None
         }
@@ -225,6 +225,13 @@ class Trainer:
         finally:
             self._lay_down_random()
         return History(self.rows)
+
+    def _as_source(
+        self, data: Any, batch_size: int = EVALUATION_BATCH, *, shuffle: bool = False
+    ) -> Source:
+        return as_source(
+            data, batch_size=batch_size, seed=self.seed, shuffle=shuffle, device=self.device
+        )
 
     def _begin(self, source: Source, epochs: int) -> None:
         self.stop = False
@@ -357,7 +364,7 @@ class Trainer:
             samples: draws from the posterior, >= 1; None is the mode.
             average: what is averaged over draws; the spread is always of this.
         """
-        source = as_source(data, batch_size=EVALUATION_BATCH, seed=self.seed, shuffle=False)
+        source = self._as_source(data)
         if samples is not None:
             return self._averaged(source, samples, average)
         outputs, targets = outputs_and_targets(self.model, source, self.device)
@@ -368,7 +375,7 @@ class Trainer:
 
         They are the draws that ``predictions`` averages.
         """
-        source = as_source(data, batch_size=EVALUATION_BATCH, seed=self.seed, shuffle=False)
+        source = self._as_source(data)
         return draws(
             self.model, self.optimizer, source, self.device, samples=samples, seed=self.seed
         )
