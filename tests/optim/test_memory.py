@@ -1,6 +1,7 @@
 """Memory of gradients: it is used again, and none is kept that nobody needs."""
 
 import copy
+import gc
 import os
 import platform
 import subprocess
@@ -12,6 +13,8 @@ import torch
 from torch import nn
 
 from bnnrepro.optim import BayesBiNN, memory
+
+from .methods_under_test import METHODS, tensors_of_state, train, weights
 
 FAULTS = """
 import resource, torch
@@ -64,6 +67,23 @@ def test_the_limits_are_ones_that_the_library_takes(largest, expected, monkeypat
     memory.keep_freed_memory()
     assert calls == expected
     assert memory._keeping == bool(largest)
+
+
+@pytest.mark.parametrize(
+    "method", [m for m in METHODS if m.cls is not BayesBiNN], ids=lambda m: m.label
+)
+def test_a_loaded_state_leaves_nothing_of_the_one_before(method, monkeypatch):
+    monkeypatch.setattr("bnnrepro.optim.memory._keeping", False)
+    params = weights((40, 50))
+    optimizer = method.seeded(params)
+    train(optimizer, params, 1)
+    saved = copy.deepcopy(optimizer.state_dict())
+    before = [weakref.ref(tensor) for tensor in tensors_of_state(optimizer)]
+    kept = weakref.ref(optimizer._spent)
+    optimizer.load_state_dict(saved)
+    gc.collect()
+    assert kept() is None
+    assert not [tensor for tensor in before if tensor() is not None]
 
 
 @pytest.mark.parametrize("keeping", [False, True])

@@ -384,7 +384,7 @@ class BinaryOptimizer(torch.optim.Optimizer):
         come with the model's own ``load_state_dict``.
         """
         super().load_state_dict(state_dict)
-        self._gradients, self._draws = {}, 0
+        self._forget()
         for parameter, state in self.state.items():
             if "step" in state:  # torch leaves it where it was saved, its kernels want it here
                 state["step"] = state["step"].to(parameter.device)
@@ -394,6 +394,10 @@ class BinaryOptimizer(torch.optim.Optimizer):
                 state["previous_mode"] = state["previous_mode"].bool()
                 self._show_mode(parameter, group)
         _weights_changed()
+
+    def _forget(self) -> None:
+        """Let go of the draws, and of all that belongs to a state that was replaced."""
+        self._gradients, self._draws, self._spent = {}, 0, None
 
     def _show_mode(self, parameter: Parameter, group: Group) -> None:
         """Write the mode that the state stands for into the parameter."""
