@@ -14,7 +14,7 @@ from torch import nn
 
 from bnnrepro.optim import BayesBiNN, memory
 
-from .methods_under_test import METHODS, tensors_of_state, train, weights
+from .methods_under_test import METHODS, every_method, tensors_of_state, train, weights
 
 FAULTS = """
 import resource, torch
@@ -84,6 +84,18 @@ def test_a_loaded_state_leaves_nothing_of_the_one_before(method, monkeypatch):
     gc.collect()
     assert kept() is None
     assert not [tensor for tensor in before if tensor() is not None]
+
+
+@every_method
+def test_no_memory_around_a_gradient_is_kept(method, monkeypatch):
+    monkeypatch.setattr("bnnrepro.optim.memory._keeping", False)
+    (p,) = params = weights((4, 5))
+    optimizer = method.seeded(params)
+    with optimizer.sampled_params(train=True):
+        torch.cat([torch.zeros(1000), p.view(-1)]).square().sum().backward()
+        assert p.grad.untyped_storage().nbytes() > 4000
+    optimizer.step()
+    assert optimizer._spent is None
 
 
 @pytest.mark.parametrize("keeping", [False, True])

@@ -41,9 +41,12 @@ def keep_freed_memory() -> None:
 def to_keep(gradients: Iterable[Tensor]) -> Tensor | None:
     """Return the gradient to keep until the next ones are there, the last in memory.
 
-    None on a GPU, and where the process keeps all that is freed.
+    None on a GPU, and where the process keeps all that is freed. A gradient that is a part of
+    something larger is left out: all of that would be kept.
     """
     if _keeping:
         return None
-    on_cpu = (gradient for gradient in gradients if gradient.device.type == "cpu")
-    return max(on_cpu, key=Tensor.data_ptr, default=None)
+    fit = (
+        g for g in gradients if g.device.type == "cpu" and g.untyped_storage().nbytes() == g.nbytes
+    )
+    return max(fit, key=Tensor.data_ptr, default=None)
