@@ -109,6 +109,39 @@ def test_a_latent_value_of_zero_stands_for_plus_one():
 
 
 @every_method
+@pytest.mark.parametrize(
+    "saved_by", [m for m in METHODS if m.label.endswith("defaults")], ids=lambda m: m.label
+)
+def test_another_methods_state_is_refused_and_nothing_changed(method, saved_by):
+    if saved_by.cls is method.cls:
+        pytest.skip("the same method")
+    refuse(method, saved_by.seeded(weights(*SHAPES)), match="binary|has no")
+
+
+@every_method
+def test_a_state_of_other_shapes_is_refused_and_nothing_changed(method):
+    if method.cls.binarizes:
+        groups = [{"params": weights(*SHAPES), "binary": False}]
+        refuse(method, method.seeded(groups), match="group 0 says binary=False")
+    others = weights(SHAPES[0], (9, 9))
+    refuse(method, method.seeded(others), match="parameter 1.* has the shape")
+
+
+def refuse(method, other, match):
+    train(other, other.param_groups[0]["params"], 1)
+    params = weights(*SHAPES)
+    optimizer = method.seeded(params)
+    train(optimizer, params, 3)
+    before = copies(params) + copies(tensors_of_state(optimizer))
+    settings = dict(optimizer.param_groups[0])
+    with pytest.raises(ValueError, match=match):
+        optimizer.load_state_dict(other.state_dict())
+    assert same(before, params + tensors_of_state(optimizer))
+    assert optimizer.param_groups[0] == settings
+    train(optimizer, params, 1)
+
+
+@every_method
 @pytest.mark.parametrize("prior", [False, True])
 def test_saved_and_loaded_it_continues_bit_for_bit(method, prior):
     def make(seed):

@@ -382,7 +382,12 @@ class BinaryOptimizer(torch.optim.Optimizer):
 
         Draws that no step has used are forgotten. Weights that are themselves the state (Bop's)
         come with the model's own ``load_state_dict``.
+
+        Raises:
+            ValueError: for a state of another method, of other groups or of other shapes; nothing
+                is changed then.
         """
+        self._refuse_foreign(state_dict)
         super().load_state_dict(state_dict)
         self._forget()
         for parameter, state in self.state.items():
@@ -394,6 +399,26 @@ class BinaryOptimizer(torch.optim.Optimizer):
                 state["previous_mode"] = state["previous_mode"].bool()
                 self._show_mode(parameter, group)
         _weights_changed()
+
+    def _refuse_foreign(self, state_dict: dict[str, Any]) -> None:
+        groups = zip(self.param_groups, state_dict["param_groups"], strict=False)
+        for number, (group, saved) in enumerate(groups):  # differing lengths are torch's to refuse
+            if missing := sorted({"binary", *self.defaults} - set(saved)):
+                problem = f"has no {', '.join(missing)}; is it of a {type(self).__name__}?"
+                raise ValueError(f"state_dict: group {number} {problem}")
+            if saved["binary"] != group["binary"]:
+                problem = f"says binary={saved['binary']}, here it is {group['binary']}"
+                raise ValueError(f"state_dict: group {number} {problem}")
+            for position, index in enumerate(saved["params"][: len(group["params"])]):
+                self._refuse_shapes(group, position, state_dict["state"].get(index, {}))
+
+    def _refuse_shapes(self, group: Group, position: int, saved: dict[str, Any]) -> None:
+        state = self.state.get(group["params"][position], {})
+        for key in state.keys() & saved.keys():
+            here, there = (getattr(entry, "shape", None) for entry in (state[key], saved[key]))
+            if here != there:
+                what = f"{key} of {self._label(group, position)}"
+                raise ValueError(f"state_dict: {what} has the shape {there}, here it is {here}")
 
     def _forget(self) -> None:
         """Let go of the draws, and of all that belongs to a state that was replaced."""
