@@ -330,6 +330,20 @@ def test_a_frozen_parameter_stays(method):
 
 
 @every_method
+def test_a_parameter_frozen_later_keeps_what_it_is_given(method):
+    trained, frozen = params = weights((4, 4), (3, 3))
+    optimizer = method.seeded(params)
+    train(optimizer, params, 2)
+    frozen.requires_grad_(False).fill_(0.5)
+    for _ in range(2):
+        with optimizer.sampled_params(train=True):
+            assert (frozen == 0.5).all()
+            loss_of([trained], targets_for([trained])).backward()
+        optimizer.step()
+        assert (frozen == 0.5).all()
+
+
+@every_method
 @pytest.mark.parametrize("of_weights", [torch.channels_last, torch.contiguous_format])
 @pytest.mark.parametrize("of_gradients", [torch.channels_last, torch.contiguous_format])
 def test_memory_formats_change_nothing(method, of_weights, of_gradients):

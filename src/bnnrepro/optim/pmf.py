@@ -65,6 +65,7 @@ class PMF(BinaryOptimizer):
             "beta": 1.0,
             "steps": 0,
         }
+        self._soft: set[Parameter] = set()  # those that a draw has changed
         super().__init__(params, defaults, train_samples=train_samples, generator=generator)
 
     def _check(self, group: Group) -> None:
@@ -87,10 +88,13 @@ class PMF(BinaryOptimizer):
 
     def _perturb(self, parameter: Parameter, group: Group, train: bool) -> None:
         if train:
+            self._soft.add(parameter)
             self._run(_soften, parameter, *self.state[parameter]["logits"], group["beta"] / 2)
 
     def _restore(self, parameter: Parameter, group: Group) -> None:
-        self._show_mode(parameter, group)
+        if parameter in self._soft:
+            self._soft.remove(parameter)
+            self._show_mode(parameter, group)
 
     def _consume(self, parameter: Parameter, gradient: Tensor, group: Group) -> Tensor:
         self._run(_through_softmax, gradient, parameter, group["beta"] / 2)
