@@ -226,3 +226,50 @@ def test_full_precision_takes_any_groups_and_binarises_none():
     train(optimizer, [binary, real], 2)
     assert not same([binary], before[:1])
     assert not are_signs([binary])
+
+
+@every_method
+@pytest.mark.parametrize("shape", [(0, 5), (5, 0), (0, 0), (0, 3, 3, 3)])
+def test_a_parameter_may_have_no_elements(method, shape):
+    params = [nn.Parameter(torch.zeros(shape)), *weights(*SHAPES)]
+    optimizer = method.seeded(params)
+    train(optimizer, params, 2)
+    with optimizer.sampled_params():
+        pass
+    optimizer.diagnostics()
+    optimizer.load_state_dict(optimizer.state_dict())
+
+
+@every_method
+def test_real_valued_parameters_may_be_complex(method):
+    number = nn.Parameter(torch.tensor([3 + 4j, -2j]))
+    settings = {"lr": 0.1, "betas": (0.8, 0.95), "eps": 1e-6, "weight_decay": 0.01}
+    group = {"params": [number], "binary": False, **settings}
+    optimizer = method.seeded([{"params": weights(*SHAPES)}, group])
+    reference = nn.Parameter(number.detach().clone())
+    adam = torch.optim.Adam([reference], **settings)
+    for _ in range(3):
+        with optimizer.sampled_params(train=True):
+            number.abs().square().sum().backward()
+        optimizer.step()
+        adam.zero_grad()
+        reference.abs().square().sum().backward()
+        adam.step()
+    torch.testing.assert_close(number, reference)
+
+
+@every_method
+def test_a_sparse_gradient_is_refused(method):
+    table = nn.Embedding(10, 4, sparse=True)
+    optimizer = method.seeded(table.parameters())
+
+    def draw():
+        with optimizer.sampled_params(train=True):
+            table(torch.tensor([1, 2])).sum().backward()
+
+    with pytest.raises(
+        RuntimeError, match=r"must be dense, one is torch.sparse_coo, shape \(10, 4"
+    ):
+        draw()
+    with pytest.raises(RuntimeError, match="without a draw"):
+        optimizer.step()

@@ -44,7 +44,8 @@ def adam_(
 
     torch's fused kernels walk through memory and never look at strides, so a gradient is first
     brought into its tensor's layout, and where the moments have another one (the model was made
-    ``channels_last`` after them, say) the kernel that reads strides is taken.
+    ``channels_last`` after them, say) the kernel that reads strides is taken; for complex tensors
+    too, which the fused ones cannot do.
     """
     for tensor, state in zip(tensors, states, strict=True):
         if "exp_avg" not in state:
@@ -54,8 +55,8 @@ def adam_(
     gradients = [like(g, t) for t, g in zip(tensors, gradients, strict=True)]
     first = [state["exp_avg"] for state in states]
     second = [state["exp_avg_sq"] for state in states]
-    alike = all(
-        t.stride() == g.stride() == m.stride() == v.stride()
+    fit = all(
+        t.stride() == g.stride() == m.stride() == v.stride() and t.is_floating_point()
         for t, g, m, v in zip(tensors, gradients, first, second, strict=True)
     )
     adam(
@@ -65,7 +66,7 @@ def adam_(
         second,
         [],
         [state["step"] for state in states],
-        fused=alike and tensors[0].device.type in ("cpu", "cuda"),
+        fused=fit and tensors[0].device.type in ("cpu", "cuda"),
         amsgrad=False,
         beta1=group["betas"][0],
         beta2=group["betas"][1],

@@ -201,7 +201,8 @@ class BinaryOptimizer(torch.optim.Optimizer):
         parameters are +-1 again, after an exception too, and then the draw is forgotten.
 
         Raises:
-            RuntimeError: if contexts are nested, or no parameter has a gradient at exit.
+            RuntimeError: if contexts are nested, or at exit no parameter has a gradient or one has
+                a sparse one.
         """
         if self._inside:
             raise RuntimeError("sampled_params() inside sampled_params(): contexts do not nest")
@@ -499,6 +500,9 @@ def _take(parameter: Parameter) -> tuple[Tensor, tuple[int, int]]:
     gradient = parameter.grad
     parameter.grad = None
     assert gradient is not None
+    if gradient.layout is not torch.strided:
+        kind = f"{gradient.layout}, shape {tuple(gradient.shape)}"
+        raise RuntimeError(f"gradients must be dense, one is {kind}: nn.Embedding(sparse=True)?")
     of_memory = _use_count(gradient.untyped_storage()._cdata) if _use_count else 0
     return gradient, (sys.getrefcount(gradient), of_memory)
 

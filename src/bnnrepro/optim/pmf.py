@@ -78,7 +78,7 @@ class PMF(BinaryOptimizer):
         receptive = math.prod(parameter.shape[2:])
         fan_out = math.prod(parameter.shape[:1]) * receptive
         fan_in = math.prod(parameter.shape[1:2]) * receptive
-        bound = math.sqrt(6.0 / (fan_in + fan_out))
+        bound = math.sqrt(6.0 / max(fan_in + fan_out, 1))  # 0 in a shape without elements
         logits = torch.stack([torch.empty_like(parameter), torch.empty_like(parameter)])
         self.state[parameter]["logits"] = logits.uniform_(-bound, bound, generator=self.generator)
         self._show_mode(parameter, group)
