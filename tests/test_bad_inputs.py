@@ -464,6 +464,26 @@ ROWS_OF_RUNS: list[Row] = [
     ),
     Row(
         EM,
+        ["dataset.root=tree", "tree/train_imgs has label_1.png; its files are named img_N.png"],
+        micrographs(
+            lambda root: (
+                shutil.copy(root / "train_labels/label_1.png", root / "train_imgs") and None
+            )
+        ),
+        name="em, a label among the images",
+    ),
+    Row(
+        EM,
+        ["dataset.root=tree", "tree/val_imgs has img_03.png and img_3.png, which are one number"],
+        micrographs(
+            lambda root: (
+                shutil.copy(root / "val_imgs/img_3.png", root / "val_imgs/img_03.png") and None
+            )
+        ),
+        name="em, a number twice",
+    ),
+    Row(
+        EM,
         ["dataset.root=tree", "label_4.png is 23x24"],
         micrographs(lambda root: Image.new("L", (23, 24)).save(root / "val_labels/label_4.png")),
         name="em, another size",
