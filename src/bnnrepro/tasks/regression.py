@@ -34,6 +34,7 @@ class Regression(Task):
 
     Args:
         samples_drawn: draws of the mean in what ``finish`` writes, >= 1.
+        average: what is said to be averaged; a value's output is the value, so both are one.
     """
 
     name = "regression"
@@ -41,13 +42,14 @@ class Regression(Task):
     higher_is_better = False
     samples = "points"
 
-    def __init__(self, samples_drawn: int = 10) -> None:
+    def __init__(self, samples_drawn: int = 10, average: str = "probabilities") -> None:
         self.samples_drawn = samples_drawn
+        self.average = average
 
     @classmethod
     def of(cls, cfg: Config, about: Mapping[str, Any]) -> Regression:
         """Return the task of a configuration."""
-        return cls(cfg.evaluate.samples)
+        return cls(cfg.evaluate.samples, cfg.evaluate.average)
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the mean squared error."""
@@ -94,7 +96,11 @@ class Regression(Task):
 
     def finish(self, trainer: Trainer, test: Source | None, folder: Path) -> None:
         """Write ``map.npz``: predictions beside and between the points; see ``tasks.maps``."""
-        maps.write(trainer, folder, self.samples_drawn)
+        maps.write(trainer, folder, samples=self.samples_drawn, average=self.average)
+
+    def is_finished(self, trainer: Trainer, test: Source | None, folder: Path) -> bool:
+        """Return whether ``map.npz`` is of this task's draws."""
+        return maps.is_current(trainer, folder, samples=self.samples_drawn, average=self.average)
 
 
 def entropy(spread: Tensor) -> Tensor:
