@@ -10,6 +10,7 @@ import pytest
 from bnnrepro.config.compose import compose
 from bnnrepro.errors import UserError
 from bnnrepro.paper import maps
+from bnnrepro.paper.__main__ import main
 from bnnrepro.paper.cells import Cell, Expected, cells
 from bnnrepro.paper.collect import Collected, CollectedRun, collect
 from bnnrepro.paper.figures import figure2, figure3, uncertainty
@@ -130,7 +131,7 @@ def test_unfinished_runs_are_passed_over_and_damaged_maps_named(tmp_path: Path) 
     done = collected(tmp_path, "ste", "dataset=two_moons")
     assert len(maps.mapped(done)) == 1
     (done.used[0].expected.folder.path / maps.FILE).write_bytes(b"no map")
-    with pytest.raises(UserError, match=r"map=.*map\.npz: cannot be read"):
+    with pytest.raises(UserError, match=r"map=.*map\.npz: cannot be read \(damaged or cut short\)"):
         maps.mapped(done)
 
 
@@ -185,6 +186,32 @@ def test_a_run_that_was_never_evaluated_as_the_cell_says_is_refused(tmp_path: Pa
     with pytest.raises(UserError, match=r"result=.*was not evaluated as .*\npython run.py "):
         maps.mapped(stale)
     assert folder.result.exists()
+
+
+@pytest.mark.parametrize("fault", ["cut short", "a flipped byte", "missing"])
+def test_a_real_map_that_is_damaged_is_said_in_two_lines(
+    fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = [f"experiment={figure3.CELLS[1]}", "preset=smoke", "threads=1"]
+    path = run(compose(*words, "out=multirun")).folder.path / maps.FILE
+    whole = path.read_bytes()
+    changed = bytearray(whole)
+    changed[len(whole) // 2] ^= 255
+    if fault == "missing":
+        path.unlink()
+    else:
+        path.write_bytes(whole[: len(whole) // 2] if fault == "cut short" else changed)
+    capsys.readouterr()
+    assert main(["figure", "3", "--preset", "smoke", "--seeds", "1"]) == 2
+    first, second = capsys.readouterr().err.splitlines()
+    reason = "No such file or directory" if fault == "missing" else "damaged or cut short"
+    assert first.startswith("error: map=multirun/two_moons/")
+    assert f"map.npz: cannot be read ({reason}); this makes it anew:" in first
+    assert second.startswith("python run.py experiment=figure3_bayesbinn preset=smoke seed=0 ")
+    run(compose(*second.split()[2:]))
+    assert path.read_bytes() == whole
+    assert main(["figure", "3", "--preset", "smoke", "--seeds", "1"]) == 0
 
 
 def test_writer_and_reader_agree() -> None:
