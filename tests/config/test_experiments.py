@@ -45,7 +45,7 @@ def test_the_network_of_the_permuted_tasks(experiment: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("experiment", "prior"), zip(FIGURE_5, ("posterior", "fixed"), strict=False)
+    ("experiment", "prior"), [*zip(FIGURE_5, ("posterior", "fixed"), strict=False)]
 )
 def test_bayesbinn_on_the_permuted_tasks(experiment: str, prior: str) -> None:
     config = composed(experiment)
@@ -84,7 +84,7 @@ METHODS = [
 ]
 
 
-@pytest.mark.parametrize(("experiment", "wanted"), zip(SEGMENTATION, METHODS, strict=True))
+@pytest.mark.parametrize(("experiment", "wanted"), [*zip(SEGMENTATION, METHODS, strict=True)])
 def test_methods_on_the_micrographs(experiment: str, wanted: dict) -> None:
     assert values(composed(experiment).method, *wanted) == wanted
 
