@@ -9,7 +9,6 @@ neither weights nor epoch may be chosen by them. ``test_imgs`` are predicted and
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -21,7 +20,7 @@ from PIL import Image
 
 from bnnrepro.data.assemble import channel_statistics, per_channel
 from bnnrepro.data.image_folder import in_threads
-from bnnrepro.data.segmentation import Pairs, SegmentationData, Turning
+from bnnrepro.data.segmentation import Pairs, SegmentationData, Turning, content_of
 from bnnrepro.errors import UserError
 
 KEY = "dataset.root"
@@ -255,13 +254,3 @@ def grey_values(paths: list[Path], root: Path) -> list[np.ndarray]:
             allowed = f"the sizes differ: {paths[0]} is {sizes[0]},\n{path} is {sizes[1]}"
             raise UserError(KEY, str(root), allowed)
     return pixels
-
-
-def content_of(*splits: Pairs) -> str:
-    """Return a sha256 of the images, their labels and names, however they were stored."""
-    digest = hashlib.sha256()
-    for pairs in splits:
-        digest.update(f"{tuple(pairs.images.shape)} {pairs.names}\n".encode())
-        digest.update(pairs.images.numpy().tobytes())
-        digest.update(pairs.labels.numpy().tobytes())
-    return digest.hexdigest()
