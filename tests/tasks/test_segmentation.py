@@ -137,6 +137,27 @@ def test_a_picture_shows_image_label_prediction_and_errors(tmp_path):
     assert 100 * (1 - wrong / labelled) == pytest.approx(accuracy)
 
 
+@pytest.mark.parametrize(("split", "epoch"), [(0.25, "best"), (0, "final")])
+def test_pictures_are_of_the_best_epoch_and_without_validation_of_the_last(
+    tmp_path, monkeypatch, split, epoch
+):
+    monkeypatch.setattr(Segmentation, "better", lambda *_: False)  # the first epoch is the best
+    choice = ("method=ste", "method.lr=0.1", "scheduler=constant", "epochs=12")
+    choice += (f"dataset.validation_split={split}",)
+    folder, _ = finished(tmp_path, *choice)
+    test = build(compose(*TINY, NARROW, *choice)).sources.test
+    shown = {}
+    for which in ("best", "final") if split else ("final",):
+        network = load(folder.path, which, device="cpu").trainer
+        shown[which] = torch.cat([network.predict(inputs).argmax(1) for inputs, _ in test.epoch(0)])
+    pictures = []
+    for name in test.pairs.names:
+        with Image.open(folder.path / f"pictures/{name}.png") as image:
+            pictures.append(np.asarray(image)[:, 49 * 2 : 49 * 2 + 45, 0] // 255)
+    same = {which: np.array_equal(np.stack(pictures), each) for which, each in shown.items()}
+    assert same == {which: which == epoch for which in shown}
+
+
 @pytest.mark.parametrize("method", ["bayesbinn", "ste", "full_precision"])
 def test_a_run_stopped_after_an_epoch_ends_in_the_same_bits(tmp_path, method):
     choice = (f"method={method}", "epochs=3")

@@ -157,8 +157,8 @@ class Task(ABC):
         """Write what else belongs into a finished run's folder, such as pictures of predictions.
 
         Args:
-            trainer: holds the weights of the last epoch; ``trainer.source`` is what it was trained
-                on.
+            trainer: holds the weights of the best epoch on validation, of the last one without a
+                validation split; ``trainer.source`` is what it was trained on.
             test: the test set; None where there is none.
             folder: the run's.
         """
