@@ -107,7 +107,9 @@ def test_a_toy_s_figure_from_runs(figure, dataset: str, tmp_path: Path) -> None:
         rows = list(csv.DictReader(file))
     assert len(rows) == 6  # two seeds of STE's mode, BayesBiNN's mode and mean
     assert float(rows[0]["nll"]) == runs["ste"][0].figures["mode"]["nll"]
-    assert "of 2 seeds" in files[3].read_text()
+    told = files[3].read_text()
+    assert "of 2 seeds" in told
+    assert ("ECE of 1,000 test points;" in told) == (figure is figure3)
     before = [path.read_bytes() for path in files]
     assert [path.read_bytes() for path in figure.draw_runs(runs, tmp_path / "to")] == before
 
@@ -119,6 +121,7 @@ def test_the_figure_of_its_cells_runs(tmp_path: Path) -> None:
     files = figure3.draw(collect(there), tmp_path / "to")
     told = files[-1].read_text()
     assert told.startswith("**preset smoke: not the paper's protocol; 2 of 4 runs done**")
+    assert "ECE of 100 test points;" in told  # the paper's protocol has 1,000
     assert "seeds." not in told  # a shortened protocol says nothing of the claim
     nothing = cells(figure3.CELLS, preset="smoke", seeds=2, out=str(tmp_path / "none"))
     with pytest.raises(UserError, match="no run of these is finished"):

@@ -41,11 +41,13 @@ class Mapped:
         figures: of the test points, or of the training points where there are no others, by the
             kind of prediction: ``mode``, and ``mean`` where there is a posterior.
         arrays: of ``map.npz``.
+        test_points: how many there are.
     """
 
     seed: int
     figures: Mapping[str, Mapping[str, float]]
     arrays: Arrays
+    test_points: int = 0
 
     @property
     def kinds(self) -> list[str]:
@@ -73,7 +75,8 @@ def _mapped(collected: Collected, run: CollectedRun) -> Mapped:
         if "mean" in kinds and there != [str(wanted.samples), wanted.average]:
             draws = f"{wanted.samples} draws, {wanted.average} averaged"
             raise UserError("map", str(path), f"its mean is not that of {draws}")
-        return Mapped(run.expected.seed, {kind: _judged(run, kind) for kind in kinds}, arrays)
+        figures = {kind: _judged(run, kind) for kind in kinds}
+        return Mapped(run.expected.seed, figures, arrays, run.result["n_test"])
     except UserError as error:
         anew = f"{error.allowed}; this makes it anew:\n{command(collected.cell, run.expected)}"
         raise UserError(error.key, error.value, anew) from error
