@@ -250,7 +250,9 @@ def test_the_uncertainty_figure_from_results(tmp_path: Path) -> None:
     assert {row["curve"] for row in rows} == {"rejection", "reliability"}
 
 
-def test_collected_runs_with_foreign_images_are_whole(tmp_path: Path) -> None:
+def test_collected_runs_with_foreign_images_are_whole(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (cell,) = cells(
         ["uncertainty_mnist_bayesbinn"],
         preset="smoke",
@@ -259,10 +261,14 @@ def test_collected_runs_with_foreign_images_are_whole(tmp_path: Path) -> None:
         overrides=["device=cpu", "threads=1"],
     )
     run(cell.runs[0].config)
+    out = capsys.readouterr().out.splitlines()
+    (place,) = [k for k, line in enumerate(out) if "or digits" in line and "mean of" in line]
+    assert out[place + 1].strip() == "told from themselves: they stand in for mnist"
     files = uncertainty.draw(collect([cell]), tmp_path / "to")
     told = files[-1].read_text()
     assert "| uncertainty_mnist_bayesbinn | mean | 1 |" in told
     assert "preset smoke: not the paper's protocol; other data stand in for mnist" in told
+    assert "digits told from themselves: the AUROC means nothing" in told
     with pytest.raises(UserError, match="no run of these is finished"):
         uncertainty.draw([], tmp_path / "to")
 

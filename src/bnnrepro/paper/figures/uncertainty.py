@@ -56,7 +56,18 @@ def draw(collected: Sequence[Collected], folder: Path) -> list[Path]:
         raise UserError("figure", ", ".join(results), "no run of these is finished")
     there = {name: found for name, found in results.items() if found}
     remarks = [*drawing.remarks(collected), *drawing.evaluated_otherwise(collected)]
-    return draw_results(there, folder, remarks)
+    return draw_results(there, folder, [*remarks, *_told_from_themselves(collected)])
+
+
+def _told_from_themselves(collected: Sequence[Collected]) -> list[str]:
+    """Return a remark where the set to be told apart stands in for the run's own; or none."""
+    runs = [run for each in collected for run in each.used]
+    same = {
+        run.result["dataset"]
+        for run in runs
+        if run.expected.config.evaluate.ood == run.result["dataset"]
+    }
+    return [f"{each} told from themselves: the AUROC means nothing" for each in sorted(same)]
 
 
 def draw_results(results: Results, folder: Path, remarks: Sequence[str] = ()) -> list[Path]:
