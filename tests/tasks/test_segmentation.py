@@ -15,9 +15,10 @@ from torch.nn import functional as nn_functional
 from bnnrepro import load
 from bnnrepro.cli import main
 from bnnrepro.config.compose import compose
-from bnnrepro.data.segmentation import mirrored
+from bnnrepro.data.segmentation import Pairs, mirrored
 from bnnrepro.running import run
 from bnnrepro.running.building import build
+from bnnrepro.tasks.pictures import write_pictures
 from bnnrepro.tasks.segmentation import Segmentation, count
 from bnnrepro.training.callbacks import Callback, Interrupted
 
@@ -135,6 +136,14 @@ def test_a_picture_shows_image_label_prediction_and_errors(tmp_path):
         labelled += differs.size
     accuracy = values["final"]["test"]["mode"]["accuracy"]
     assert 100 * (1 - wrong / labelled) == pytest.approx(accuracy)
+
+
+def test_pictures_are_of_the_first_twelve_test_images(tmp_path):
+    images = torch.ones(14, 1, 4, 4, dtype=torch.uint8)
+    pairs = Pairs(images, images[:, 0], tuple(f"img_{k}" for k in range(14)))
+    write_pictures(tmp_path / "pictures", pairs, images[:, 0].long())
+    found = {path.stem for path in (tmp_path / "pictures").iterdir()}
+    assert found == {f"img_{k}" for k in range(12)}
 
 
 @pytest.mark.parametrize(("split", "epoch"), [(0.25, "best"), (0, "final")])
