@@ -16,6 +16,7 @@ from PIL import Image
 from bnnrepro import legacy
 from bnnrepro.cli import main
 from bnnrepro.errors import UserError
+from bnnrepro.paper.__main__ import main as paper
 from bnnrepro.store import lock, process
 
 Prepare = Callable[[Path, pytest.MonkeyPatch], None]
@@ -24,6 +25,7 @@ TINY = ["model.hidden=[8]", "batch_size=20", "device=cpu", "threads=1", "checkpo
 SMOKE = [*TINY, "preset=smoke"]
 STOPPED = [*TINY, "preset=quick"]  # was stopped after the second of three epochs
 RUNS = Path("multirun", "digits", "mlp", "bayesbinn")
+MAPS = Path("multirun", "two_moons", "toy_mlp", "bayesbinn")
 
 
 class Row(NamedTuple):
@@ -293,18 +295,20 @@ def all_of(path: str, value: int) -> Callable[[Path], None]:
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a finished run (SMOKE) and one stopped after two of three epochs (STOPPED)."""
+    """A folder with a finished run (SMOKE), one stopped after two of three epochs (STOPPED), and
+    one of figure 3's, judged with a single draw."""
     folder = tmp_path_factory.mktemp("runs")
-    for argv in (SMOKE, [*STOPPED, "stop_after=2"]):
+    moons = ["experiment=figure3_bayesbinn", "preset=smoke", "evaluate.samples=1", "threads=1"]
+    for argv in (SMOKE, [*STOPPED, "stop_after=2"], moons):
         assert main([f"out={folder / 'multirun'}", *argv]) == 0
     return folder
 
 
-def of_a_run(file: str, *spoil: Callable[[Path], None]) -> Prepare:
+def of_a_run(file: str, *spoil: Callable[[Path], None], among: Path = RUNS) -> Prepare:
     """Spoil a file (and others like it) of every run that has it."""
 
     def prepare(folder: Path, _: pytest.MonkeyPatch) -> None:
-        paths = list((folder / RUNS).glob(f"*/{file}"))
+        paths = list((folder / among).glob(f"*/{file}"))
         assert paths
         for path in paths:
             for each in spoil:
@@ -464,6 +468,26 @@ ROWS_OF_RUNS: list[Row] = [
     ),
     Row(
         EM,
+        ["dataset.root=tree", "tree/train_imgs has label_1.png; its files are named img_N.png"],
+        micrographs(
+            lambda root: (
+                shutil.copy(root / "train_labels/label_1.png", root / "train_imgs") and None
+            )
+        ),
+        name="em, a label among the images",
+    ),
+    Row(
+        EM,
+        ["dataset.root=tree", "tree/val_imgs has img_03.png and img_3.png, which are one number"],
+        micrographs(
+            lambda root: (
+                shutil.copy(root / "val_imgs/img_3.png", root / "val_imgs/img_03.png") and None
+            )
+        ),
+        name="em, a number twice",
+    ),
+    Row(
+        EM,
         ["dataset.root=tree", "label_4.png is 23x24"],
         micrographs(lambda root: Image.new("L", (23, 24)).save(root / "val_labels/label_4.png")),
         name="em, another size",
@@ -518,6 +542,8 @@ ROWS_OF_RUNS: list[Row] = [
     Row([*SMOKE, "device=cuda:99"], ["device=cuda:99", "GPUs here", "cpu"]),
 ]
 
+FIGURE_3 = ["figure", "3", "--preset", "smoke", "--seeds", "1"]
+
 ROWS_OF_OLD_RUNS: list[Row] = [
     Row(
         STOPPED,
@@ -548,6 +574,22 @@ ROWS_OF_OLD_RUNS: list[Row] = [
         ["checkpoint=", "best.pt", "missing or damaged"],
         of_a_run("best.pt", Path.unlink),
         name="a missing best.pt",
+    ),
+    Row(
+        FIGURE_3,
+        ["map=multirun/two_moons/", "not that of 10 draws", "python run.py experiment=figure3_b"],
+        entry=paper,
+        name="a map of other draws",
+    ),
+    *(
+        Row(
+            FIGURE_3,
+            ["map=multirun/two_moons/", "damaged or cut short", "python run.py experiment=figure3"],
+            of_a_run("map.npz", spoil, among=MAPS),
+            paper,
+            f"a map {name}",
+        )
+        for name, spoil in (("cut short", cut_short), ("with a wrong bit", flip_a_bit))
     ),
 ]
 

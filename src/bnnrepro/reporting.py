@@ -54,6 +54,10 @@ def report(values: dict[str, Any], summary: Summary) -> str:
                 label = "mode" if kind == "mode" else f"mean of {draws}"
                 lines.append(f"  {split:10} {label:18} {_metrics(judged[kind])}")
         lines += _ood(figures.get("ood"), f"or {how.get('ood')}", draws)
+        if how.get("ood") == values["dataset"]:
+            lines.append(
+                f"  {'':10} told from themselves: they stand in for {values['stands_for']}"
+            )
     return "\n".join([*lines, f"  {size(summary)}"])
 
 

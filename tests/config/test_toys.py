@@ -34,6 +34,7 @@ def test_bayesbinn_on_the_toys(dataset: str, epochs: int, settings: dict) -> Non
 def test_ste_on_the_toys(dataset: str) -> None:
     config = compose(f"dataset={dataset}", "method=ste")
     assert (config.method.lr, config.method.weight_clip) == (1e-1, 1)
+    assert config.method.grad_clip is None  # as in the authors' program; the paper's table: 1
     model = config.model
     assert (model.binary_biases, model.bias_lr, model.bias_clip) == (False, 1e-1, 1)
     assert compose(f"dataset={dataset}", "method=ste", "method.lr=0.5").model.bias_lr == 0.5

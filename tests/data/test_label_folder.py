@@ -1,5 +1,6 @@
 """Folders of images and labels: pixels are the files', and every fault is named."""
 
+import re
 import shutil
 
 import numpy as np
@@ -106,6 +107,36 @@ def test_splits_of_different_sizes_are_named(root):
 def test_an_image_or_label_without_its_partner_is_named(root, missing, words):
     (root / missing).unlink()
     refused(words, root)
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [
+        ("train_imgs/label_3.png", "img_N.png"),
+        ("train_labels/img_3.png", "label_N.png"),
+        ("val_imgs/img_13.PNG", "img_N.png"),
+        ("val_labels/13.png", "label_N.png"),
+        ("test_imgs/label_1.png", "img_N.png"),
+        ("test_imgs/img_1 (copy).png", "img_N.png"),
+    ],
+)
+def test_a_png_of_another_name_is_refused(root, file, name):
+    folder, _, wrong = file.partition("/")
+    write(root / file, np.eye(8, 6, dtype=np.uint8) * 255)
+    refused(rf"{folder} has {re.escape(wrong)}; its files are named {name}", root)
+
+
+@pytest.mark.parametrize("file", ["img_02.png", "img_002.png"])
+def test_two_files_of_one_number_are_named(root, file):
+    write(root / f"train_imgs/{file}", np.eye(8, 6, dtype=np.uint8) * 255)
+    refused(rf"train_imgs has {file} and img_2.png, which are one number", root)
+
+
+def test_what_is_no_png_and_hidden_files_are_passed_over(root):
+    first = label_folder.load(root=root)
+    for name in ("README.txt", "Thumbs.db", "._img_0.png", ".DS_Store"):
+        (root / "train_imgs" / name).write_bytes(b"something else")
+    assert label_folder.load(root=root).fingerprint == first.fingerprint
 
 
 @pytest.mark.parametrize("value", [1, 128, 254])

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from bnnrepro.config.compose import compose
+from bnnrepro.paper import drawing
 from bnnrepro.paper.cells import Cell, Expected
 from bnnrepro.paper.collect import collect
 from bnnrepro.paper.figures import FIGURES, segmentation
@@ -55,6 +56,26 @@ def test_the_data_are_the_results(collected, results, tmp_path):
         assert float(row["mean"]) == pytest.approx(np.mean(found))
         assert float(row["population_std"]) == pytest.approx(np.std(found))
         assert float(row["best_constant"]) == best[0]["constant"][row["metric"]]
+
+
+def test_a_mean_counts_only_of_the_draws_that_the_cell_asks_for(results, tmp_path):
+    """The run was judged with two draws: the cell of three has none yet, then its own."""
+    ((config, done),) = results["bayesbinn"]
+    three = replace(config, evaluate=replace(config.evaluate, samples=3))
+    runs = (Expected(0, done.folder, three),)
+    cell = Cell("cell_bayesbinn", "paper", "shapes", "unet", "bayesbinn", runs)
+    (before,) = collect([cell])
+    assert segmentation.values(before, "mean", "nll") == []
+    assert segmentation.values(before, "mode", "nll") == [
+        done.values["best"]["test"]["mode"]["nll"]
+    ]
+    assert drawing.evaluated_otherwise([before]) == [
+        "mean of 1 of 1 runs left out: evaluated otherwise"
+    ]
+    (again,) = run(three).values["evaluations"]
+    (after,) = collect([cell])
+    assert segmentation.values(after, "mean", "nll") == [again["best"]["test"]["mean"]["nll"]]
+    assert drawing.evaluated_otherwise([after]) == []
 
 
 def test_the_same_runs_give_the_same_files(collected, tmp_path):

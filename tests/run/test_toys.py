@@ -67,7 +67,8 @@ def test_biases_are_as_the_table_says(toy) -> None:
 def test_two_moons_leaves_a_map_of_probabilities(toy, method: str) -> None:
     found = mapped(toy("dataset=two_moons", f"method={method}").folder.path)
     kinds = {"mode", "mean", "spread"} if method == "bayesbinn" else {"mode"}
-    assert set(found) == {"inputs", "targets", "grid"} | kinds
+    settings = {"samples", "average"} if method == "bayesbinn" else set()
+    assert set(found) == {"inputs", "targets", "grid"} | kinds | settings
     assert found["grid"].shape == (STEPS[2] ** 2, 2)
     assert found["inputs"].shape == (200, 2)
     assert set(found["targets"]) == {0, 1}
@@ -85,6 +86,39 @@ def test_the_map_is_of_the_run_s_own_network(toy) -> None:
     drawn = loaded.trainer.predict(grid, samples=3)
     np.testing.assert_allclose(found["mean"], drawn.mean[:, 1], rtol=1e-5)
     np.testing.assert_allclose(found["spread"], drawn.std[:, 1], rtol=1e-4, atol=1e-6)
+
+
+def test_the_map_is_made_anew_with_the_draws_of_another_evaluation(toy) -> None:
+    words = ("dataset=two_moons", "method=bayesbinn", "method.init=0.5")  # draws that differ
+    folder = toy(*words).folder.path
+    first = mapped(folder)
+    for other, samples, average in (
+        ("evaluate.samples=3", 3, "probabilities"),
+        ("evaluate.average=logits", 10, "logits"),
+    ):
+        toy(*words, other)
+        found, loaded = mapped(folder), load(folder, device="cpu")
+        assert (found["samples"], found["average"]) == (samples, average)
+        grid = torch.from_numpy(found["grid"])
+        drawn = loaded.trainer.predict(grid, samples=samples, average=average)
+        np.testing.assert_allclose(found["mean"], drawn.mean[:, 1], rtol=1e-5)
+        assert not np.array_equal(found["mean"], first["mean"])
+    toy(*words)  # evaluated before, but the map is of others by now
+    assert all(np.array_equal(value, first[key]) for key, value in mapped(folder).items())
+    before = (folder / "map.npz").stat().st_mtime_ns
+    toy(*words)
+    assert (folder / "map.npz").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("method", ["bayesbinn", "ste"])
+def test_a_missing_or_damaged_map_is_made_anew(toy, method: str) -> None:
+    words = ("dataset=two_moons", f"method={method}")
+    file = toy(*words).folder.path / "map.npz"
+    whole = mapped(file.parent)
+    for spoil in (Path.unlink, lambda path: path.write_bytes(b"no map")):
+        spoil(file)
+        toy(*words)
+        assert all(np.array_equal(value, whole[key]) for key, value in mapped(file.parent).items())
 
 
 def test_regression_names_its_metrics_and_is_judged_with_its_spread(toy) -> None:
@@ -138,7 +172,9 @@ def test_a_finished_run_is_told_from_other_images_without_training(
     assert "ood" not in done.values["final"]
     capsys.readouterr()
     again = run_small("preset=smoke", "evaluate.ood=mnist")
-    assert "or mnist" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "or mnist" in out
+    assert "told from themselves" not in out
     assert again.signature == done.signature
     changed = {p.name for p in done.folder.path.iterdir() if before.get(p) != p.stat().st_mtime_ns}
     assert changed == {"result.json"}

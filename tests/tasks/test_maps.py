@@ -15,5 +15,5 @@ def test_of_images_no_more_than_a_batch_is_looked_at(tmp_path):
             yield torch.zeros(5, 1, 8, 8), torch.zeros(5, dtype=torch.int64)
             raise AssertionError("a second batch was asked for")
 
-    maps.write(SimpleNamespace(source=Images()), tmp_path, samples=2)
+    maps.write(SimpleNamespace(source=Images()), tmp_path, samples=2, average="probabilities")
     assert not list(tmp_path.iterdir())

@@ -4,7 +4,9 @@ import math
 
 import pytest
 import torch
+from torch import nn
 
+from bnnrepro import Trainer
 from bnnrepro.tasks import Regression
 from bnnrepro.tasks.regression import entropy
 
@@ -43,6 +45,21 @@ def test_a_calibrated_prediction_has_little_calibration_error() -> None:
     zeros = torch.zeros_like(targets)
     assert TASK.measure(zeros, targets)["ece"] < 0.01
     assert TASK.measure(zeros + 5, targets)["ece"] > 0.4
+
+
+@pytest.mark.parametrize("judge", [TASK.loss, TASK.score, TASK.measure])
+def test_shapes_that_differ_are_refused_not_compared_all_with_all(judge) -> None:
+    with pytest.raises(ValueError, match=r"outputs \(3, 1\) and targets \(3,\): one shape"):
+        judge(column(1, 2, 3), torch.tensor([1.0, 4.0, 3.0]))
+
+
+def test_flat_targets_are_refused_before_anything_is_trained_on_them() -> None:
+    trainer = Trainer(nn.Linear(2, 1, bias=False), Regression(), device="cpu")
+    trainer.compile("ste", lr=0.1)
+    inputs = torch.randn(6, 2)
+    with pytest.raises(ValueError, match=r"outputs \(6, 1\) and targets \(6,\)"):
+        trainer.fit((inputs, inputs[:, 0]))
+    trainer.fit((inputs, inputs[:, :1]))
 
 
 def test_a_smaller_error_is_better() -> None:

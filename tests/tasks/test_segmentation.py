@@ -12,10 +12,13 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch.nn import functional as nn_functional
 
+from bnnrepro import load
 from bnnrepro.cli import main
 from bnnrepro.config.compose import compose
+from bnnrepro.data.segmentation import Pairs, mirrored
 from bnnrepro.running import run
 from bnnrepro.running.building import build
+from bnnrepro.tasks.pictures import write_pictures
 from bnnrepro.tasks.segmentation import Segmentation, count
 from bnnrepro.training.callbacks import Callback, Interrupted
 
@@ -135,6 +138,35 @@ def test_a_picture_shows_image_label_prediction_and_errors(tmp_path):
     assert 100 * (1 - wrong / labelled) == pytest.approx(accuracy)
 
 
+def test_pictures_are_of_the_first_twelve_test_images(tmp_path):
+    images = torch.ones(14, 1, 4, 4, dtype=torch.uint8)
+    pairs = Pairs(images, images[:, 0], tuple(f"img_{k}" for k in range(14)))
+    write_pictures(tmp_path / "pictures", pairs, images[:, 0].long())
+    found = {path.stem for path in (tmp_path / "pictures").iterdir()}
+    assert found == {f"img_{k}" for k in range(12)}
+
+
+@pytest.mark.parametrize(("split", "epoch"), [(0.25, "best"), (0, "final")])
+def test_pictures_are_of_the_best_epoch_and_without_validation_of_the_last(
+    tmp_path, monkeypatch, split, epoch
+):
+    monkeypatch.setattr(Segmentation, "better", lambda *_: False)  # the first epoch is the best
+    choice = ("method=ste", "method.lr=0.1", "scheduler=constant", "epochs=12")
+    choice += (f"dataset.validation_split={split}",)
+    folder, _ = finished(tmp_path, *choice)
+    test = build(compose(*TINY, NARROW, *choice)).sources.test
+    shown = {}
+    for which in ("best", "final") if split else ("final",):
+        network = load(folder.path, which, device="cpu").trainer
+        shown[which] = torch.cat([network.predict(inputs).argmax(1) for inputs, _ in test.epoch(0)])
+    pictures = []
+    for name in test.pairs.names:
+        with Image.open(folder.path / f"pictures/{name}.png") as image:
+            pictures.append(np.asarray(image)[:, 49 * 2 : 49 * 2 + 45, 0] // 255)
+    same = {which: np.array_equal(np.stack(pictures), each) for which, each in shown.items()}
+    assert same == {which: which == epoch for which in shown}
+
+
 @pytest.mark.parametrize("method", ["bayesbinn", "ste", "full_precision"])
 def test_a_run_stopped_after_an_epoch_ends_in_the_same_bits(tmp_path, method):
     choice = (f"method={method}", "epochs=3")
@@ -189,10 +221,10 @@ def test_the_training_figure_is_of_all_pixels_of_the_epoch():
     assert task.state_dict() == {}
 
 
-def test_images_without_labels_are_predicted(tmp_path):
-    random = np.random.default_rng(0)
-    data = tmp_path / "data" / "isbi-em"
-    for split, numbers in (("train", range(4)), ("val", range(4, 6)), ("test", range(2))):
+def labelled_images(data, random, *, unlabelled=0):
+    """Write four images of 44x44 to train on and two to test on, with labels, others without."""
+    splits = (("train", range(4)), ("val", range(4, 6)), ("test", range(unlabelled)))
+    for split, numbers in splits:
         for number in numbers:
             image = random.integers(0, 256, (44, 44), dtype=np.uint8)
             for folder, name, pixels in (
@@ -202,6 +234,10 @@ def test_images_without_labels_are_predicted(tmp_path):
                 if folder != "test_labels":
                     (data / folder).mkdir(parents=True, exist_ok=True)
                     Image.fromarray(pixels).save(data / folder / f"{name}_{number}.png")
+
+
+def test_images_without_labels_are_predicted(tmp_path):
+    labelled_images(tmp_path / "data" / "isbi-em", np.random.default_rng(0), unlabelled=2)
     argv = [
         "dataset=label_folder",
         f"dataset.root={tmp_path / 'data'}",
@@ -212,10 +248,54 @@ def test_images_without_labels_are_predicted(tmp_path):
     common = ["dataset.crop=20", "batch_size=2", "device=cpu", "threads=1"]
     assert main([*argv, *common, f"out={tmp_path / 'out'}"]) == 0
     (predictions,) = (tmp_path / "out").glob("*/*/*/*/predictions")
-    assert sorted(path.name for path in predictions.iterdir()) == ["img_0.png", "img_1.png"]
+    assert sorted(path.name for path in predictions.glob("*.png")) == ["img_0.png", "img_1.png"]
     with Image.open(predictions / "img_0.png") as image:
         assert image.size == (44, 44)
         assert set(np.unique(np.asarray(image))) <= {0, 255}
+
+
+@pytest.mark.parametrize("split", [0, 0.25])
+def test_a_finished_run_predicts_images_that_come_later_and_those_that_change(tmp_path, split):
+    """Images without labels are no part of the signature."""
+    data, out = tmp_path / "data", tmp_path / "out"
+    choice = ("dataset=label_folder", f"dataset.root={data}", "method=ste", f"out={out}")
+    choice += (f"dataset.validation_split={split}", "model.channels=[2,2]", "dataset.crop=20")
+    choice += ("batch_size=2", "device=cpu", "threads=1", "epochs=2")
+    random = np.random.default_rng(0)
+
+    def image(number):
+        pixels = random.integers(0, 256, (44, 44), dtype=np.uint8)
+        (data / "test_imgs").mkdir(exist_ok=True)
+        Image.fromarray(pixels).save(data / f"test_imgs/img_{number}.png")
+
+    def predicted():
+        """Start the run and return the predictions, which must be those of the network."""
+        done = run(compose(*choice))
+        folder = done.folder.path / "predictions"
+        network = load(done.folder.path, device="cpu")
+        for path in folder.glob("*.png"):
+            with Image.open(data / "test_imgs" / path.name) as image:
+                pixels = torch.from_numpy(np.array(image))[None, None]
+            seen = network.preprocess(mirrored(pixels, network.model.margin))
+            with Image.open(path) as image:
+                classes = network.trainer.predict(seen).argmax(1)[0]
+                assert np.array_equal(np.asarray(image), 255 * classes.numpy())
+        return {path.name: path.stat().st_mtime_ns for path in folder.glob("*")}
+
+    labelled_images(data, random)
+    assert predicted() == {}
+    image(0)
+    before = predicted()
+    assert set(before) == {"img_0.png", "images.sha256"}
+    assert predicted() == before
+    image(1)
+    assert set(predicted()) == {"img_0.png", "img_1.png", "images.sha256"}
+    image(0)
+    predicted()
+    (data / "test_imgs/img_0.png").unlink()
+    assert set(predicted()) == {"img_1.png", "images.sha256"}
+    (next(out.glob("*/*/*/*/predictions")) / "images.sha256").write_bytes(b"\xff")
+    assert set(predicted()) == {"img_1.png", "images.sha256"}
 
 
 def test_smoke_needs_no_files(tmp_path):

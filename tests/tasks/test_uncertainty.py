@@ -6,7 +6,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 from sklearn.metrics import roc_auc_score
+from torch import nn
 
+import bnnrepro
 from bnnrepro.tasks import Classification, uncertainty
 
 
@@ -81,3 +83,24 @@ def test_draws_that_agree_have_no_mutual_information_to_the_bit() -> None:
     predictive, mutual = uncertainty.scores_of_draws([same] * 7)
     assert not mutual.any()
     assert torch.equal(predictive, uncertainty.entropy(same))
+
+
+@pytest.mark.parametrize("average", ["probabilities", "logits"])
+def test_others_are_told_by_the_entropy_of_the_prediction_as_it_was_averaged(average: str) -> None:
+    torch.manual_seed(0)
+    own, other = ((torch.randn(40, 6) + k, torch.arange(40) % 3) for k in (0, 1))
+    trainer = bnnrepro.Trainer(nn.Linear(6, 3, bias=False), device="cpu")
+    trainer.compile("bayesbinn", lr=1e-3, temperature=1.0, init=0.2)
+    trainer.fit(own, batch_size=20)
+
+    def detected(how: str) -> dict:
+        return trainer.task.detect(trainer, own, other, samples=4, average=how)["mean"]
+
+    entropies = [
+        uncertainty.entropy(trainer.predict(inputs, samples=4, average=average).mean)
+        for inputs, _ in (own, other)
+    ]
+    assert detected(average)["entropy"] == pytest.approx(uncertainty.auroc(*entropies))
+    assert detected("logits")["entropy"] != detected("probabilities")["entropy"]
+    mutual = {detected(how)["mutual_information"] for how in ("logits", "probabilities")}
+    assert len(mutual) == 1

@@ -9,7 +9,6 @@ neither weights nor epoch may be chosen by them. ``test_imgs`` are predicted and
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -21,12 +20,12 @@ from PIL import Image
 
 from bnnrepro.data.assemble import channel_statistics, per_channel
 from bnnrepro.data.image_folder import in_threads
-from bnnrepro.data.segmentation import Pairs, SegmentationData, Turning
+from bnnrepro.data.segmentation import Pairs, SegmentationData, Turning, content_of
 from bnnrepro.errors import UserError
 
 KEY = "dataset.root"
 CLASSES = ("membrane", "cell")
-NUMBERED = re.compile(r"(?:img|label)_(\d+)\.png")
+PREFIX = {"imgs": "img", "labels": "label"}  # of the files' names, by the folder's ending
 LAYOUT = "train_imgs/img_N.png with train_labels/label_N.png, and val_* likewise, are needed"
 # content_of ISBI's 24 and 6 labelled images, as the earlier reproduction split them.
 ISBI = "3c74c95fb98e7490a9f29f08c43614999e0de214e20148642a22ac997be71ac8"
@@ -212,12 +211,28 @@ def read_unlabelled(root: Path, folder: Path) -> Pairs:
 
 
 def numbered(root: Path, folder: Path) -> dict[int, Path]:
-    """Return a folder's PNG files by their numbers; UserError if it has none."""
+    """Return a folder's PNG files by their numbers, ``img_N.png`` or ``label_N.png``.
+
+    Files of other kinds and hidden ones are passed over.
+
+    Raises:
+        UserError: there is none, one has another name, or two have the same number.
+    """
     if not folder.is_dir():
         raise UserError(KEY, str(root), f"no folder {folder}; {LAYOUT}")
-    found = {
-        int(match[1]): path for path in folder.iterdir() if (match := NUMBERED.fullmatch(path.name))
-    }
+    prefix = PREFIX[folder.name.rpartition("_")[2]]
+    found: dict[int, Path] = {}
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith(".") or path.suffix.lower() != ".png":
+            continue
+        match = re.fullmatch(rf"{prefix}_([0-9]+)\.png", path.name)
+        if match is None:
+            allowed = f"{folder} has {path.name}; its files are named {prefix}_N.png"
+            raise UserError(KEY, str(root), allowed)
+        other = found.setdefault(int(match[1]), path)
+        if other != path:
+            allowed = f"{folder} has {other.name} and {path.name}, which are one number"
+            raise UserError(KEY, str(root), allowed)
     if not found:
         raise UserError(KEY, str(root), f"no images in {folder}; {LAYOUT}")
     return found
@@ -239,13 +254,3 @@ def grey_values(paths: list[Path], root: Path) -> list[np.ndarray]:
             allowed = f"the sizes differ: {paths[0]} is {sizes[0]},\n{path} is {sizes[1]}"
             raise UserError(KEY, str(root), allowed)
     return pixels
-
-
-def content_of(*splits: Pairs) -> str:
-    """Return a sha256 of the images, their labels and names, however they were stored."""
-    digest = hashlib.sha256()
-    for pairs in splits:
-        digest.update(f"{tuple(pairs.images.shape)} {pairs.names}\n".encode())
-        digest.update(pairs.images.numpy().tobytes())
-        digest.update(pairs.labels.numpy().tobytes())
-    return digest.hexdigest()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
@@ -54,6 +55,16 @@ class Pairs:
     def to(self, device: torch.device | str) -> Pairs:
         """Return the same pairs on a device."""
         return replace(self, images=self.images.to(device), labels=self.labels.to(device))
+
+
+def content_of(*splits: Pairs) -> str:
+    """Return a sha256 of the images, their labels and names, however they were stored."""
+    digest = hashlib.sha256()
+    for pairs in splits:
+        digest.update(f"{tuple(pairs.images.shape)} {pairs.names}\n".encode())
+        digest.update(pairs.images.cpu().numpy().tobytes())
+        digest.update(pairs.labels.cpu().numpy().tobytes())
+    return digest.hexdigest()
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """The cells of tables and figures: an experiment, its runs, and where their folders must lie."""
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -31,6 +32,17 @@ class Cell:
     model: str
     method: str
     runs: tuple[Expected, ...]
+
+
+def command(cell: Cell, run: Expected) -> str:
+    """Return the line that makes a cell's run, or brings it up to date."""
+    config = run.config
+    words = [f"experiment={cell.name}", f"preset={cell.preset}", f"seed={run.seed}"]
+    words += [f"out={config.out}"]
+    words += [f"evaluate.{key}={getattr(config.evaluate, key)}" for key in ("samples", "average")]
+    if root := getattr(config.dataset, "root", None):
+        words.append(f"dataset.root={root}")
+    return shlex.join(["python", "run.py", *words])
 
 
 def cells(

@@ -144,6 +144,18 @@ def remarks(collected: Sequence[Collected]) -> list[str]:
     return lines
 
 
+def evaluated_otherwise(collected: Sequence[Collected]) -> list[str]:
+    """Return a remark on runs whose mean is not of the draws that their cell asks for; or none."""
+    runs = [run for each in collected for run in each.used]
+    other = [run for run in runs if "mean" in _tested(run.result) and not run.evaluation("mean")]
+    left_out = f"mean of {len(other)} of {len(runs)} runs left out: evaluated otherwise"
+    return [left_out] if other else []
+
+
+def _tested(result: Mapping[str, Any]) -> Mapping[str, Any]:
+    return result["final"].get("test", {})
+
+
 def _counts(collected: Sequence[Collected]) -> tuple[list[Any], list[Any]]:
     return [each.used for each in collected], [each.runs for each in collected]
 

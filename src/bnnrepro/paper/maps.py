@@ -1,7 +1,8 @@
 """What figures 2 and 3 read from runs: ``map.npz``, and the numbers beside the pictures.
 
 A run of points in one or two dimensions leaves the predictions on a grid and its training points,
-all standardised, in ``map.npz`` (``bnnrepro.tasks.maps``). *Far from the data* are the grid's
+all standardised, in ``map.npz`` (``bnnrepro.tasks.maps``). A mean counts only if it is of the
+draws that the cell asks for, in the map and in the result. *Far from the data* are the grid's
 points whose nearest training point is at least ``FAR`` away: so many standard deviations of the
 inputs.
 """
@@ -19,9 +20,10 @@ from pathlib import Path
 import numpy as np
 
 from bnnrepro.errors import UserError
+from bnnrepro.paper.cells import command
+from bnnrepro.paper.collect import Collected, CollectedRun
 from bnnrepro.store import atomic
-from bnnrepro.store.folder import RunFolder
-from bnnrepro.store.result import read_result
+from bnnrepro.store.arrays import read_arrays
 
 FILE = "map.npz"
 FAR = {1: 1.0, 2: 2.0}  # by the number of inputs
@@ -32,42 +34,69 @@ Numbers = dict[str, float]
 
 @dataclass(frozen=True)
 class Mapped:
-    """A finished run with its map: its seed, ``result.json`` and the arrays of ``map.npz``."""
+    """A finished run with its map.
+
+    Attributes:
+        seed: the run's.
+        figures: of the test points, or of the training points where there are no others, by the
+            kind of prediction: ``mode``, and ``mean`` where there is a posterior.
+        arrays: of ``map.npz``.
+        test_points: how many there are.
+    """
 
     seed: int
-    result: dict
+    figures: Mapping[str, Mapping[str, float]]
     arrays: Arrays
+    test_points: int = 0
 
     @property
     def kinds(self) -> list[str]:
-        """The predictions that it has: ``mode``, and ``mean`` where there is a posterior."""
-        return [kind for kind in ("mode", "mean") if kind in self.arrays]
+        """The kinds of prediction that it has."""
+        return list(self.figures)
 
 
-def mapped(folders: Sequence[RunFolder]) -> list[Mapped]:
-    """Return the finished runs among these, by seed.
+def mapped(collected: Collected) -> list[Mapped]:
+    """Return a cell's finished runs.
 
     Raises:
-        UserError: a finished run's map is missing or damaged.
+        UserError: a run's map is missing or damaged, or its mean is not of the draws that the
+            cell's configuration asks for; the error has the line that makes it anew.
     """
-    runs = []
-    for folder in folders:
-        if folder.result.exists():
-            result = read_result(folder.result)
-            runs.append(Mapped(result["seed"], result, _read(folder.path / FILE)))
-    return sorted(runs, key=lambda run: run.seed)
+    return [_mapped(collected, run) for run in collected.used]
+
+
+def _mapped(collected: Collected, run: CollectedRun) -> Mapped:
+    path = run.expected.folder.path / FILE
+    try:
+        arrays = _read(path)
+        kinds = [kind for kind in ("mode", "mean") if kind in arrays]
+        wanted = run.expected.config.evaluate
+        there = [str(arrays.get(key)) for key in ("samples", "average")]
+        if "mean" in kinds and there != [str(wanted.samples), wanted.average]:
+            draws = f"{wanted.samples} draws, {wanted.average} averaged"
+            raise UserError("map", str(path), f"its mean is not that of {draws}")
+        figures = {kind: _judged(run, kind) for kind in kinds}
+        return Mapped(run.expected.seed, figures, arrays, run.result["n_test"])
+    except UserError as error:
+        anew = f"{error.allowed}; this makes it anew:\n{command(collected.cell, run.expected)}"
+        raise UserError(error.key, error.value, anew) from error
 
 
 def _read(path: Path) -> Arrays:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-        missing = {"inputs", "targets", "grid", "mode"} - set(arrays)
-    except (OSError, ValueError, EOFError) as error:
-        raise UserError("map", str(path), f"cannot be read ({error})") from error
+    arrays = read_arrays(path)
+    missing = {"inputs", "targets", "grid", "mode"} - set(arrays)
     if missing:
         raise UserError("map", str(path), f"damaged: has no {sorted(missing)[0]}")
     return arrays
+
+
+def _judged(run: CollectedRun, kind: str) -> Mapping[str, float]:
+    """Return a run's figures; UserError if it was not evaluated as its cell says."""
+    final = run.evaluation(kind).get("final")
+    if final is None:
+        asked = "was not evaluated as the figure's evaluate.* says"
+        raise UserError("result", str(run.expected.folder.result), asked)
+    return final.get("test", final["train"])[kind]
 
 
 def far(arrays: Arrays) -> np.ndarray:
@@ -85,7 +114,7 @@ def class_numbers(run: Mapped, kind: str) -> Numbers:
     chance = run.arrays[kind][far(run.arrays)].astype(np.float64)
     both = np.stack([chance, 1 - chance])
     entropy = -(both * np.log(np.clip(both, 1e-300, None))).sum(0)
-    figures = run.result["final"]["test"][kind]
+    figures = run.figures[kind]
     return {
         **{name: float(figures[name]) for name in ("accuracy", "nll", "ece")},
         "far_entropy": float(entropy.mean()),
@@ -100,8 +129,7 @@ def value_numbers(run: Mapped, kind: str) -> Numbers:
     ``near_spread`` the same at the grid's other points. ``far_entropy`` is the mean differential
     entropy (nats) of the prediction, a Gaussian of variance 1/2 (the noise) plus the draws'.
     """
-    final = run.result["final"]
-    figures = final.get("test", final["train"])[kind]
+    figures = run.figures[kind]
     spread = run.arrays["spread"] if kind == "mean" else np.zeros_like(run.arrays["mode"])
     place = far(run.arrays)
     variance = NOISE_VARIANCE + spread[place].astype(np.float64) ** 2

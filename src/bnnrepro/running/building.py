@@ -72,6 +72,7 @@ def build(cfg: Config) -> Parts:
         scheduler=instantiate(cfg.scheduler),
         compile_optimizer=cfg.optimizer.compile,
     )
+    trainer.source = sources.train  # a finished run is not fitted again
     try:
         optimizer = trainer.build_optimizer(sources.train.n_samples)
     except TypeError as error:

@@ -11,7 +11,7 @@ from bnnrepro.config import Config
 from bnnrepro.errors import RunFailedError, UserError
 from bnnrepro.running import code
 from bnnrepro.running.building import Parts, build
-from bnnrepro.running.judging import figures_of, result_values, whole_result
+from bnnrepro.running.judging import figures_of, load_judged, result_values, whole_result
 from bnnrepro.running.lock import alone, refuse_busy
 from bnnrepro.running.records import (
     describe,
@@ -70,7 +70,7 @@ def _run(cfg: Config) -> Result:
     values = _finished(folder, cfg)
     if values is not None:
         print(f"done before: {folder.path}")
-        values = _evaluate_again(parts, folder, values)
+        values = _bring_up_to_date(parts, folder, values)
     else:
         values = _train(parts, folder, key)
     if values is not None:
@@ -119,15 +119,25 @@ def _say_done(folder: RunFolder) -> None:
     folder.checkpoint_prev.unlink(missing_ok=True)
 
 
-def _evaluate_again(parts: Parts, folder: RunFolder, values: dict[str, Any]) -> dict[str, Any]:
+def _bring_up_to_date(parts: Parts, folder: RunFolder, values: dict[str, Any]) -> dict[str, Any]:
+    """Evaluate a finished run as is wanted now, and make its other files anew where they differ."""
     wanted = parts.cfg.to_dict()["evaluate"]
-    if any(settings_of(one) == wanted for one in (values, *values["evaluations"])):
+    task, finishing = parts.trainer.task, (parts.trainer, parts.sources.test, folder.path)
+    evaluated = any(settings_of(one) == wanted for one in (values, *values["evaluations"]))
+    finished = task.is_finished(*finishing)
+    if evaluated and finished:
         return values
     with alone(folder):
-        figures = figures_of(parts, folder, values["signature"])
-        values = whole_result(folder)  # another process may have added to it before the lock
-        values["evaluations"].append({"evaluate": wanted, **figures})
-        write_result(folder.result, values)
+        if evaluated:
+            load_judged(parts, folder, values["signature"])
+        else:
+            figures = figures_of(parts, folder, values["signature"])
+        if not finished:
+            task.finish(*finishing)
+        if not evaluated:
+            values = whole_result(folder)  # another process may have added to it before the lock
+            values["evaluations"].append({"evaluate": wanted, **figures})
+            write_result(folder.result, values)
     return values
 
 

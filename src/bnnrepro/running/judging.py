@@ -1,6 +1,7 @@
 """A trained network's figures: the content of ``result.json``."""
 
 import time
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -48,15 +49,7 @@ def figures_of(parts: Parts, folder: RunFolder, key: str) -> dict[str, Any]:
     figures: dict[str, Any] = {}
     rows: list[dict[str, Any]] = []
     for name, file in files.items():
-        try:
-            state = checkpoint.load(file, parts.trainer.device)
-        except (checkpoint.DamagedError, FileNotFoundError) as error:
-            raise UserError(
-                "checkpoint",
-                str(file),
-                "missing or damaged; on_done=rerun trains it again",
-            ) from error
-        checkpoint.check_signature(file, state, key)
+        state = _state(parts, file, key)
         rows = state.get("rows", rows)  # the final state has them, and comes first
         if name == "best" and state["epoch"] == figures["final"]["epoch"]:
             figures[name] = figures["final"]  # the same weights
@@ -64,6 +57,23 @@ def figures_of(parts: Parts, folder: RunFolder, key: str) -> dict[str, Any]:
         parts.trainer.load_weights(state)
         figures[name] = _judge(parts, rows[state["epoch"] - 1])
     return figures
+
+
+def load_judged(parts: Parts, folder: RunFolder, key: str) -> None:
+    """Put into the trainer the weights that ``figures_of`` leaves there: the best, else last."""
+    file = folder.checkpoint if parts.sources.validation is None else folder.best
+    parts.trainer.load_weights(_state(parts, file, key))
+
+
+def _state(parts: Parts, file: Path, key: str) -> dict[str, Any]:
+    """Return a checkpoint's state; UserError if it is missing, damaged or of another run."""
+    try:
+        state = checkpoint.load(file, parts.trainer.device)
+    except (checkpoint.DamagedError, FileNotFoundError) as error:
+        cure = "missing or damaged; on_done=rerun trains it again"
+        raise UserError("checkpoint", str(file), cure) from error
+    checkpoint.check_signature(file, state, key)
+    return state
 
 
 def _judge(parts: Parts, row: dict[str, Any]) -> dict[str, Any]:
@@ -99,7 +109,9 @@ def _detected(parts: Parts) -> dict[str, Any]:
     if foreign is None or test is None:
         return {}
     evaluate, task = parts.cfg.evaluate, parts.trainer.task
-    found = task.detect(parts.trainer, test, foreign, samples=evaluate.samples)
+    found = task.detect(
+        parts.trainer, test, foreign, samples=evaluate.samples, average=evaluate.average
+    )
     return {"ood": {"n": foreign.n_samples, **found}}
 
 

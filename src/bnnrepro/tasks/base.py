@@ -140,7 +140,7 @@ class Task(ABC):
         return figures
 
     def detect(
-        self, trainer: Trainer, test: Source, foreign: Source, *, samples: int
+        self, trainer: Trainer, test: Source, foreign: Source, *, samples: int, average: str
     ) -> dict[str, dict[str, float]]:
         """Return how well the samples of another data set are told from the test set's.
 
@@ -149,6 +149,7 @@ class Task(ABC):
             test: the test set.
             foreign: the other data set's.
             samples: draws that the mean takes.
+            average: ``probabilities`` or ``logits``.
         """
         raise NotImplementedError(f"{self.name} tells no data sets apart")
 
@@ -156,8 +157,20 @@ class Task(ABC):
         """Write what else belongs into a finished run's folder, such as pictures of predictions.
 
         Args:
-            trainer: holds the weights of the last epoch; ``trainer.source`` is what it was trained
-                on.
+            trainer: holds the weights of the best epoch on validation, of the last one without a
+                validation split; ``trainer.source`` is what it was trained on.
             test: the test set; None where there is none.
             folder: the run's.
         """
+
+    def is_finished(self, trainer: Trainer, test: Source | None, folder: Path) -> bool:
+        """Return whether a finished run's folder has what ``finish`` would write there now.
+
+        Where it has not, ``finish`` is called again: other evaluation settings, for example.
+
+        Args:
+            trainer: as for ``finish``, but without the weights.
+            test: as for ``finish``.
+            folder: the run's.
+        """
+        return True

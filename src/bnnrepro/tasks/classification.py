@@ -28,6 +28,7 @@ class Classification(Task):
     Args:
         ece_bins: bins of the expected calibration error (Guo et al. 2017), >= 1.
         samples_drawn: draws of the mean in what ``finish`` writes, >= 1.
+        average: what is averaged over them, ``probabilities`` or ``logits``.
     """
 
     name = "classification"
@@ -35,14 +36,17 @@ class Classification(Task):
     higher_is_better = True
     samples = "images"
 
-    def __init__(self, ece_bins: int = 15, samples_drawn: int = 10) -> None:
+    def __init__(
+        self, ece_bins: int = 15, samples_drawn: int = 10, average: str = "probabilities"
+    ) -> None:
         self.ece_bins = ece_bins
         self.samples_drawn = samples_drawn
+        self.average = average
 
     @classmethod
     def of(cls, cfg: Config, about: Mapping[str, Any]) -> Classification:
         """Return the task of a configuration."""
-        return cls(cfg.evaluate.ece_bins, cfg.evaluate.samples)
+        return cls(cfg.evaluate.ece_bins, cfg.evaluate.samples, cfg.evaluate.average)
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the mean cross-entropy in nats."""
@@ -92,11 +96,12 @@ class Classification(Task):
         return figures | {"uncertainty": curves}
 
     def detect(
-        self, trainer: Trainer, test: Source, foreign: Source, *, samples: int
+        self, trainer: Trainer, test: Source, foreign: Source, *, samples: int, average: str
     ) -> dict[str, dict[str, float]]:
         """Return the AUROC of telling the foreign samples by their predictive ``entropy``.
 
-        At the mean there is the ``mutual_information`` of prediction and weights as well.
+        At the mean there is the ``mutual_information`` of prediction and weights as well, always
+        of averaged probabilities, by which it is defined.
         """
         splits = (test, foreign)
         at_mode = [uncertainty.entropy(trainer.predictions(each)[0]) for each in splits]
@@ -111,11 +116,21 @@ class Classification(Task):
             names = ("entropy", "mutual_information")
             pairs = zip(names, zip(*drawn, strict=True), strict=True)
             figures["mean"] = {name: uncertainty.auroc(*pair) for name, pair in pairs}
+            if average == "logits":
+                averaged = [
+                    trainer.predictions(each, samples=samples, average=average)[0]
+                    for each in splits
+                ]
+                figures["mean"]["entropy"] = uncertainty.auroc(*map(uncertainty.entropy, averaged))
         return figures
 
     def finish(self, trainer: Trainer, test: Source | None, folder: Path) -> None:
         """Write ``map.npz`` for points in the plane; see ``tasks.maps``."""
-        maps.write(trainer, folder, self.samples_drawn)
+        maps.write(trainer, folder, samples=self.samples_drawn, average=self.average)
+
+    def is_finished(self, trainer: Trainer, test: Source | None, folder: Path) -> bool:
+        """Return whether ``map.npz`` is of this task's draws, where there is to be one."""
+        return maps.is_current(trainer, folder, samples=self.samples_drawn, average=self.average)
 
 
 def _logits(outputs: Tensor) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +9,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from bnnrepro.data.segmentation import Pairs
+from bnnrepro.data.segmentation import Pairs, content_of
 from bnnrepro.store import atomic
 
 MOST = 12  # pictures of a run
+OF = "images.sha256"  # beside predictions: the content of the images that they are of
 GAP = 4  # white pixels between the panels
 RED, BLUE = (214, 39, 40), (31, 119, 180)
 
@@ -53,17 +53,31 @@ def panels(image: Tensor, label: Tensor, guess: Tensor, top: int) -> np.ndarray:
     return np.concatenate(joined, 1)
 
 
-def write_predictions(folder: Path, names: Sequence[str], predicted: Tensor) -> None:
+def write_predictions(folder: Path, pairs: Pairs, predicted: Tensor) -> None:
     """Write ``<name>.png`` of every prediction: the last class 255, the first 0.
+
+    Predictions of other images are removed. What these are of is written last.
 
     Args:
         folder: where to; made if it is missing.
-        names: of the images, N.
+        pairs: the images.
         predicted: classes, int64 (N, H, W).
     """
     folder.mkdir(exist_ok=True)
-    for name, guess in zip(names, predicted.cpu(), strict=True):
+    for path in folder.glob("*.png"):
+        if path.stem not in pairs.names:
+            path.unlink()
+    for name, guess in zip(pairs.names, predicted.cpu(), strict=True):
         write_png(folder / f"{name}.png", shade(guess, max(1, int(predicted.max()))).numpy())
+    atomic.write_text(folder / OF, content_of(pairs))
+
+
+def are_predicted(folder: Path, pairs: Pairs) -> bool:
+    """Return whether a folder has the predictions of these very images."""
+    try:
+        return (folder / OF).read_text(encoding="utf-8") == content_of(pairs)
+    except (OSError, ValueError):
+        return False
 
 
 def shade(classes: Tensor, top: int) -> Tensor:

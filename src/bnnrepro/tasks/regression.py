@@ -32,8 +32,11 @@ LEVELS = torch.linspace(0.05, 0.95, 19, dtype=torch.float64)
 class Regression(Task):
     """A value a sample; outputs, targets and predictions are float32 (B, 1), standardised.
 
+    Outputs and targets of different shapes are a ValueError: they would be compared all with all.
+
     Args:
         samples_drawn: draws of the mean in what ``finish`` writes, >= 1.
+        average: what is said to be averaged; a value's output is the value, so both are one.
     """
 
     name = "regression"
@@ -41,20 +44,23 @@ class Regression(Task):
     higher_is_better = False
     samples = "points"
 
-    def __init__(self, samples_drawn: int = 10) -> None:
+    def __init__(self, samples_drawn: int = 10, average: str = "probabilities") -> None:
         self.samples_drawn = samples_drawn
+        self.average = average
 
     @classmethod
     def of(cls, cfg: Config, about: Mapping[str, Any]) -> Regression:
         """Return the task of a configuration."""
-        return cls(cfg.evaluate.samples)
+        return cls(cfg.evaluate.samples, cfg.evaluate.average)
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the mean squared error."""
+        _same_shape(outputs, targets)
         return F.mse_loss(outputs, targets)
 
     def score(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the sum of the squared errors."""
+        _same_shape(outputs, targets)
         return (outputs - targets).square().sum()
 
     def metric_of(self, total: float, count: float) -> float:
@@ -80,6 +86,7 @@ class Regression(Task):
 
     def measure_draws(self, mean: Tensor, spread: Tensor, targets: Tensor) -> dict[str, float]:
         """Return the same, with the draws' variance added to the noise's."""
+        _same_shape(mean, targets)
         error = (targets - mean).double()
         variance = NOISE_VARIANCE + spread.double().square()
         nll = (error.square() / variance + (2 * math.pi * variance).log()) / 2
@@ -94,7 +101,17 @@ class Regression(Task):
 
     def finish(self, trainer: Trainer, test: Source | None, folder: Path) -> None:
         """Write ``map.npz``: predictions beside and between the points; see ``tasks.maps``."""
-        maps.write(trainer, folder, self.samples_drawn)
+        maps.write(trainer, folder, samples=self.samples_drawn, average=self.average)
+
+    def is_finished(self, trainer: Trainer, test: Source | None, folder: Path) -> bool:
+        """Return whether ``map.npz`` is of this task's draws."""
+        return maps.is_current(trainer, folder, samples=self.samples_drawn, average=self.average)
+
+
+def _same_shape(outputs: Tensor, targets: Tensor) -> None:
+    if outputs.shape != targets.shape:
+        shapes = f"outputs {tuple(outputs.shape)} and targets {tuple(targets.shape)}"
+        raise ValueError(f"{shapes}: one shape is needed, (N, 1)")
 
 
 def entropy(spread: Tensor) -> Tensor:

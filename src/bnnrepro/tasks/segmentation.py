@@ -25,7 +25,7 @@ from torch import Tensor
 
 from bnnrepro.data.segmentation import WholeImages
 from bnnrepro.tasks.base import Task
-from bnnrepro.tasks.pictures import write_pictures, write_predictions
+from bnnrepro.tasks.pictures import are_predicted, write_pictures, write_predictions
 from bnnrepro.training.evaluation import outputs_and_targets
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from bnnrepro.training.trainer import Trainer
 
 COUNTS = "counts"
+PREDICTIONS = "predictions"
 
 
 class Segmentation(Task):
@@ -168,9 +169,13 @@ class Segmentation(Task):
         write_pictures(folder / "pictures", test.pairs, outputs.argmax(1))
         if test.unlabelled is not None:
             outputs, _ = outputs_and_targets(trainer.model, test.unlabelled, trainer.device)
-            write_predictions(
-                folder / "predictions", test.unlabelled.pairs.names, outputs.argmax(1)
-            )
+            write_predictions(folder / PREDICTIONS, test.unlabelled.pairs, outputs.argmax(1))
+
+    def is_finished(self, trainer: Trainer, test: Source | None, folder: Path) -> bool:
+        """Return whether the images without labels are predicted: no run is known by them."""
+        if not isinstance(test, WholeImages) or test.unlabelled is None:
+            return True
+        return are_predicted(folder / PREDICTIONS, test.unlabelled.pairs)
 
 
 def count(predicted: Tensor, targets: Tensor, classes: int) -> Tensor:

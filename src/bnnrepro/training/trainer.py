@@ -83,7 +83,7 @@ class Trainer:
             raise ValueError(f"precision={precision}: {reason}")
         self.precision = precision
         self.model = model.to(self.device)
-        self.source: Source | None = None  # of the last call of fit
+        self.source: Source | None = None  # what is, or was, trained on
         _lay_out_convolutions(self.model)
         self._network = _compiled_network(self.model) if compile_network else self.model
         self.task = task

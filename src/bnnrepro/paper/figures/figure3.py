@@ -13,9 +13,9 @@ from bnnrepro.paper.maps import class_numbers
 
 CELLS = ("figure3_ste", "figure3_bayesbinn")
 CAPTION = (
-    "Two moons: accuracy (%), NLL (nats) and ECE of 1,000 test points; far entropy (nats) and far "
-    "confidence at least 2 standard deviations from every training point, within 4 of the centre. "
-    "The picture shows the first seed; mean ± standard deviation over seeds below."
+    "Two moons: accuracy (%), NLL (nats) and ECE of {points:,} test points; far entropy (nats) and "
+    "far confidence at least 2 standard deviations from every training point, within 4 of the "
+    "centre. The picture shows the first seed; mean ± standard deviation over seeds below."
 )
 
 
@@ -27,7 +27,9 @@ def draw(collected: Sequence[Collected], folder: Path) -> list[Path]:
 def draw_runs(runs: Runs, folder: Path, remarks: Sequence[str] = ()) -> list[Path]:
     """Do so from each method's runs, with remarks above."""
     rows = rows_of(runs, class_numbers)
-    return write("figure3", surfaces(runs), rows, folder, CAPTION, remarks)
+    points = next(run.test_points for found in runs.values() for run in found)
+    caption = CAPTION.format(points=points)
+    return write("figure3", surfaces(runs), rows, folder, caption, remarks)
 
 
 FIGURE = Figure("3", "Two moons: the probability of class 1 in the plane", CELLS, draw)

@@ -26,11 +26,9 @@ def by_method(collected: Sequence[Collected]) -> Runs:
     """Return the finished runs of each method's cell, with their maps.
 
     Raises:
-        UserError: no run is finished, or a map is missing or damaged.
+        UserError: no run is finished, or a map is missing, damaged or of other draws.
     """
-    runs = {
-        each.cell.method: mapped([run.expected.folder for run in each.used]) for each in collected
-    }
+    runs = {each.cell.method: mapped(each) for each in collected}
     if not any(runs.values()):
         names = ", ".join(each.cell.name for each in collected)
         raise UserError("figure", names, "no run of these is finished")

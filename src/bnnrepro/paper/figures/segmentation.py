@@ -7,7 +7,7 @@ IoU of cells alone, of labels that lie beside their pixels: shown, not compared.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,20 +41,25 @@ def draw(collected: Sequence[Collected], folder: Path) -> list[Path]:
             _bars(axes, collected, name)
             axes.set_title(title)
         _example(below, collected)
-        figure.suptitle(drawing.heading(FIGURE.title, collected), fontsize=9)
+        remarks = [
+            drawing.heading(FIGURE.title, collected),
+            *drawing.evaluated_otherwise(collected),
+        ]
+        figure.suptitle("\n".join(remarks), fontsize=9)
         rows = [row for each in collected for row in _rows(each)]
         return drawing.save(figure, rows, folder, "segmentation")
 
 
-def judged(run: CollectedRun) -> dict[str, Any]:
-    """Return a run's test figures by kind of prediction, ``constant`` among them."""
-    moment = run.result["best" if "best" in run.result else "final"]
-    return {**moment["test"], "constant": moment.get("constant", {})}
+def judged(run: CollectedRun, kind: str) -> Mapping[str, float]:
+    """Return a run's test figures of a kind of prediction, or those of ``constant`` ones."""
+    figures = run.evaluation("mean" if kind == "mean" else "mode")
+    moment = figures.get("best") or figures.get("final") or {}
+    return (moment if kind == "constant" else moment.get("test", {})).get(kind, {})
 
 
 def values(collected: Collected, kind: str, name: str) -> list[float]:
     """Return a metric of every finished run that has it."""
-    found = [judged(run).get(kind, {}) for run in collected.used]
+    found = [judged(run, kind) for run in collected.used]
     return [each[name] for each in found if name in each]
 
 

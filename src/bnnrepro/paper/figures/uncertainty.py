@@ -2,8 +2,8 @@
 
 A run's ``result.json`` has all of it: ``uncertainty`` (curves of the test set at mode and mean)
 and, with ``evaluate.ood``, ``ood`` (AUROC of telling the other data set's images by entropy and by
-mutual information). Of a run that was evaluated more than once, the last evaluation with ``ood``
-counts.
+mutual information). Of a run that was evaluated more than once, the evaluation that its cell asks
+for counts.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 
 from bnnrepro.errors import UserError
 from bnnrepro.paper import drawing
-from bnnrepro.paper.collect import Collected
+from bnnrepro.paper.collect import Collected, CollectedRun
 from bnnrepro.paper.figures import Figure
 from bnnrepro.paper.figures.panels import in_bold, remark, save
 from bnnrepro.store import atomic
@@ -32,14 +32,17 @@ SCORES = ("accuracy", "nll", "ece", "brier")
 DETECTION = ("entropy", "mutual_information")
 COLOURS = ("#b2182b", "#2166ac", "#1b7837", "#e08214", "#762a83")
 LINES = {"mode": "--", "mean": "-"}
-Results = Mapping[str, Sequence[Mapping[str, Any]]]  # result.json's content, by what it is called
+Results = Mapping[str, Sequence[CollectedRun]]  # by what they are called
 
 
-def chosen(result: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the figures that count: at the best epoch where there is one, with ``ood`` if any."""
-    moment = "best" if "best" in result else "final"
-    found: list[Mapping[str, Any]] = [each[moment] for each in (result, *result["evaluations"])]
-    return next((each for each in reversed(found) if "ood" in each), found[0])
+def chosen(run: CollectedRun, kind: str) -> Mapping[str, Any]:
+    """Return the figures that count at ``mode`` or ``mean``: the best epoch's where there is one.
+
+    They are empty where the run has no such prediction, or not of the draws that its cell asks for.
+    """
+    figures = run.evaluation(kind)
+    moment: Mapping[str, Any] = figures.get("best") or figures.get("final") or {}
+    return moment if kind in moment.get("test", {}) else {}
 
 
 def draw(collected: Sequence[Collected], folder: Path) -> list[Path]:
@@ -48,11 +51,23 @@ def draw(collected: Sequence[Collected], folder: Path) -> list[Path]:
     Raises:
         UserError: no run is finished.
     """
-    results = {each.cell.name: [run.result for run in each.used] for each in collected}
+    results = {each.cell.name: each.used for each in collected}
     if not any(results.values()):
         raise UserError("figure", ", ".join(results), "no run of these is finished")
     there = {name: found for name, found in results.items() if found}
-    return draw_results(there, folder, drawing.remarks(collected))
+    remarks = [*drawing.remarks(collected), *drawing.evaluated_otherwise(collected)]
+    return draw_results(there, folder, [*remarks, *_told_from_themselves(collected)])
+
+
+def _told_from_themselves(collected: Sequence[Collected]) -> list[str]:
+    """Return a remark where the set to be told apart stands in for the run's own; or none."""
+    runs = [run for each in collected for run in each.used]
+    same = {
+        run.result["dataset"]
+        for run in runs
+        if run.expected.config.evaluate.ood == run.result["dataset"]
+    }
+    return [f"{each} told from themselves: the AUROC means nothing" for each in sorted(same)]
 
 
 def draw_results(results: Results, folder: Path, remarks: Sequence[str] = ()) -> list[Path]:
@@ -77,7 +92,7 @@ def table(results: Results) -> str:
     lines = [f"| {' | '.join(heading)} |", "|---" * len(heading) + "|"]
     for label, runs in results.items():
         for kind in ("mode", "mean"):
-            found = [each for each in map(chosen, runs) if kind in each["test"]]
+            found = [each for run in runs if (each := chosen(run, kind))]
             if found:
                 cells = [_summed([each["test"][kind][name] for each in found]) for name in SCORES]
                 told = [each.get("ood", {}).get(kind, {}) for each in found]
@@ -96,8 +111,9 @@ def _summed(values: Sequence[float]) -> str:
 def _curves(results: Results) -> Iterator[tuple[str, str, int, Mapping[str, Any]]]:
     for label, runs in results.items():
         for run in runs:
-            for kind, curves in chosen(run)["uncertainty"].items():
-                yield label, kind, run["seed"], curves
+            for kind in ("mode", "mean"):
+                if found := chosen(run, kind):
+                    yield label, kind, run.expected.seed, found["uncertainty"][kind]
 
 
 def _csv(results: Results) -> str:
