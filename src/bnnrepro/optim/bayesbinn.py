@@ -106,6 +106,10 @@ class BayesBiNN(BinaryOptimizer):
         """Leave out what is known of the natural parameters: a copy's are other tensors."""
         return super().__getstate__() | {"_near": {}}
 
+    def _forget(self) -> None:
+        super()._forget()
+        self._drawn, self._near = {}, {}
+
     def _check(self, group: Group) -> None:
         for name in ("lr", "temperature", "train_set_scale"):
             positive(name, group[name])
