@@ -14,7 +14,7 @@ from torch import nn
 
 from bnnrepro.optim import BayesBiNN, memory
 
-from .methods_under_test import METHODS, every_method, tensors_of_state, train, weights
+from .methods_under_test import every_method, tensors_of_state, train, weights
 
 FAULTS = """
 import resource, torch
@@ -69,9 +69,7 @@ def test_the_limits_are_ones_that_the_library_takes(largest, expected, monkeypat
     assert memory._keeping == bool(largest)
 
 
-@pytest.mark.parametrize(
-    "method", [m for m in METHODS if m.cls is not BayesBiNN], ids=lambda m: m.label
-)
+@every_method
 def test_a_loaded_state_leaves_nothing_of_the_one_before(method, monkeypatch):
     monkeypatch.setattr("bnnrepro.optim.memory._keeping", False)
     params = weights((40, 50))
