@@ -404,7 +404,8 @@ class BinaryOptimizer(torch.optim.Optimizer):
     def _refuse_foreign(self, state_dict: dict[str, Any]) -> None:
         groups = zip(self.param_groups, state_dict["param_groups"], strict=False)
         for number, (group, saved) in enumerate(groups):  # differing lengths are torch's to refuse
-            if missing := sorted({"binary", *self.defaults} - set(saved)):
+            wanted = {"binary", *self.defaults} & group.keys()  # torch adds defaults at a load
+            if missing := sorted(wanted - saved.keys()):
                 problem = f"has no {', '.join(missing)}; is it of a {type(self).__name__}?"
                 raise ValueError(f"state_dict: group {number} {problem}")
             if saved["binary"] != group["binary"]:

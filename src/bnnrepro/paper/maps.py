@@ -19,11 +19,11 @@ from pathlib import Path
 
 import numpy as np
 
+from bnnrepro.arrays import read_arrays
 from bnnrepro.errors import UserError
 from bnnrepro.paper.cells import command
 from bnnrepro.paper.collect import Collected, CollectedRun
 from bnnrepro.store import atomic
-from bnnrepro.store.arrays import read_arrays
 
 FILE = "map.npz"
 FAR = {1: 1.0, 2: 2.0}  # by the number of inputs

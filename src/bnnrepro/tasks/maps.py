@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bnnrepro.arrays import read_arrays
 from bnnrepro.errors import UserError
 from bnnrepro.store import atomic
-from bnnrepro.store.arrays import read_arrays
 
 if TYPE_CHECKING:
     from bnnrepro.training.trainer import Trainer
