@@ -1,5 +1,6 @@
 """What every method promises of its weights and its state."""
 
+import copy
 import io
 
 import pytest
@@ -106,6 +107,18 @@ def test_a_latent_value_of_zero_stands_for_plus_one():
 
 
 # -- state ---------------------------------------------------------------------------------------
+
+
+@every_method
+def test_a_state_may_be_loaded_again_and_into_a_copy(method):
+    params = weights(*SHAPES)
+    optimizer = method.seeded(params)
+    saved = through_a_file(optimizer.state_dict())
+    others = weights(*SHAPES, seed=5)
+    for other in (method.seeded(others), copy.deepcopy(optimizer)):
+        for _ in range(2):
+            other.load_state_dict(saved)
+        assert same(tensors_of_state(other), tensors_of_state(optimizer))
 
 
 @every_method

@@ -402,10 +402,10 @@ class BinaryOptimizer(torch.optim.Optimizer):
         _weights_changed()
 
     def _refuse_foreign(self, state_dict: dict[str, Any]) -> None:
+        needed = {"binary", *self.defaults} - {"differentiable"}  # which torch adds to a copy's
         groups = zip(self.param_groups, state_dict["param_groups"], strict=False)
         for number, (group, saved) in enumerate(groups):  # differing lengths are torch's to refuse
-            wanted = {"binary", *self.defaults} & group.keys()  # torch adds defaults at a load
-            if missing := sorted(wanted - saved.keys()):
+            if missing := sorted(needed - set(saved)):
                 problem = f"has no {', '.join(missing)}; is it of a {type(self).__name__}?"
                 raise ValueError(f"state_dict: group {number} {problem}")
             if saved["binary"] != group["binary"]:
