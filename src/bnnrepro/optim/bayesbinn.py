@@ -226,17 +226,17 @@ class BayesBiNN(BinaryOptimizer):
             state = self.state[parameter]
             natural = state["natural_parameter"]
             prior = state.get("prior", group["prior"] or None)
-            seeks = self._seeks(parameter, natural)
+            marks = self._seeks(parameter, natural) and not self.compiled  # slow, compiled
             arguments: list[Any] = [parameter, natural, gradient]
             if beta == 0:
-                kernel: Kernel = _descend_and_mark if seeks else _descend
+                kernel: Kernel = _descend_and_mark if marks else _descend
                 arguments += [prior, rate, rate * data]
             else:
                 if "momentum" not in state:
                     state["momentum"] = torch.zeros_like(natural)
-                kernel = _average_and_mark if seeks else _average
+                kernel = _average_and_mark if marks else _average
                 arguments += [state["momentum"], prior, rate, data, 1 - beta]
-            if seeks:
+            if marks:
                 near = self._watched(parameter, natural, group["temperature"])
                 self._run(kernel, near.marks, *arguments, near.reach)
                 near.marked()
