@@ -66,6 +66,7 @@ def test_every_row_can_be_measured(tmp_path):
         assert f"step: {method} compiled / fused Adam" in names
         assert f"step: {method} / plain" in names
         assert f"step: {method} / plain, both with freed memory kept" in names
-    assert len(content["rows"]) == 23
+    assert "step: bayesbinn, 1.5 % of weights near / fused Adam" in names
+    assert len(content["rows"]) == 25
     assert all(row["value"] > 0 for row in content["rows"])
     assert done.stdout.count("\n| ") == 24
