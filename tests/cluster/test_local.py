@@ -195,6 +195,7 @@ def test_gpus_are_counted_without_torch(tmp_path: Path, monkeypatch: pytest.Monk
     assert visible_gpus() == [0, 1]
 
 
+@pytest.mark.slow
 def test_detach_returns_at_once_and_status_knows(tmp_path: Path) -> None:
     finish(sweep(tmp_path, "epochs=3", "seed=0", "--detach"))
     assert states(tmp_path)[0] in ("queued", "running")

@@ -172,7 +172,16 @@ def stand_in(text: str) -> None:
         Path(name).symlink_to(folder)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+LONG = ("reproduce.md", "search.md", "tasks.md")  # 8 to 28 s each
+
+
+def pages():
+    for page in PAGES:
+        marks = [pytest.mark.slow] if page.name in LONG else []
+        yield pytest.param(page, id=page.name, marks=marks)
+
+
+@pytest.mark.parametrize("page", list(pages()))
 def test_what_a_page_prints_works(page, reader, tmp_path, monkeypatch):
     found = blocks(page)
     stand_in("".join(block.text for block in found if block.language == "python"))

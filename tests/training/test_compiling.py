@@ -99,6 +99,7 @@ def test_only_pmf_gains_on_a_cpu():
     assert not BayesBiNN.compiling_pays_on_cpu
 
 
+@pytest.mark.slow
 def test_the_decision_stays_with_the_state(can_compile, tmp_path, monkeypatch, caplog):
     trainer = Trainer(network(), device="cpu").compile("bop", compile_optimizer="on")
     monkeypatch.setattr(compiling, "compiled", lambda kernel: kernel)
