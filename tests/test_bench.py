@@ -69,4 +69,4 @@ def test_every_row_can_be_measured(tmp_path):
     assert "step: bayesbinn, 1.5 % of weights near / fused Adam" in names
     assert len(content["rows"]) == 25
     assert all(row["value"] > 0 for row in content["rows"])
-    assert done.stdout.count("\n| ") == 24
+    assert done.stdout.count("\n| ") == 26
