@@ -265,6 +265,15 @@ def one_class(root: Path) -> None:
         shutil.rmtree(root / split / "dog")
 
 
+def copied(source: str, target: str) -> Callable[[Path], None]:
+    """Return what copies a file of a data set."""
+
+    def copy(root: Path) -> None:
+        shutil.copy(root / source, root / target)
+
+    return copy
+
+
 def micrographs(change: Callable[[Path], None] = lambda root: None) -> Prepare:
     """Images of 24x24 with their labels, three to train and two to test on; then changed."""
 
@@ -469,21 +478,13 @@ ROWS_OF_RUNS: list[Row] = [
     Row(
         EM,
         ["dataset.root=tree", "tree/train_imgs has label_1.png; its files are named img_N.png"],
-        micrographs(
-            lambda root: (
-                shutil.copy(root / "train_labels/label_1.png", root / "train_imgs") and None
-            )
-        ),
+        micrographs(copied("train_labels/label_1.png", "train_imgs")),
         name="em, a label among the images",
     ),
     Row(
         EM,
         ["dataset.root=tree", "tree/val_imgs has img_03.png and img_3.png, which are one number"],
-        micrographs(
-            lambda root: (
-                shutil.copy(root / "val_imgs/img_3.png", root / "val_imgs/img_03.png") and None
-            )
-        ),
+        micrographs(copied("val_imgs/img_3.png", "val_imgs/img_03.png")),
         name="em, a number twice",
     ),
     Row(

@@ -1,9 +1,11 @@
 """Runs in processes of their own, and runs that are struck by a signal at a given step."""
 
 import multiprocessing
-import os
+import signal
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from bnnrepro.cli import main
 from bnnrepro.training.trainer import Trainer
@@ -38,18 +40,25 @@ def struck(out: Path, *overrides: str, step: int, number: int) -> int:
 
 
 def _strike(argv: list[str], step: int, number: int) -> None:
-    """Run as ``start`` does; at ``step`` this process sends the signal to itself.
+    """Run as ``start`` does, until the signal.
 
     A parent that watches files and then signals may be too late: the run has ended meanwhile.
     """
+    with pytest.MonkeyPatch.context() as patch:
+        strike_at(patch, step, number)
+        main(argv)
+
+
+def strike_at(patch: pytest.MonkeyPatch, step: int, number: int) -> None:
+    """Have this process send itself the signal right after so many training steps."""
     train_batch, done = Trainer._train_batch, 0
 
     def counted(self: Trainer, *batch: Any) -> None:
         nonlocal done
+        assert done < step, "the run trains on after the signal"
         train_batch(self, *batch)
         done += 1
         if done == step:
-            os.kill(os.getpid(), number)
+            signal.raise_signal(number)
 
-    Trainer._train_batch = counted  # type: ignore[method-assign]
-    main(argv)
+    patch.setattr(Trainer, "_train_batch", counted)

@@ -12,9 +12,8 @@ import torch
 from bnnrepro.running import Result
 from bnnrepro.store.folder import RunFolder
 from bnnrepro.store.metrics import read_metrics
-from bnnrepro.training.trainer import Trainer
 
-from .processes import struck
+from .processes import strike_at, struck
 
 # 3 tasks of 2 epochs of 4 steps.
 SETTINGS = (
@@ -79,21 +78,11 @@ def test_a_stop_after_any_step(
     """Step 8 ends the first task, 9 is the first with the new prior, 12 ends an epoch of task 2."""
     settings = (*SETTINGS, *CHOICES[method])
     undisturbed = run_small(*settings, out=tmp_path / "undisturbed").folder
-    train_batch, done = Trainer._train_batch, 0
-
-    def counted(self: Trainer, *batch: Any) -> None:
-        nonlocal done
-        train_batch(self, *batch)
-        done += 1
-        if done == step:
-            signal.raise_signal(signal.SIGTERM)
-
     with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "_train_batch", counted)
+        strike_at(patch, step, signal.SIGTERM)
         with pytest.raises(SystemExit) as stopped:
             run_small(*settings)
     assert stopped.value.code == 143
-    assert done == step
     assert_same(run_small(*settings).folder, undisturbed)
 
 

@@ -11,7 +11,6 @@ that of IVON (Shen et al. 2024, arXiv 2402.17641)::
 """
 
 import math
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import takewhile
@@ -23,8 +22,10 @@ from torch.nn import Parameter
 
 from bnnrepro.optim import memory
 from bnnrepro.optim.adam import ADAM_DEFAULTS, adam_, check_adam
-from bnnrepro.optim.blocks import alike, blocks, flat, like
+from bnnrepro.optim.blocks import alike, blocks, flat
 from bnnrepro.optim.compiling import Kernel, compiled
+from bnnrepro.optim.gradients import own_gradient
+from bnnrepro.optim.loading import label_of, refuse_foreign
 
 Group = dict[str, Any]
 
@@ -158,15 +159,10 @@ class BinaryOptimizer(torch.optim.Optimizer):
         for position, parameter in enumerate(group["params"]):
             if parameter.dim() < 2:
                 raise ValueError(
-                    f"params: {self._label(group, position)} has {parameter.dim()} dimension(s) "
+                    f"params: {label_of(group, position)} has {parameter.dim()} dimension(s) "
                     "(a BatchNorm scale? a bias?): its group must say binary=True or "
                     "binary=False; bnnrepro.optim.param_groups(model) sorts them"
                 )
-
-    def _label(self, group: Group, position: int) -> str:
-        if "param_names" in group:
-            return str(group["param_names"][position])
-        return f"parameter {position}, shape {tuple(group['params'][position].shape)},"
 
     def binary_parameters(self) -> set[Parameter]:
         """Return the parameters that are binarised: those of binary groups, less frozen ones."""
@@ -247,7 +243,7 @@ class BinaryOptimizer(torch.optim.Optimizer):
             )
         draw: dict[Parameter, Tensor] = {}
         for parameter, group in with_gradient:
-            gradient = _own_gradient(parameter)
+            gradient = own_gradient(parameter)
             if group["binary"] and parameter in self.state:
                 gradient = self._consume(parameter, gradient, group)
             draw[parameter] = gradient
@@ -388,7 +384,7 @@ class BinaryOptimizer(torch.optim.Optimizer):
             ValueError: for a state of another method, of other groups or of other shapes; nothing
                 is changed then.
         """
-        self._refuse_foreign(state_dict)
+        refuse_foreign(self, state_dict)
         super().load_state_dict(state_dict)
         self._forget()
         for parameter, state in self.state.items():
@@ -400,27 +396,6 @@ class BinaryOptimizer(torch.optim.Optimizer):
                 state["previous_mode"] = state["previous_mode"].bool()
                 self._show_mode(parameter, group)
         _weights_changed()
-
-    def _refuse_foreign(self, state_dict: dict[str, Any]) -> None:
-        needed = {"binary", *self.defaults} - {"differentiable"}  # which torch adds to a copy's
-        groups = zip(self.param_groups, state_dict["param_groups"], strict=False)
-        for number, (group, saved) in enumerate(groups):  # differing lengths are torch's to refuse
-            if missing := sorted(needed - set(saved)):
-                problem = f"has no {', '.join(missing)}; is it of a {type(self).__name__}?"
-                raise ValueError(f"state_dict: group {number} {problem}")
-            if saved["binary"] != group["binary"]:
-                problem = f"says binary={saved['binary']}, here it is {group['binary']}"
-                raise ValueError(f"state_dict: group {number} {problem}")
-            for position, index in enumerate(saved["params"][: len(group["params"])]):
-                self._refuse_shapes(group, position, state_dict["state"].get(index, {}))
-
-    def _refuse_shapes(self, group: Group, position: int, saved: dict[str, Any]) -> None:
-        state = self.state.get(group["params"][position], {})
-        for key in state.keys() & saved.keys():
-            here, there = (getattr(entry, "shape", None) for entry in (state[key], saved[key]))
-            if here != there:
-                what = f"{key} of {self._label(group, position)}"
-                raise ValueError(f"state_dict: {what} has the shape {there}, here it is {here}")
 
     def _forget(self) -> None:
         """Let go of the draws, and of all that belongs to a state that was replaced."""
@@ -465,7 +440,7 @@ class BinaryOptimizer(torch.optim.Optimizer):
                         continue
                     for extreme in map(float, torch.aminmax(entry)):
                         if not math.isfinite(extreme):
-                            return f"{key} of {self._label(group, position)}", extreme
+                            return f"{key} of {label_of(group, position)}", extreme
         return None
 
     def _mean_over_weights(self, key: str, value: Callable[..., Tensor]) -> float:
@@ -483,41 +458,6 @@ class BinaryOptimizer(torch.optim.Optimizer):
                 total += float(value(group, *parts).sum(dtype=torch.float64))
             count += parameter.numel()
         return total / count if count else 0.0
-
-
-def _own_gradient(parameter: Parameter) -> Tensor:
-    """Take the gradient away from a parameter, in its layout and in memory of its own.
-
-    What is done to it reaches nothing else: where the caller, another parameter or an earlier draw
-    holds the tensor or its memory too, it is copied.
-    """
-    gradient, holders = _take(parameter)
-    own = like(gradient, parameter)
-    return own.clone() if own is gradient and holders != _ALONE else own
-
-
-def _take(parameter: Parameter) -> tuple[Tensor, tuple[int, int]]:
-    """Take the gradient away; return it, and the references to the tensor and to its memory."""
-    gradient = parameter.grad
-    parameter.grad = None
-    assert gradient is not None
-    if gradient.layout is not torch.strided:
-        kind = f"{gradient.layout}, shape {tuple(gradient.shape)}"
-        raise RuntimeError(f"gradients must be dense, one is {kind}: nn.Embedding(sparse=True)?")
-    of_memory = _use_count(gradient.untyped_storage()._cdata) if _use_count else 0
-    return gradient, (sys.getrefcount(gradient), of_memory)
-
-
-def _references_of_one() -> tuple[int, int]:
-    """Return what ``_take`` counts where nobody else holds the gradient."""
-    parameter = Parameter(torch.zeros(1, device="cpu"))
-    parameter.grad = torch.zeros(1, device="cpu")
-    return _take(parameter)[1]
-
-
-# torch's own, and not in every build: without it every gradient counts as held, and is copied.
-_use_count = getattr(torch._C, "_storage_Use_Count", None)
-_ALONE = _references_of_one() if _use_count else None
 
 
 def _weights_changed() -> None:
