@@ -94,7 +94,7 @@ def test_a_number_may_be_a_tensor(method, prior):
 def test_a_learning_rate_may_be_a_tensor_from_the_start(method):
     key = method.cls.scheduled
     rate = torch.tensor(method(weights((2, 2))).defaults[key], dtype=torch.float64)
-    params, others = weights(*SHAPES), weights(*SHAPES)
+    params, others = (weights(*SHAPES, dtype=torch.float64) for _ in range(2))
     optimizer, other = method.seeded(params), method.seeded(others, **{key: rate})
     for factor in (1, 3):
         optimizer.param_groups[0][key] *= factor

@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hydra.utils import get_object
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from bnnrepro.errors import UserError
-from bnnrepro.store.signature import EXCLUDED, signature
+from bnnrepro.store import signature as module
+from bnnrepro.store.signature import EXCLUDED, FORMATS, signature
 
 CONFIG: dict[str, Any] = {
     "seed": 0,
@@ -167,3 +169,18 @@ def test_keys_that_are_not_strings_and_unknown_types_are_refused() -> None:
         signature({"steps": {10: 0.1}})
     with pytest.raises(TypeError, match=r"a\.b: set"):
         signature({"a": {"b": {1}}})
+
+
+@pytest.mark.parametrize("target", FORMATS)
+def test_another_format_of_a_part_is_another_signature(target, monkeypatch):
+    config = {**CONFIG, "method": {**CONFIG["method"], "_target_": target}}
+    names = {signature(config)}
+    for formats in ({}, {**FORMATS, target: FORMATS[target] + 1}):
+        monkeypatch.setattr(module, "FORMATS", formats)
+        names.add(signature(config))
+    assert len(names) == 3
+
+
+@pytest.mark.parametrize("target", FORMATS)
+def test_a_format_is_that_of_a_part_which_exists(target):
+    assert get_object(target)

@@ -54,6 +54,10 @@ def in_unit_interval(name: str, value: float) -> float:
 class BinaryOptimizer(torch.optim.Optimizer):
     """Base of the methods.
 
+    Training starts from the weights that the parameters hold: their signs at least, which
+    ``load_state_dict`` and whatever else writes to a parameter may bring later too (all but writes
+    through ``.data``, which torch does not count). They are taken up at the next draw or step.
+
     A subclass gives four small functions of one parameter: ``_start`` (state, first weights),
     ``_perturb`` (the weights of a draw), ``_consume`` (the draw's gradient, at its end) and
     ``_restore`` (back to +-1), and ``_update`` of a whole binary group.
@@ -97,6 +101,7 @@ class BinaryOptimizer(torch.optim.Optimizer):
         self._draws = 0
         self._gradients: dict[Parameter, Tensor] = {}
         self._spent: Tensor | None = None
+        self._written: dict[Parameter, tuple[int, int]] = {}  # what a parameter was after a write
         super().__init__(params, defaults)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -106,7 +111,7 @@ class BinaryOptimizer(torch.optim.Optimizer):
         schedulers count calls, which is bound to this object.
         """
         kept = {k: v for k, v in self.__dict__.items() if not self._is_foreign(k)}
-        return kept | super().__getstate__() | {"_spent": None}
+        return kept | super().__getstate__() | {"_spent": None, "_written": {}}
 
     def _is_foreign(self, attribute: str) -> bool:
         hides_a_method = callable(getattr(type(self), attribute, None))
@@ -133,8 +138,7 @@ class BinaryOptimizer(torch.optim.Optimizer):
             self.param_groups.pop()
             raise
         for parameter in group["params"]:
-            if parameter.requires_grad:
-                self._ensure_state(parameter, group)
+            self._ensure_state(parameter, group)
 
     def real_defaults(self) -> dict[str, Any]:
         """Return the settings of a group with ``binary=False`` that gives none of its own."""
@@ -179,9 +183,27 @@ class BinaryOptimizer(torch.optim.Optimizer):
 
     @torch.no_grad()
     def _ensure_state(self, parameter: Parameter, group: Group) -> None:
-        if group["binary"] and parameter not in self.state:
+        known = self._written.get(parameter) == _content(parameter)
+        if known or not group["binary"] or not parameter.requires_grad:
+            return
+        if parameter not in self.state or not self._shows_mode(parameter, group):
             self._start(parameter, group)
             self.state[parameter]["previous_mode"] = parameter > 0
+        self._written[parameter] = _content(parameter)
+
+    def _shows_mode(self, parameter: Parameter, group: Group) -> bool:
+        """Return whether a parameter holds its mode; if not, its weights are somebody else's."""
+        weights = parameter.detach().clone()
+        self._show_mode(parameter, group)
+        shown = torch.equal(parameter, weights)
+        parameter.copy_(weights)
+        return shown
+
+    @torch.no_grad()
+    def _take_up_weights(self) -> None:
+        """Start afresh from weights that somebody else has written to the parameters."""
+        for parameter, group in self._binary_with_state():
+            self._ensure_state(parameter, group)
 
     # -- the sampling context ---------------------------------------------------------------
 
@@ -217,18 +239,19 @@ class BinaryOptimizer(torch.optim.Optimizer):
     @torch.no_grad()
     def _draw(self, train: bool) -> None:
         for parameter, group in self._members(binary=True):
-            if train and not parameter.requires_grad:
-                continue
-            if train:
-                self._ensure_state(parameter, group)
-            if parameter in self.state:
+            self._ensure_state(parameter, group)
+            if parameter in self.state and (parameter.requires_grad or not train):
                 self._perturb(parameter, group, train)
+                self._written[parameter] = _content(parameter)
         _weights_changed()
 
     @torch.no_grad()
     def _return(self) -> None:
         for parameter, group in self._binary_with_state():
+            untouched = self._written.get(parameter) == _content(parameter)
             self._restore(parameter, group)
+            if untouched:
+                self._written[parameter] = _content(parameter)
         _weights_changed()
 
     @torch.no_grad()
@@ -293,6 +316,7 @@ class BinaryOptimizer(torch.optim.Optimizer):
                 "step() without a draw: compute the gradient inside "
                 "`with optimizer.sampled_params(train=True):`, or pass a closure"
             )
+        self._take_up_weights()
         gradients, draws = self._gradients, self._draws
         self._gradients, self._draws = {}, 0
         if draws > 1:
@@ -304,6 +328,7 @@ class BinaryOptimizer(torch.optim.Optimizer):
             chosen = [gradients[p] for p in params]
             if group["binary"]:
                 self._update(params, chosen, group)
+                self._written |= {parameter: _content(parameter) for parameter in params}
             else:
                 adam_(params, chosen, [self.state[p] for p in params], group)
                 _clamp(params, group.get("clip"))
@@ -374,6 +399,11 @@ class BinaryOptimizer(torch.optim.Optimizer):
 
     # -- state and diagnostics --------------------------------------------------------------
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state, as torch does; of the weights that the parameters hold now."""
+        self._take_up_weights()
+        return super().state_dict()
+
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Load a state; the parameters take the weights that it stands for.
 
@@ -395,6 +425,7 @@ class BinaryOptimizer(torch.optim.Optimizer):
                 state = self.state[parameter]
                 state["previous_mode"] = state["previous_mode"].bool()
                 self._show_mode(parameter, group)
+                self._written[parameter] = _content(parameter)
         _weights_changed()
 
     def _forget(self) -> None:
@@ -412,6 +443,7 @@ class BinaryOptimizer(torch.optim.Optimizer):
         ``flipped`` is the share (0 to 1) of the binary weights whose sign differs from that at the
         last call (at the start, before the first). Methods add their own.
         """
+        self._take_up_weights()
         figures: dict[str, float] = {}
         members = list(self._binary_with_state())
         total = sum(p.numel() for p, _ in members)
@@ -471,9 +503,27 @@ def _clamp(params: list[Parameter], bound: float | None) -> None:
             parameter.clamp_(-bound, bound)
 
 
-def random_signs_(tensor: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Fill the tensor with +1 and -1, each with probability one half."""
-    return zero_one_to_signs_(tensor.bernoulli_(0.5, generator=generator))
+def _content(parameter: Parameter) -> tuple[int, int]:
+    """Return what changes when a parameter's values are written: torch's count, and the memory."""
+    return parameter._version, parameter.data_ptr()
+
+
+def signs_of(weights: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Return the signs of weights to start from, in new memory; random ones where they are 0.
+
+    Raises:
+        ValueError: if a weight is NaN.
+    """
+    signs = weights.detach().sign()
+    if signs.is_meta:
+        return signs
+    if bool(weights.isnan().any()):
+        raise ValueError(f"params: a weight is NaN, in a parameter of shape {tuple(weights.shape)}")
+    zero = signs == 0
+    if bool(zero.any()):
+        coins = torch.empty_like(signs).bernoulli_(0.5, generator=generator)
+        signs = torch.where(zero, zero_one_to_signs_(coins), signs)
+    return signs
 
 
 def sign_(target: Tensor, latent: Tensor) -> Tensor:

@@ -36,8 +36,8 @@ from bnnrepro.optim.base import (
     at_least_one,
     in_unit_interval,
     positive,
-    random_signs_,
     sign_,
+    signs_of,
 )
 from bnnrepro.optim.blocks import alike, dense, flat, like
 from bnnrepro.optim.compiling import Kernel
@@ -67,9 +67,10 @@ class BayesBiNN(BinaryOptimizer):
         momentum: beta, in [0, 1).
         train_samples: Monte-Carlo samples S of ``step(closure)``, >= 1.
         prior: lambda_prior, one number for all weights; see also ``set_prior_to_posterior``.
-        init: the natural parameters start at +init or -init at random, >= 0.
+        init: the natural parameters start at +init or -init, >= 0, by the signs of the weights
+            that the parameters hold; torch's own first weights have random signs, as the paper's.
         train_set_scale: factor on train_set_size, > 0; 10 with crops and flips (appendix B.2).
-        generator: source of the first signs and of every draw.
+        generator: source of every draw, and of the first signs where a weight is 0.
     """
 
     has_posterior = True
@@ -126,7 +127,7 @@ class BayesBiNN(BinaryOptimizer):
 
     def _start(self, parameter: Parameter, group: Group) -> None:
         dtype = torch.float32 if parameter.dtype == torch.float16 else None  # 1e-10 is 0 in it
-        signs = random_signs_(torch.empty_like(parameter, dtype=dtype), self.generator)
+        signs = signs_of(parameter, self.generator).to(dtype or parameter.dtype)
         self.state[parameter]["natural_parameter"] = signs.mul_(group["init"])
         self._show_mode(parameter, group)
 
@@ -247,6 +248,7 @@ class BayesBiNN(BinaryOptimizer):
 
     def probabilities(self) -> dict[Parameter, Tensor]:
         """Return P(w = +1) of every binary parameter, in [0, 1], each of its parameter's shape."""
+        self._take_up_weights()
         return {
             parameter: torch.sigmoid(2 * self.state[parameter]["natural_parameter"])
             for parameter, _ in self._binary_with_state()
@@ -255,6 +257,7 @@ class BayesBiNN(BinaryOptimizer):
     @torch.no_grad()
     def set_prior_to_posterior(self) -> None:
         """Make a copy of the present posterior the prior of what follows (section 4.3)."""
+        self._take_up_weights()
         for parameter, _ in self._binary_with_state():
             state = self.state[parameter]
             state["prior"] = state["natural_parameter"].clone()

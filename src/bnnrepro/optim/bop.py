@@ -3,7 +3,8 @@
     m <- (1 - gamma) m + gamma g      gradient's exponential moving average, m = 0 at first
     w <- -w   where  m w > threshold  a consistent push flips the weight
 
-State: m, the parameter's shape. There is no real-valued weight. The weights start at random signs.
+State: m, the parameter's shape. There is no real-valued weight. The weights start at the signs of
+those that the parameters hold; torch's own first weights have random ones.
 """
 
 from typing import Any
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-from bnnrepro.optim.base import BinaryOptimizer, Group, random_signs_, sign_
+from bnnrepro.optim.base import BinaryOptimizer, Group, sign_, signs_of
 
 
 class Bop(BinaryOptimizer):
@@ -23,7 +24,7 @@ class Bop(BinaryOptimizer):
         threshold: how strong the averaged push must be to flip a weight, >= 0.
         adaptivity_rate: gamma, in (0, 1]; this is what a scheduler moves.
         train_samples: draws of ``step(closure)``; all are alike, only the start is random.
-        generator: source of the first signs.
+        generator: source of the first signs where a weight is 0.
     """
 
     scheduled = "adaptivity_rate"
@@ -47,7 +48,7 @@ class Bop(BinaryOptimizer):
             raise ValueError(f"adaptivity_rate={group['adaptivity_rate']}: must be in (0, 1]")
 
     def _start(self, parameter: Parameter, group: Group) -> None:
-        random_signs_(parameter, self.generator)
+        parameter.copy_(signs_of(parameter, self.generator))
         self.state[parameter]["momentum"] = torch.zeros_like(parameter)
 
     def _show_mode(self, parameter: Parameter, group: Group) -> None:

@@ -7,8 +7,9 @@
 
 Prediction is by sign(theta_plus - theta_minus). The soft weights w appear in the model only inside
 ``sampled_params(train=True)``. State: theta, of shape (2, *parameter.shape), plus first; Xavier
-initialisation of each. The published program applies the softmax twice and replaces the Jacobian's
-diagonal by the identity; this is the paper's rule.
+initialisation of each, the two of a weight in the order that makes its mode the sign of the weight
+that the parameter holds. The published program applies the softmax twice and replaces the
+Jacobian's diagonal by the identity; this is the paper's rule.
 """
 
 import math
@@ -19,7 +20,7 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from bnnrepro.optim.adam import adam_, check_adam
-from bnnrepro.optim.base import BinaryOptimizer, Group, at_least_one, zero_one_to_signs_
+from bnnrepro.optim.base import BinaryOptimizer, Group, at_least_one, signs_of, zero_one_to_signs_
 
 
 class PMF(BinaryOptimizer):
@@ -79,8 +80,12 @@ class PMF(BinaryOptimizer):
         fan_out = math.prod(parameter.shape[:1]) * receptive
         fan_in = math.prod(parameter.shape[1:2]) * receptive
         bound = math.sqrt(6.0 / max(fan_in + fan_out, 1))  # 0 in a shape without elements
+        positive = signs_of(parameter, self.generator) > 0
         logits = torch.stack([torch.empty_like(parameter), torch.empty_like(parameter)])
-        self.state[parameter]["logits"] = logits.uniform_(-bound, bound, generator=self.generator)
+        plus, minus = logits.uniform_(-bound, bound, generator=self.generator)
+        swap = (plus > minus) != positive
+        logits = torch.stack([torch.where(swap, minus, plus), torch.where(swap, plus, minus)])
+        self.state[parameter]["logits"] = logits
         self._show_mode(parameter, group)
 
     def _show_mode(self, parameter: Parameter, group: Group) -> None:

@@ -40,6 +40,15 @@ NEUTRAL: Mapping[str, object] = {"preset.width": 1, "preset.stand_in": None}
 So a run keeps the name that it had before the key was thought of.
 """
 
+FORMATS: Mapping[str, int] = {
+    "bnnrepro.optim.bayesbinn.BayesBiNN": 2,  # 2: starts from the signs of the model's weights
+    "bnnrepro.optim.bop.Bop": 2,
+    "bnnrepro.optim.pmf.PMF": 2,
+}
+"""``_target_`` of parts whose runs have other random numbers, or otherwise decoded data, than under
+format 1, and the format that they have now: runs of two formats never share a folder.
+"""
+
 _LENGTH = 10
 
 
@@ -76,6 +85,8 @@ def _canonical_mapping(mapping: Mapping[str, object], prefix: str) -> dict[str, 
         if dotted in NEUTRAL and mapping[key] == NEUTRAL[dotted]:
             continue
         content[key] = _canonical(mapping[key], dotted)
+    if (target := mapping.get("_target_")) in FORMATS:
+        content["format"] = FORMATS[str(target)]
     return content
 
 
