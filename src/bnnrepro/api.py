@@ -34,7 +34,7 @@ class Trainer(trainer.Trainer):
         task: loss and metrics; ``Classification()`` if None.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         seed: fixes order, dropout and the method's draws.
-        precision: of the training steps, ``float32``, ``tf32`` or ``bf16``.
+        precision: of the training steps, ``float32``, ``tf32``, ``bf16`` or ``auto``.
         compile_network: run forward and backward pass through ``torch.compile``.
     """
 

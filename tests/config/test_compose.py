@@ -199,7 +199,7 @@ def test_an_experiment_changes_only_what_it_names() -> None:
         "epochs=25",
         "method.lr=3e-4",
         "model.dropout=0.1",
-        "precision=bf16",
+        "precision=auto",
         "dataset.augment.pad=1",
     )
     cell = compose("dataset=mnist", "method=bayesbinn", *named).to_dict()

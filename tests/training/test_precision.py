@@ -6,7 +6,8 @@ from torch import nn
 
 from bnnrepro import Trainer
 from bnnrepro.cli import main
-from bnnrepro.training.precision import arithmetic, refused
+from bnnrepro.training import precision as module
+from bnnrepro.training.precision import arithmetic, bf16_factor, refused
 
 
 def trained(precision):
@@ -43,8 +44,48 @@ def test_tf32_needs_a_gpu():
     assert "needs a GPU" in refused("tf32", torch.device("cpu"))
     with pytest.raises(ValueError, match="precision=tf32: needs a GPU"):
         trained("tf32")
-    with pytest.raises(ValueError, match="precision=half: must be one of float32, tf32, bf16"):
+    with pytest.raises(
+        ValueError, match="precision=half: must be one of float32, tf32, bf16, auto"
+    ):
         trained("half")
+
+
+@pytest.mark.parametrize(("factor", "chosen"), [(0.5, "bf16"), (1.0, "float32"), (45.0, "float32")])
+def test_auto_takes_bf16_where_it_is_faster_alone(factor, chosen, monkeypatch):
+    monkeypatch.setattr(module, "bf16_factor", lambda device: factor)
+    trainer, _, seen = trained("auto")
+    assert trainer.precision == chosen
+    assert ((True, torch.bfloat16) in seen) == (chosen == "bf16")
+
+
+def test_a_trained_state_keeps_what_auto_chose(monkeypatch, tmp_path, caplog):
+    """Also where it is slower: the bits of a resumed run are those of an undisturbed one."""
+    monkeypatch.setattr(module, "bf16_factor", lambda device: 0.5)
+    trained("auto")[0].save(tmp_path / "state.pt")
+    monkeypatch.setattr(module, "bf16_factor", lambda device: 45.0)
+    model = nn.Sequential(nn.Linear(6, 64, bias=False), nn.ReLU(), nn.Linear(64, 2, bias=False))
+    again = Trainer(model, device="cpu", precision="auto").compile("ste", lr=1e-2)
+    again.load(tmp_path / "state.pt")
+    again.fit((torch.randn(20, 6), torch.zeros(20, dtype=torch.int64)), epochs=61)
+    assert again.precision == "bf16"
+    assert "take 45.0 times as long" in caplog.text
+
+
+@pytest.mark.parametrize(("factor", "warned"), [(0.5, False), (45.0, True)])
+def test_bf16_asked_for_where_it_is_slower_is_a_warning_with_the_factor(
+    factor, warned, monkeypatch, caplog
+):
+    monkeypatch.setattr(module, "bf16_factor", lambda device: factor)
+    trainer, _, seen = trained("bf16")
+    assert (True, torch.bfloat16) in seen
+    assert trainer.precision == "bf16"
+    assert ("precision=bf16: matrix products take 45.0 times as long" in caplog.text) == warned
+
+
+def test_the_factor_is_measured():
+    """On a CPU it is below 1 where there are instructions for bfloat16."""
+    factor = bf16_factor(torch.device("cpu"))
+    assert 0.05 < factor < 1000
 
 
 def test_the_command_line_refuses_it_before_anything_is_written(tmp_path, capsys):

@@ -299,8 +299,9 @@ class Config:
     """how much of the protocol is run"""
     optimizer: Optimizer
     """how the method's work is done"""
-    precision: Literal["float32", "tf32", "bf16"]
-    """arithmetic of the training steps; float32 is the published protocols', tf32 needs a GPU"""
+    precision: Literal["float32", "tf32", "bf16", "auto"]
+    """arithmetic of the training steps; float32 is the published protocols', tf32 needs a GPU, auto
+    is bf16 where that is measured to be faster, else float32"""
     compile_network: bool
     """torch.compile for the training steps' forward and backward pass"""
     evaluate: Evaluate

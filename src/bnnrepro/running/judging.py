@@ -37,6 +37,7 @@ def result_values(parts: Parts, folder: RunFolder, key: str) -> dict[str, Any]:
         "parameters": {"binary": summary.binary, "real": summary.real, "bits": summary.bits},
         "seconds": sum(row["seconds"] for row in rows) + time.perf_counter() - started,
         "device": _device_name(trainer.device),
+        "precision": trainer.precision,
         "stands_for": cfg.dataset.name if cfg.preset.stand_in else None,
     }
 

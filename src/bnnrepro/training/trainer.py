@@ -22,7 +22,7 @@ from bnnrepro.training.evaluation import average_outputs, draws, outputs_and_tar
 from bnnrepro.training.history import History, Running
 from bnnrepro.training.interrupts import StopRequest
 from bnnrepro.training.methods import Factory, method_factory
-from bnnrepro.training.precision import PRECISIONS, arithmetic, autocast, refused
+from bnnrepro.training.precision import PRECISIONS, arithmetic, autocast, refused, settle
 from bnnrepro.training.sources import as_source
 from bnnrepro.training.state import random_state, set_random_state
 
@@ -58,8 +58,9 @@ class Trainer:
         device: ``auto`` (a GPU if there is one), ``cpu``, ``cuda`` or ``cuda:N``.
         seed: fixes order, dropout and the method's draws. The model's first weights are the
             caller's. ``fit`` seeds torch's global generator, which dropout reads.
-        precision: arithmetic of the training steps' matrix products: ``float32``, ``tf32`` (GPUs)
-            or ``bf16`` (autocast). Evaluation is in float32.
+        precision: arithmetic of the training steps' matrix products: ``float32``, ``tf32`` (GPUs),
+            ``bf16`` (autocast), or ``auto``: ``bf16`` if it is measured to be faster here,
+            decided when training begins and kept in the state. Evaluation is in float32.
         compile_network: run the training steps' forward and backward pass through
             ``torch.compile``.
     """
@@ -236,6 +237,7 @@ class Trainer:
     def _begin(self, source: Source, epochs: int) -> None:
         self.stop = False
         self.build_optimizer(source.n_samples)
+        self.precision = settle(self.precision, self.device)
         assert self._attached is not None
         self.epochs, self.batches = epochs, len(source)
         if not self._compile_decided:
@@ -420,6 +422,7 @@ class Trainer:
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "compiled": self.optimizer.compiled,
+            "precision": self.precision,
             "epoch": self.epoch,
             "batch": self.running.batch,
             "running": {
@@ -437,6 +440,8 @@ class Trainer:
         self.load_weights(state)
         self.optimizer.compiled = compiling.again(state["compiled"], self.device)
         self._compile_decided = True
+        if self.precision == "auto":
+            self.precision = state["precision"]
         self.epoch, self.rows = state["epoch"], [dict(row) for row in state["rows"]]
         self.running = Running(self.device, state["batch"], state["running"]["seconds"])
         self.running.sums.copy_(state["running"]["sums"])
