@@ -41,9 +41,9 @@ So a run keeps the name that it had before the key was thought of.
 """
 
 FORMATS: Mapping[str, int] = {
-    "bnnrepro.optim.bayesbinn.BayesBiNN": 2,  # 2: starts from the signs of the model's weights
-    "bnnrepro.optim.bop.Bop": 2,
-    "bnnrepro.optim.pmf.PMF": 2,
+    "bnnrepro.optim.BayesBiNN": 2,  # 2: starts from the signs of the model's weights
+    "bnnrepro.optim.Bop": 2,
+    "bnnrepro.optim.PMF": 2,
 }
 """``_target_`` of parts whose runs have other random numbers, or otherwise decoded data, than under
 format 1, and the format that they have now: runs of two formats never share a folder.
