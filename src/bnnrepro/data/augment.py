@@ -54,7 +54,9 @@ def normalise(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
         std: likewise, positive.
 
     Returns:
-        float32, shape (B, C, H, W).
+        float32, shape (B, C, H, W), contiguous whatever the images' layout: a convolution takes
+        over that of its input, and on CPUs torch's own channels-last kernels have written beyond
+        their memory.
     """
-    scaled = images.to(torch.float32).div_(255)
+    scaled = images.to(torch.float32, memory_format=torch.contiguous_format).div_(255)
     return scaled.sub_(mean[:, None, None]).div_(std[:, None, None])

@@ -36,14 +36,6 @@ class Prediction(NamedTuple):
     std: Tensor
 
 
-def _lay_out_convolutions(model: nn.Module) -> None:
-    """Keep images' channels innermost, as convolutions are fastest; the layers after one follow."""
-    for module in model.modules():
-        if isinstance(module, nn.Conv2d):
-            weight = module.weight.data
-            module.weight.data = weight.contiguous(memory_format=torch.channels_last)
-
-
 def _compiled_network(model: nn.Module) -> Any:
     """Return the model compiled; its dropout draws what it would draw uncompiled."""
     return torch.compile(model, options={"fallback_random": True})
@@ -84,7 +76,6 @@ class Trainer:
         self.precision = precision
         self.model = model.to(self.device)
         self.source: Source | None = None  # what is, or was, trained on
-        _lay_out_convolutions(self.model)
         self._network = _compiled_network(self.model) if compile_network else self.model
         self.task = task
         self.seed = seed
