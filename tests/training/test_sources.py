@@ -1,5 +1,6 @@
 """Data sets of tensors move to the device once; a source tells how many samples an epoch draws."""
 
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -97,7 +98,14 @@ class Endless(Sampler):
     """Does not tell its length."""
 
     def __iter__(self) -> Iterator[int]:
-        return iter(range(50))
+        return itertools.cycle(range(50))
+
+
+class EndlessBatches(Sampler):
+    """Likewise, of batches."""
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return itertools.repeat([1, 2])
 
 
 LOADERS = {
@@ -137,6 +145,7 @@ def test_n_is_what_an_epoch_draws(name):
     [
         (lambda: DataLoader(Stream(), 20), "data=DataLoader: .*must have a length"),
         (lambda: DataLoader(FIFTY, 20, sampler=Endless()), "data=DataLoader: .*must have a length"),
+        (lambda: DataLoader(FIFTY, batch_sampler=EndlessBatches()), "must have a length"),
         (lambda: DataLoader(LongStream(), None), "data=DataLoader: must make batches"),
         (lambda: DataLoader(FIFTY, None), "data=DataLoader: must make batches"),
         (lambda: DataLoader(FIFTY, 51, drop_last=True), "no samples"),
@@ -172,11 +181,12 @@ def test_n_follows_the_data_of_a_later_fit(tmp_path: Path) -> None:
     assert sizes(again) == [50]
 
 
+@pytest.mark.parametrize("size", [1000, 50])
 @pytest.mark.parametrize("reload", [False, True])
-def test_a_given_n_stays(tmp_path: Path, reload: bool) -> None:
+def test_a_given_n_stays(tmp_path: Path, reload: bool, size: int) -> None:
     def new() -> Trainer:
         made = Trainer(nn.Linear(8, 3, bias=False), device="cpu")
-        return made.compile("bayesbinn", lr=1e-4, train_set_size=1000)
+        return made.compile("bayesbinn", lr=1e-4, train_set_size=size)
 
     trainer = new()
     trainer.fit(FIFTY)
@@ -184,4 +194,4 @@ def test_a_given_n_stays(tmp_path: Path, reload: bool) -> None:
         trainer.save(tmp_path / "state.pt")
         trainer = new().load(tmp_path / "state.pt")
     trainer.fit(Subset(FIFTY, range(30)), epochs=2)
-    assert sizes(trainer) == [1000]
+    assert sizes(trainer) == [size]

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import islice
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -82,12 +82,12 @@ def drawn_by(loader: DataLoader[Any]) -> int:
     Raises:
         ValueError: if the loader cannot tell.
     """
-    data, batches = loader.dataset, loader.batch_sampler
+    data, batches = loader.dataset, cast(Any, loader.batch_sampler)
     try:
         if batches is None:
             raise TypeError("batch_size=None")
         if type(batches) is not BatchSampler:  # the caller's own
-            return sum(len(batch) for batch in batches)
+            return sum(len(batch) for batch in islice(batches, len(batches)))
         drawn: Any = data if isinstance(data, IterableDataset) else batches.sampler
         count = len(drawn)
     except (TypeError, NotImplementedError) as error:

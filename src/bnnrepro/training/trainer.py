@@ -95,7 +95,8 @@ class Trainer:
         self._factory: Factory | None = None
         self._compile_wish, self._compile_decided = "auto", False
         self._optimizer: BinaryOptimizer | None = None
-        self._train_set_size = 0  # that was offered to the method
+        self._train_set_size = 0  # what the method was offered, unless it was given its own
+        self._own_size = False
         self._generator = torch.Generator(self.device)
         self._attached: Attached | None = None
         self._random: dict[str, Any] | None = None  # between calls of fit
@@ -140,6 +141,7 @@ class Trainer:
             allowed = f"must be one of {', '.join(compiling.WISHES)}"
             raise ValueError(f"compile_optimizer={compile_optimizer}: {allowed}")
         self._factory = method_factory(method, settings)
+        self._own_size = "train_set_size" in settings
         self._optimizer = None
         self._compile_wish, self._compile_decided = compile_optimizer, False
         self.schedule = scheduler or Constant()
@@ -189,10 +191,9 @@ class Trainer:
 
         Args:
             train_data: ``(inputs, targets)`` tensors, a Dataset, a DataLoader, or a source. The
-                samples that an epoch of it draws are the method's ``train_set_size``, unless
-                ``compile`` was given one.
-                Floating inputs get the model's dtype; targets are as the task says, for a
-                classification integers (N,), the classes' numbers.
+                method's ``train_set_size`` is the number of samples that an epoch draws, unless
+                ``compile`` was given one. Floating inputs get the model's dtype. Targets are as
+                the task says: of a classification, class numbers, integers of shape (N,).
             validation_data: the same, evaluated at the mode after each epoch; or None.
             test_data: likewise.
             epochs: length of the whole schedule, >= 1.
@@ -268,9 +269,9 @@ class Trainer:
         self._attached.epochs, self._attached.iterations = self._period, self.batches
 
     def _follow_train_set(self, size: int) -> None:
-        """Tell the method of a training set of another size, unless it was given its own."""
+        """Tell the method of a training set of another size, where it took the one before."""
         for group in self.optimizer.param_groups:
-            if group.get("train_set_size") == self._train_set_size:
+            if group.get("train_set_size") == self._train_set_size and not self._own_size:
                 group["train_set_size"] = size
         self._train_set_size = size
 
