@@ -1,10 +1,12 @@
 """The facade: training and prediction without Hydra."""
 
+import math
 from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -157,14 +159,41 @@ def test_an_optimizer_of_another_kind_is_refused() -> None:
         made.fit(points())
 
 
+def test_integers_may_be_numpy_s() -> None:
+    made = trainer()
+    history = made.fit(points(), epochs=np.int64(2), batch_size=np.uint8(30))
+    assert history.epoch == [1, 2]
+    assert made.batches == 3
+    wanted = made.evaluate(points(), samples=3)
+    assert made.evaluate(points(), samples=np.int32(3)) == wanted
+
+
+def test_columns_that_come_later_have_nan_before() -> None:
+    made, held_out = trainer(), points(30, seed=1)
+    made.fit(points(), epochs=1)
+    made.fit(points(), validation_data=held_out, epochs=2)
+    columns = made.fit(points(), test_data=held_out, epochs=3).history
+    assert {len(values) for values in columns.values()} == {3}
+    there = {
+        name: [not math.isnan(value) for value in columns[name]]
+        for name in ("train_loss", "validation_loss", "validation_accuracy", "test_loss")
+    }
+    assert there["train_loss"] == [True, True, True]
+    assert there["validation_loss"] == there["validation_accuracy"] == [False, True, False]
+    assert there["test_loss"] == [False, False, True]
+    assert columns["validation_loss"][1] == made.rows[1]["validation_loss"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ({"epochs": 0}, "epochs=0"),
+        ({"epochs": 1.5}, "epochs=1.5"),
+        ({"epochs": "2"}, "epochs=2"),
         ({"batch_size": 0}, "batch_size=0"),
         ({"train_data": "text"}, "data=str"),
         ({"train_data": (torch.zeros(3, 8), torch.zeros(2))}, "3 inputs, but 2 targets"),
-        ({"train_data": (torch.zeros(0, 8), torch.zeros(0))}, "no samples"),
+        ({"train_data": (torch.zeros(0, 8), torch.arange(0))}, "no samples"),
     ],
 )
 def test_fit_refuses(arguments: dict[str, Any], message: str) -> None:

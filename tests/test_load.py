@@ -1,8 +1,10 @@
 """A finished run, loaded for use."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -63,3 +65,99 @@ def test_best_is_loaded_by_default_and_final_where_there_is_no_best(
     last = torch.load(without.folder.checkpoint)["model"]
     loaded = bnnrepro.load(without.folder.path, device="cpu")
     assert all(torch.equal(value, last[n]) for n, value in loaded.model.state_dict().items())
+
+
+# -- inputs, as somebody who has only the run's folder gives them ---------------------------------
+
+FORMS: dict[str, Callable[[torch.Tensor], Any]] = {
+    "uint8": lambda images: images,
+    "array": lambda images: images.numpy(),
+    "int64": lambda images: images.long(),
+    "float32 to 255": lambda images: images.float(),
+    "float64 to 255": lambda images: images.double(),
+    "float32 to 1": lambda images: images.float() / 255,
+    "float64 to 1": lambda images: images.double() / 255,
+    "array to 1": lambda images: images.numpy() / 255,
+    "channels last": lambda images: images.float().to(memory_format=torch.channels_last),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_images_of_every_range_are_the_same_inputs(finished: Result, form: str) -> None:
+    from bnnrepro.config import check
+
+    loaded = bnnrepro.load(finished.folder.path, "final", device="cpu")
+    split = build(check_again(check, loaded)).sources.test.split
+    given = FORMS[form](split.images)
+    kept = torch.as_tensor(given).clone()
+    inputs = loaded.preprocess(given)
+    assert torch.equal(torch.as_tensor(given), kept)  # the caller's
+    assert torch.allclose(inputs, loaded.preprocess(split.images), atol=1e-6)
+    accuracy = loaded.trainer.evaluate((inputs, split.labels))["accuracy"]
+    assert accuracy == pytest.approx(finished.values["final"]["test"]["mode"]["accuracy"])
+
+
+def test_black_and_white_images_may_be_booleans(finished: Result) -> None:
+    loaded = bnnrepro.load(finished.folder.path, device="cpu")
+    images = torch.rand(4, 1, 8, 8) > 0.5
+    assert torch.equal(loaded.preprocess(images), loaded.preprocess(images.to(torch.uint8) * 255))
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (torch.randn(2, 1, 8, 8), "images: float32 from -"),
+        (torch.full((2, 1, 8, 8), float("nan")), "images: float32 from nan"),
+        (torch.rand(2, 1, 8, 8) * 300 + 256, "images: float32 from .* must be raw pixels"),
+        (torch.full((2, 1, 8, 8), 1.2), "images: float32 from 1.2 to 1.2"),
+        (torch.full((2, 1, 8, 8), 256), "images: int64 from 256 to 256"),
+        (torch.full((2, 1, 8, 8), -1), "images: int64 from -1 to -1"),
+        (torch.zeros(2, 1, 28, 28), r"inputs of shape \(2, 1, 28, 28\): must be \(N, 1, 8, 8\)"),
+        (torch.zeros(2, 3, 8, 8), r"inputs of shape \(2, 3, 8, 8\): must be \(N, 1, 8, 8\)"),
+        (torch.zeros(2, 8, 8), r"inputs of shape \(2, 8, 8\): must be"),
+        (torch.zeros(2, 8, 8, 1), r"inputs of shape \(2, 8, 8, 1\): must be"),
+        (np.zeros(64, np.uint8), r"inputs of shape \(64,\): must be"),
+    ],
+)
+def test_what_are_no_images_of_the_run_s_is_refused(
+    finished: Result, images: Any, message: str
+) -> None:
+    loaded = bnnrepro.load(finished.folder.path, device="cpu")
+    with pytest.raises(ValueError, match=message) as caught:
+        loaded.preprocess(images)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("dataset", ["two_moons", "toy_regression"])
+def test_points_in_their_own_units_are_the_run_s_inputs(
+    run_small: Callable[..., Result], dataset: str
+) -> None:
+    result = run_small(f"dataset={dataset}", "method=ste", "epochs=1")
+    loaded = bnnrepro.load(result.folder.path, device="cpu")
+    inputs = torch.randn(50, *loaded.about["shape"], dtype=torch.float64)
+    raw = inputs * torch.tensor(loaded.std) + torch.tensor(loaded.mean)
+    for given in (raw, raw.float(), raw.numpy()):
+        found = loaded.preprocess(given)
+        assert found.dtype == torch.float32
+        assert torch.allclose(found, inputs.float(), atol=1e-5)
+    with pytest.raises(ValueError, match="inputs of shape"):
+        loaded.preprocess(raw[:, 0])
+    with pytest.raises(ValueError, match="must be finite"):
+        loaded.preprocess(raw * float("nan"))
+
+
+def test_images_to_be_segmented_are_of_any_size(tmp_path: Path) -> None:
+    from bnnrepro.config.compose import compose
+    from bnnrepro.running import run
+
+    words = ("dataset=shapes", "dataset.size=45", "dataset.images=8", "dataset.test_images=3")
+    words += ("model.channels=[3,4,4]", "method=ste", "epochs=1", "device=cpu", "threads=1")
+    loaded = bnnrepro.load(run(compose(*words, f"out={tmp_path}")).folder.path, device="cpu")
+    images = torch.randint(0, 256, (2, 1, 91, 70), dtype=torch.uint8)
+    found = loaded.trainer.predict(loaded.preprocess(images))
+    margin = 2 * loaded.model.margin
+    assert found.shape == (2, 2, 91 - margin, 70 - margin)
+    wanted = loaded.trainer.predict(loaded.preprocess(images.float() / 255))
+    assert torch.allclose(found, wanted, atol=1e-4)
+    with pytest.raises(ValueError, match=r"must be \(N, 1, H, W\)"):
+        loaded.preprocess(torch.zeros(2, 3, 91, 70))

@@ -102,11 +102,47 @@ class Loaded:
         """The network, its parameters the deployable weights."""
         return self.trainer.model
 
-    def preprocess(self, images: Tensor) -> Tensor:
-        """Return uint8 images (N, C, H, W), normalised as in training."""
-        device = self.trainer.device
-        mean, std = (torch.tensor(values, device=device) for values in (self.mean, self.std))
-        return normalise(images.to(device), mean, std)
+    def preprocess(self, inputs: Any) -> Tensor:
+        """Return a tensor or array of inputs as the network takes them, normalised as in training.
+
+        Args:
+            inputs: images (N, C, H, W), or points (N, D) in the data set's own units. Pixels are
+                whole numbers from 0 to 255, or floating ones from 0 to 255 or from 0 to 1: those
+                of a call in which none is above 1, as torchvision's ``ToTensor`` makes them.
+
+        Raises:
+            ValueError: for another shape, or values that are of neither kind.
+        """
+        values = torch.as_tensor(inputs).to(self.trainer.device)
+        sizes = ("N", *self.about["shape"])
+        if self.result["task"] == "segmentation":  # of any size, with its margin
+            sizes = (*sizes[:2], "H", "W")
+        pairs = zip(sizes, values.shape, strict=False)
+        fits = all(size in ("N", "H", "W", there) for size, there in pairs)
+        if len(sizes) != values.ndim or not fits:
+            allowed = f"must be ({', '.join(map(str, sizes))})"
+            raise ValueError(f"inputs of shape {tuple(values.shape)}: {allowed}")
+        if values.ndim == 4:
+            statistics = (torch.tensor(v, device=values.device) for v in (self.mean, self.std))
+            return normalise(_pixels(values), *statistics)
+        if not values.isfinite().all():
+            raise ValueError("inputs: must be finite numbers")
+        mean, std = (values.new_tensor(v, dtype=torch.float64) for v in (self.mean, self.std))
+        return ((values.double() - mean) / std).float()
+
+
+def _pixels(images: Tensor) -> Tensor:
+    """Return images with values 0..255; ``ValueError`` unless they are clearly 0..255 or 0..1."""
+    if images.dtype == torch.uint8:
+        return images
+    values = images.float()
+    low, high = (float(bound) for bound in values.aminmax())
+    whole = not (images.is_floating_point() or images.dtype == torch.bool)
+    if not (low >= 0 and high <= 255) or (not whole and 1 < high < 2):
+        allowed = "must be raw pixels, 0 to 255 or floating 0 to 1, not normalised ones"
+        kind = str(images.dtype).removeprefix("torch.")
+        raise ValueError(f"images: {kind} from {low:g} to {high:g}: {allowed}")
+    return values if whole or high > 1 else values * 255
 
 
 def load(folder: str | Path, which: str | None = None, *, device: str = "auto") -> Loaded:

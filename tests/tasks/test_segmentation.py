@@ -151,7 +151,7 @@ def test_pictures_are_of_the_best_epoch_and_without_validation_of_the_last(
     tmp_path, monkeypatch, split, epoch
 ):
     monkeypatch.setattr(Segmentation, "better", lambda *_: False)  # the first epoch is the best
-    choice = ("method=ste", "method.lr=0.1", "scheduler=constant", "epochs=12")
+    choice = ("method=full_precision", "method.lr=0.05", "scheduler=constant", "epochs=8")
     choice += (f"dataset.validation_split={split}",)
     folder, _ = finished(tmp_path, *choice)
     test = build(compose(*TINY, NARROW, *choice)).sources.test

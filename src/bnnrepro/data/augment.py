@@ -49,12 +49,15 @@ def normalise(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     """Return ``(images / 255 - mean) / std``.
 
     Args:
-        images: uint8, shape (B, C, H, W).
+        images: shape (B, C, H, W), values 0..255, of any real dtype.
         mean: float32, shape (C,), in units where 255 is 1, on the images' device.
         std: likewise, positive.
 
     Returns:
-        float32, shape (B, C, H, W).
+        A new tensor, float32, shape (B, C, H, W), contiguous whatever the images' layout: a
+        convolution takes over that of its input, and on CPUs torch's own channels-last kernels
+        have written beyond their memory.
     """
-    scaled = images.to(torch.float32).div_(255)
+    layout = torch.contiguous_format
+    scaled = images.to(torch.float32, copy=True, memory_format=layout).div_(255)
     return scaled.sub_(mean[:, None, None]).div_(std[:, None, None])

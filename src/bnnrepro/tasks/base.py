@@ -45,6 +45,22 @@ class Task(ABC):
 
     # -- one batch, one evaluation ------------------------------------------------------------
 
+    def accept(self, targets: Tensor) -> Tensor:
+        """Return a caller's targets, one a sample, as loss and metrics take them.
+
+        Raises:
+            ValueError: if they are of a kind that would be misread.
+        """
+        return targets
+
+    def check_outputs(self, outputs: Tensor, highest: int) -> None:
+        """Raise ``ValueError`` if the model has no output for the highest class number of targets.
+
+        Args:
+            outputs: the model's, or predictions.
+            highest: -1 where no targets were accepted.
+        """
+
     @abstractmethod
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the mean loss of a batch, a scalar."""
@@ -174,3 +190,28 @@ class Task(ABC):
             folder: the run's.
         """
         return True
+
+
+def class_numbers(targets: Tensor, dims: int) -> Tensor:
+    """Return class numbers as int64, without an axis of length 1 after the samples'.
+
+    Args:
+        targets: integers or booleans, >= 0.
+        dims: how many dimensions they have: 1 for samples, 3 for the pixels of images.
+
+    Raises:
+        ValueError: for floating numbers, another shape, or a negative number.
+    """
+    whole = not (targets.is_floating_point() or targets.is_complex())
+    flat = targets.squeeze(1) if targets.ndim == dims + 1 and targets.shape[1] == 1 else targets
+    if not whole or flat.ndim != dims:
+        shape = ("N", "H", "W")[:dims]
+        raise ValueError(
+            f"targets={str(targets.dtype).removeprefix('torch.')} of shape {tuple(targets.shape)}: "
+            f"must be class numbers, integers of shape ({', '.join(shape)}{',' * (dims == 1)}); "
+            "of one-hot vectors or probabilities, targets.argmax(1)"
+        )
+    flat = flat.long()
+    if flat.numel() and (lowest := int(flat.min())) < 0:
+        raise ValueError(f"targets={lowest}: class numbers must be >= 0")
+    return flat

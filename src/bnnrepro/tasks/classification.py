@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bnnrepro.tasks import maps, uncertainty
-from bnnrepro.tasks.base import Task
+from bnnrepro.tasks.base import Task, class_numbers
 
 if TYPE_CHECKING:
     from bnnrepro.config import Config
@@ -47,6 +47,17 @@ class Classification(Task):
     def of(cls, cfg: Config, about: Mapping[str, Any]) -> Classification:
         """Return the task of a configuration."""
         return cls(cfg.evaluate.ece_bins, cfg.evaluate.samples, cfg.evaluate.average)
+
+    def accept(self, targets: Tensor) -> Tensor:
+        """Return class numbers, int64 (N,), of integers or booleans of shape (N,) or (N, 1)."""
+        return class_numbers(targets, 1)
+
+    def check_outputs(self, outputs: Tensor, highest: int) -> None:
+        """Raise ``ValueError`` if the highest class number has no output."""
+        classes = max(outputs.shape[1], 2)  # a single output is for two
+        if highest >= classes:
+            allowed = f"the model's outputs are for the classes 0 to {classes - 1}"
+            raise ValueError(f"targets={highest}: {allowed}")
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the mean cross-entropy in nats."""

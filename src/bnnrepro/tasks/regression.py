@@ -53,6 +53,12 @@ class Regression(Task):
         """Return the task of a configuration."""
         return cls(cfg.evaluate.samples, cfg.evaluate.average)
 
+    def accept(self, targets: Tensor) -> Tensor:
+        """Return real numbers as float32; ``ValueError`` if one is complex or not finite."""
+        if targets.is_complex() or not targets.isfinite().all():
+            raise ValueError("targets: must be finite real numbers")
+        return targets.float()
+
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the mean squared error."""
         _same_shape(outputs, targets)

@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bnnrepro.data.segmentation import WholeImages
-from bnnrepro.tasks.base import Task
+from bnnrepro.tasks.base import Task, class_numbers
 from bnnrepro.tasks.pictures import are_predicted, write_pictures, write_predictions
 from bnnrepro.training.evaluation import outputs_and_targets
 
@@ -60,6 +60,16 @@ class Segmentation(Task):
     def of(cls, cfg: Config, about: Mapping[str, Any]) -> Segmentation:
         """Return the task of a configuration."""
         return cls(tuple(about["classes"]))
+
+    def accept(self, targets: Tensor) -> Tensor:
+        """Return class numbers, int64 (N, H, W), of integers of shape (N, H, W) or (N, 1, H, W)."""
+        return class_numbers(targets, 3)
+
+    def check_outputs(self, outputs: Tensor, highest: int) -> None:
+        """Raise ``ValueError`` if the highest class number is not one of the classes."""
+        if highest >= len(self.classes):
+            allowed = f"the classes are 0 to {len(self.classes) - 1}"
+            raise ValueError(f"targets={highest}: {allowed}")
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the mean cross-entropy of a pixel, in nats."""

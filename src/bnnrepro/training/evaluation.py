@@ -47,7 +47,11 @@ def draws(
         device: where the model lives.
         samples: number of draws C, >= 1.
         seed: the run's seed.
+
+    Raises:
+        ValueError: if the source gives its samples in another order for each draw.
     """
+    first: Tensor | None = None
     stream = torch.Generator(device).manual_seed(derive(seed, "evaluate"))
     for _ in range(samples):
         previous, optimizer.generator = optimizer.generator, stream
@@ -56,6 +60,9 @@ def draws(
                 drawn = outputs_and_targets(model, source, device)
         finally:
             optimizer.generator = previous
+        if first is not None and not torch.equal(first, drawn[1]):
+            raise ValueError("data: must give the same samples each time; shuffle=False")
+        first = drawn[1]
         yield drawn
 
 

@@ -1,5 +1,6 @@
 """What training adds up: the rows of finished epochs, and the sums of the present one."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,9 +24,13 @@ class History:
 
     @property
     def history(self) -> dict[str, list[Any]]:
-        """The columns, each a list with one entry an epoch."""
-        names = self.rows[0].keys() if self.rows else ()
-        return {name: [row.get(name) for row in self.rows] for name in names}
+        """The columns, each a list with one entry an epoch.
+
+        An epoch that lacks a column, as one that had no validation data lacks theirs, has NaN in
+        it: all columns are of one length.
+        """
+        names = dict.fromkeys(name for row in self.rows for name in row)
+        return {name: [row.get(name, math.nan) for row in self.rows] for name in names}
 
 
 @dataclass

@@ -1,61 +1,132 @@
 """What training reads from: anything that gives an epoch's batches, and adapters to it."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import islice
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, TensorDataset, default_collate
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    Dataset,
+    IterableDataset,
+    TensorDataset,
+    default_collate,
+)
 
 from bnnrepro.data.source import Source
 from bnnrepro.seeds import derive
+from bnnrepro.tasks.base import Task
+
+Pair = tuple[Tensor, Tensor]
+
+
+class Intake:
+    """The door for a caller's data: what passes is as model and task take it.
+
+    Floating inputs get the model's dtype; targets become what the task takes, or are refused.
+
+    Args:
+        dtype: of the model's parameters.
+        task: knows its targets; None: there are none, what stands in for them passes.
+
+    Attributes:
+        highest: the highest class number so far, -1 before the first. The model's outputs are
+            held against it, so that no step has to look at targets on a device.
+    """
+
+    def __init__(self, dtype: torch.dtype, task: Task | None = None) -> None:
+        self.dtype, self.task, self.highest = dtype, task, -1
+
+    def __call__(self, pair: Any) -> Pair:
+        """Return the inputs and targets of a batch, or of a whole data set.
+
+        Raises:
+            TypeError: for anything but two.
+            ValueError: for different lengths, or targets that the task does not take.
+        """
+        if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+            raise TypeError(f"data: gives {type(pair).__name__}, must give pairs (inputs, targets)")
+        inputs, targets = (torch.as_tensor(part) for part in pair)
+        if len(inputs) != len(targets):
+            raise ValueError(f"data: {len(inputs)} inputs, but {len(targets)} targets")
+        if inputs.is_floating_point():
+            inputs = inputs.to(self.dtype)
+        if self.task is not None:
+            targets = self.task.accept(targets)
+        if targets.dtype == torch.int64 and targets.numel():
+            self.highest = max(self.highest, int(targets.max()))
+        return inputs, targets
 
 
 class LoaderSource:
     """A DataLoader as a source; its own shuffling is not part of a run's saved state."""
 
-    def __init__(self, loader: DataLoader[Any]) -> None:
-        self.loader = loader
-
-    @property
-    def n_samples(self) -> int:
-        """The size of the loader's data set."""
-        return len(self.loader.dataset)  # type: ignore[arg-type]
+    def __init__(self, loader: DataLoader[Any], intake: Intake) -> None:
+        self.loader, self.intake = loader, intake
+        self.n_samples = drawn_by(loader)
 
     def __len__(self) -> int:
         return len(self.loader)
 
-    def epoch(self, number: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+    def epoch(self, number: int, start: int = 0) -> Iterator[Pair]:
         """Return an iterator over the loader's batches, skipping the first ``start``."""
-        return islice(iter(self.loader), start, None)
+        return map(self.intake, islice(iter(self.loader), start, None))
+
+
+def drawn_by(loader: DataLoader[Any]) -> int:
+    """Return how many samples a loader draws in an epoch, which its data set's length need not be.
+
+    Raises:
+        ValueError: if the loader cannot tell.
+    """
+    data, batches = loader.dataset, cast(Any, loader.batch_sampler)
+    try:
+        if batches is None:
+            raise TypeError("batch_size=None")
+        if type(batches) is not BatchSampler:  # the caller's own
+            return sum(len(batch) for batch in islice(batches, len(batches)))
+        drawn: Any = data if isinstance(data, IterableDataset) else batches.sampler
+        count = len(drawn)
+    except (TypeError, NotImplementedError) as error:
+        allowed = "must make batches, and its sampler or IterableDataset must have a length"
+        raise ValueError(f"data=DataLoader: {allowed} ({error})") from error
+    return count - count % batches.batch_size if batches.drop_last else count
 
 
 class DatasetSource:
-    """A map-style torch Dataset as a source, its order driven by the seed.
+    """Samples that are fetched by their places, in an order driven by the seed.
 
     A last batch of a single sample joins the one before it when shuffled: BatchNorm cannot train
     on one.
+
+    Args:
+        n_samples: how many there are.
+        fetch: from places, int64 of shape (B,), to inputs and targets.
+        batch_size: samples a batch.
+        seed: the run's seed.
+        shuffle: whether each epoch has a new random order.
+        device: where the places have to be.
     """
 
-    def __init__(self, dataset: Dataset[Any], batch_size: int, seed: int, shuffle: bool) -> None:
-        self.dataset = dataset
+    def __init__(
+        self,
+        n_samples: int,
+        fetch: Callable[[Tensor], Pair],
+        *,
+        batch_size: int,
+        seed: int,
+        shuffle: bool,
+        device: torch.device,
+    ) -> None:
+        self.n_samples = n_samples
         self.batch_size = batch_size
         self.seed = seed
         self.shuffle = shuffle
-        self._fetch: Callable[[Tensor], Any] = self._collate
-        self._device = torch.device("cpu")  # of the places in the data set
-        if isinstance(dataset, TensorDataset):
-            self._device = dataset.tensors[0].device
-            self._fetch = lambda picked: tuple(t.index_select(0, picked) for t in dataset.tensors)
-
-    def _collate(self, picked: Tensor) -> Any:
-        return default_collate([self.dataset[index] for index in picked.tolist()])
-
-    @property
-    def n_samples(self) -> int:
-        """The size of the data set."""
-        return len(self.dataset)  # type: ignore[arg-type]
+        self._fetch = fetch
+        self._device = device
 
     def __len__(self) -> int:
         return len(self._cuts())
@@ -66,7 +137,7 @@ class DatasetSource:
             cuts.pop()
         return cuts
 
-    def epoch(self, number: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+    def epoch(self, number: int, start: int = 0) -> Iterator[Pair]:
         """Return an iterator over an epoch's batches from batch ``start`` on."""
         order = torch.arange(self.n_samples)
         if self.shuffle:
@@ -83,43 +154,52 @@ def _room(device: torch.device) -> int:
     return torch.cuda.mem_get_info(device)[0] // 2 if device.type == "cuda" else 0
 
 
-def _moved(dataset: TensorDataset, device: torch.device) -> TensorDataset:
+def _moved(pair: Pair, device: torch.device) -> Pair:
     """Return tensors on the device, where they have room: a batch at a time takes far longer."""
-    if sum(tensor.nbytes for tensor in dataset.tensors) > _room(device):
-        return dataset
-    return TensorDataset(*(tensor.to(device) for tensor in dataset.tensors))
+    inputs, targets = pair
+    if inputs.nbytes + targets.nbytes > _room(device):
+        return pair
+    return inputs.to(device), targets.to(device)
 
 
 def as_source(
-    data: Any, *, batch_size: int, seed: int, shuffle: bool, device: torch.device
+    data: Any, *, batch_size: int, seed: int, shuffle: bool, device: torch.device, intake: Intake
 ) -> Source:
     """Adapt tensors ``(inputs, targets)``, a Dataset or a DataLoader; a source stays as it is.
 
-    Tensors are moved to the device where it has room; anything else gives its batches where it
-    likes.
+    Tensors pass the intake once, and are moved to the device where it has room; anything else
+    gives its batches where it likes, and each passes the intake.
 
     Raises:
         TypeError: for anything else.
-        ValueError: for no samples, or tensors of different lengths.
+        ValueError: for no samples, tensors of different lengths, or targets that the task refuses.
     """
-    if isinstance(data, tuple) and len(data) == 2:
-        inputs, targets = (torch.as_tensor(part) for part in data)
-        if len(inputs) != len(targets):
-            raise ValueError(f"data: {len(inputs)} inputs, but {len(targets)} targets")
-        data = TensorDataset(inputs, targets)
+    cut = partial(DatasetSource, batch_size=batch_size, seed=seed, shuffle=shuffle)
+    if type(data) is TensorDataset:  # a subclass may do more than to index
+        data = data.tensors
     source: Source
-    if isinstance(data, DataLoader):
-        source = LoaderSource(data)
-    elif isinstance(data, Dataset):
-        if isinstance(data, TensorDataset):
-            data = _moved(data, device)
-        source = DatasetSource(data, batch_size, seed, shuffle)
+    if isinstance(data, tuple) and len(data) == 2:
+        inputs, targets = _moved(intake(data), device)
+        source = cut(
+            len(inputs),
+            lambda places: (inputs.index_select(0, places), targets.index_select(0, places)),
+            device=inputs.device,
+        )
+    elif isinstance(data, DataLoader):
+        source = LoaderSource(data, intake)
+    elif isinstance(data, Dataset) and not isinstance(data, IterableDataset):
+        source = cut(
+            len(data),  # type: ignore[arg-type]
+            lambda places: intake(default_collate([data[place] for place in places.tolist()])),
+            device=torch.device("cpu"),
+        )
     elif hasattr(data, "epoch") and hasattr(data, "n_samples"):
         source = data
     else:
         raise TypeError(
-            f"data={type(data).__name__}: must be (inputs, targets), a Dataset or a DataLoader"
+            f"data={type(data).__name__}: must be (inputs, targets), a Dataset with a length, "
+            "or a DataLoader"
         )
     if source.n_samples == 0:
-        raise ValueError("data: has no samples")
+        raise ValueError("data: an epoch of it has no samples")
     return source

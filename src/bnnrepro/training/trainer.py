@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from numbers import Integral
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,7 +24,7 @@ from bnnrepro.training.history import History, Running
 from bnnrepro.training.interrupts import StopRequest
 from bnnrepro.training.methods import Factory, method_factory
 from bnnrepro.training.precision import PRECISIONS, arithmetic, autocast, refused, settle
-from bnnrepro.training.sources import as_source
+from bnnrepro.training.sources import Intake, as_source
 from bnnrepro.training.state import random_state, set_random_state
 
 EVALUATION_BATCH = 1000
@@ -36,12 +37,11 @@ class Prediction(NamedTuple):
     std: Tensor
 
 
-def _lay_out_convolutions(model: nn.Module) -> None:
-    """Keep images' channels innermost, as convolutions are fastest; the layers after one follow."""
-    for module in model.modules():
-        if isinstance(module, nn.Conv2d):
-            weight = module.weight.data
-            module.weight.data = weight.contiguous(memory_format=torch.channels_last)
+def _whole(name: str, value: Any) -> int:
+    """Return the value, NumPy's integers among them, as an int; ValueError unless it is >= 1."""
+    if not isinstance(value, Integral) or value < 1:
+        raise ValueError(f"{name}={value}: must be an integer >= 1")
+    return int(value)
 
 
 def _compiled_network(model: nn.Module) -> Any:
@@ -85,7 +85,6 @@ class Trainer:
         self.precision = precision
         self.model = model.to(self.device)
         self.source: Source | None = None  # what is, or was, trained on
-        _lay_out_convolutions(self.model)
         self._network = _compiled_network(self.model) if compile_network else self.model
         self.task = task
         self.seed = seed
@@ -97,11 +96,14 @@ class Trainer:
         self._factory: Factory | None = None
         self._compile_wish, self._compile_decided = "auto", False
         self._optimizer: BinaryOptimizer | None = None
+        self._train_set_size = 0  # what the method was offered, unless it was given its own
+        self._own_size = False
         self._generator = torch.Generator(self.device)
         self._attached: Attached | None = None
         self._random: dict[str, Any] | None = None  # between calls of fit
         self._training = False
         self._callbacks: list[Callback] = []
+        self._intake = self._new_intake()
 
     # -- set-up -----------------------------------------------------------------------------
 
@@ -140,6 +142,7 @@ class Trainer:
             allowed = f"must be one of {', '.join(compiling.WISHES)}"
             raise ValueError(f"compile_optimizer={compile_optimizer}: {allowed}")
         self._factory = method_factory(method, settings)
+        self._own_size = "train_set_size" in settings
         self._optimizer = None
         self._compile_wish, self._compile_decided = compile_optimizer, False
         self.schedule = scheduler or Constant()
@@ -159,6 +162,7 @@ class Trainer:
             raise RuntimeError("no method: call compile() first")
         if self._optimizer is None:
             self._generator.manual_seed(derive(self.seed, "method"))
+            self._train_set_size = train_set_size
             made = self._factory(
                 param_groups(self.model), train_set_size=train_set_size, generator=self._generator
             )
@@ -187,7 +191,10 @@ class Trainer:
         """Train up to so many epochs in all; a second call goes on where the first ended.
 
         Args:
-            train_data: ``(inputs, targets)`` tensors, a Dataset, a DataLoader, or a source.
+            train_data: ``(inputs, targets)`` tensors, a Dataset, a DataLoader, or a source. The
+                method's ``train_set_size`` is the number of samples that an epoch draws, unless
+                ``compile`` was given one. Floating inputs get the model's dtype. Targets are as
+                the task says: of a classification, class numbers, integers of shape (N,).
             validation_data: the same, evaluated at the mode after each epoch; or None.
             test_data: likewise.
             epochs: length of the whole schedule, >= 1.
@@ -201,13 +208,13 @@ class Trainer:
             NonFiniteLossError: at the end of an epoch with a NaN or infinite loss, in training or
                 in evaluation, or one that leaves such a value in the method's state.
             Interrupted: if a signal asked to stop; the state is consistent.
+            ValueError, TypeError: for data that the task does not take, or without samples.
         """
-        for name, value in (("epochs", epochs), ("batch_size", batch_size)):
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name}={value}: must be an integer >= 1")
-        source = self._as_source(train_data, batch_size, shuffle=True)
+        epochs, batch_size = _whole("epochs", epochs), _whole("batch_size", batch_size)
+        intake = self._intake = self._new_intake()
+        source = self._as_source(train_data, intake, batch_size, shuffle=True)
         held_out = {
-            name: self._as_source(data)
+            name: self._as_source(data, intake)
             for name, data in (("validation", validation_data), ("test", test_data))
             if data is not None
         }
@@ -227,16 +234,32 @@ class Trainer:
             self._lay_down_random()
         return History(self.rows)
 
+    def _new_intake(self) -> Intake:
+        """Return the door for one call's data."""
+        floats = (p.dtype for p in self.model.parameters() if p.is_floating_point())
+        return Intake(next(floats, torch.float32), self.task)
+
     def _as_source(
-        self, data: Any, batch_size: int = EVALUATION_BATCH, *, shuffle: bool = False
+        self,
+        data: Any,
+        intake: Intake,
+        batch_size: int = EVALUATION_BATCH,
+        *,
+        shuffle: bool = False,
     ) -> Source:
         return as_source(
-            data, batch_size=batch_size, seed=self.seed, shuffle=shuffle, device=self.device
+            data,
+            batch_size=batch_size,
+            seed=self.seed,
+            shuffle=shuffle,
+            device=self.device,
+            intake=intake,
         )
 
     def _begin(self, source: Source, epochs: int) -> None:
         self.stop = False
         self.build_optimizer(source.n_samples)
+        self._follow_train_set(source.n_samples)
         self.precision = settle(self.precision, self.device)
         assert self._attached is not None
         self.epochs, self.batches = epochs, len(source)
@@ -246,6 +269,13 @@ class Trainer:
             )
             self._compile_decided = True
         self._attached.epochs, self._attached.iterations = self._period, self.batches
+
+    def _follow_train_set(self, size: int) -> None:
+        """Tell the method of a training set of another size, where it took the one before."""
+        for group in self.optimizer.param_groups:
+            if group.get("train_set_size") == self._train_set_size and not self._own_size:
+                group["train_set_size"] = size
+        self._train_set_size = size
 
     @property
     def _period(self) -> int:
@@ -297,6 +327,7 @@ class Trainer:
         def closure() -> Tensor:
             with autocast(self.precision, self.device):
                 outputs = self._network(inputs)
+                self.task.check_outputs(outputs, self._intake.highest)
                 loss = self.task.loss(outputs, targets)
             loss.backward()
             scores.append(self.task.score(outputs.detach(), targets))
@@ -339,6 +370,7 @@ class Trainer:
     def look(self, source: Source) -> dict[str, float]:
         """Return the loss and the metrics of an epoch's row, at the mode."""
         outputs, targets = outputs_and_targets(self.model, source, self.device)
+        self.task.check_outputs(outputs, self._intake.highest)
         return self.task.look(outputs, targets)
 
     def evaluate(
@@ -366,18 +398,22 @@ class Trainer:
             samples: draws from the posterior, >= 1; None is the mode.
             average: what is averaged over draws; the spread is always of this.
         """
-        source = self._as_source(data)
-        if samples is not None:
-            return self._averaged(source, samples, average)
-        outputs, targets = outputs_and_targets(self.model, source, self.device)
-        return self.task.predict(outputs), None, targets
+        intake = self._new_intake()
+        source = self._as_source(data, intake)
+        if samples is None:
+            outputs, targets = outputs_and_targets(self.model, source, self.device)
+            found, spread = self.task.predict(outputs), None
+        else:
+            found, spread, targets = self._averaged(source, samples, average)
+        self.task.check_outputs(found, intake.highest)
+        return found, spread, targets
 
     def draws(self, data: Any, samples: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Return outputs and targets of all samples, draw after draw from the posterior.
 
         They are the draws that ``predictions`` averages.
         """
-        source = self._as_source(data)
+        source = self._as_source(data, self._new_intake())
         return draws(
             self.model, self.optimizer, source, self.device, samples=samples, seed=self.seed
         )
@@ -392,15 +428,15 @@ class Trainer:
             samples: draws from the posterior, >= 1; None is the mode.
             average: what is averaged over draws; the spread is always of this.
         """
-        data = (inputs, torch.zeros(len(inputs), dtype=torch.int64))
-        mean, std, _ = self.predictions(data, samples=samples, average=average)
+        unlabelled = (inputs, torch.zeros(len(inputs), dtype=torch.int64))
+        source = self._as_source(unlabelled, Intake(self._intake.dtype))
+        mean, std, _ = self.predictions(source, samples=samples, average=average)
         return mean if std is None else Prediction(mean, std)
 
     def _averaged(
         self, source: Source, samples: int, average: str
     ) -> tuple[Tensor, Tensor, Tensor]:
-        if not isinstance(samples, int) or samples < 1:
-            raise ValueError(f"samples={samples}: must be an integer >= 1")
+        samples = _whole("samples", samples)
         if average not in ("probabilities", "logits"):
             raise ValueError(f"average={average}: must be 'probabilities' or 'logits'")
         return average_outputs(
@@ -450,8 +486,8 @@ class Trainer:
 
     def save(self, path: str | Path) -> None:
         """Write the whole state to a file, atomically."""
-        size = self.optimizer.defaults.get("train_set_size", 1)
-        checkpoint.save(Path(path), {**self.state_dict(), "train_set_size": size}, "")
+        size = {"train_set_size": self._train_set_size}
+        checkpoint.save(Path(path), self.state_dict() | size, "")
 
     def load(self, path: str | Path) -> "Trainer":
         """Take the state of a file that ``save`` wrote, for the same model and method.
@@ -462,6 +498,7 @@ class Trainer:
         state = checkpoint.load(Path(path), self.device)
         self.build_optimizer(state["train_set_size"])
         self.load_state_dict(state)
+        self._train_set_size = state["train_set_size"]
         return self
 
     def load_weights(self, state: dict[str, Any]) -> None:
