@@ -50,7 +50,7 @@ class WandB(Callback):
 
         cfg, chosen = self._cfg, self._cfg.logger
         if self._marker.exists():
-            self._logged = json.loads(self._marker.read_text())["epoch"]
+            self._logged = json.loads(self._marker.read_text(encoding="utf-8"))["epoch"]
         with _no_terminal():
             self._run = wandb.init(
                 id=self._signature,
