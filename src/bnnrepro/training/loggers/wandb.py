@@ -113,7 +113,7 @@ def _settings(wandb: Any) -> Any:
 def _no_terminal() -> Iterator[None]:
     """Take standard input away: wandb asks for a login wherever that is a terminal."""
     before = sys.stdin
-    with Path(os.devnull).open() as nothing:
+    with Path(os.devnull).open(encoding="utf-8") as nothing:
         sys.stdin = nothing
         try:
             yield
