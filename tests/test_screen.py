@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import re
 import select
 import signal
@@ -15,6 +16,12 @@ import pytest
 import torch
 
 from bnnrepro import screen
+from bnnrepro.cluster import submission
+from bnnrepro.cluster.frozen import freeze, here
+from bnnrepro.cluster.job import Batch
+from bnnrepro.cluster.plan import plan
+from bnnrepro.cluster.submission import Announcement
+from bnnrepro.config.compose import compose
 from bnnrepro.errors import RunFailedError, UserError
 from bnnrepro.running.records import logging_to
 from bnnrepro.store import failures, status
@@ -86,6 +93,34 @@ def test_a_closed_terminal_saves_the_run(tmp_path: Path) -> None:
     state = status.read(folder)
     assert state.state == "interrupted"
     assert torch.load(folder.checkpoint)["epoch"] >= 2
+
+
+JOB = """
+import pickle
+from pathlib import Path
+
+if __name__ == "__main__":
+    pickle.loads(Path({batch!r}).read_bytes())()
+"""
+
+
+@pytest.mark.parametrize("at_once", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_a_job_outlives_a_full_disk_under_its_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    points = [["seed=0"], ["seed=1"]]
+    runs = plan([compose(*TINY, *each) for each in points], points)
+    paths = [[str(each.run.folder.path.absolute()) for each in runs]]
+    made = submission.new("multirun", "test", {"kind": "local"}, paths)
+    Announcement(runs, made.name).make()
+    batch = Batch([freeze(each, 1) for each in runs], made, here(), at_once=at_once)
+    (tmp_path / "batch").write_bytes(pickle.dumps(batch))
+    (tmp_path / "job.py").write_text(JOB.format(batch=str(tmp_path / "batch")))
+    process = on_screen("/dev/full", tmp_path / "job.py")
+    process.join(120)
+    assert process.exitcode == 0
+    assert [status.read(each.run.folder).state for each in runs] == ["done", "done"]
 
 
 @pytest.mark.parametrize(
