@@ -6,7 +6,9 @@ python run.py -m method=bayesbinn,ste 'seed=range(5)' dataset=mnist
 
 import sys
 
+from bnnrepro import screen
 from bnnrepro.cli import main
 
 if __name__ == "__main__":
+    screen.guard()
     sys.exit(main())

@@ -146,6 +146,17 @@ CONFIGS: list[tuple[list[str], list[str]]] = [
     (["seed=range(3)"], ["seed=range(3)", "-m"]),
     (["hydra/launcher=basic"], ["hydra/launcher=basic", "python run.py -m hydra/launcher=basic"]),
     (["-m", "seed=range(0)"], ["seed=range(0)", "empty"]),
+    (["-m", "seed=range(100000000)"], ["seed=range(100000000)", "10,000 points", "100,000,000"]),
+    (["-m", "seed=shuffle(range(100000000))"], ["seed=shuffle(range(100000000))", "10,000"]),
+    (["-m", "method.lr=range(0,1,1e-30)"], ["method.lr=range(0,1,1e-30)", "no end of them"]),
+    (["-m", "seed=range(0,3,0)"], ["seed=range(0,3,0)", "no end of them"]),
+    (["-m", "seed=range(1,300)", "epochs=range(1,200)"], ["seed=range(1,300)", "59,501"]),
+    (["-m", "+hydra.sweeper.params.seed='range(20000)'"], ["seed=range(20000)", "20,000"]),
+    (["-m", "--dry-run", "seed=range(100000000)"], ["seed=range(100000000)", "100,000,000"]),
+    (
+        ["-m", "seed=0,1", "hydra/launcher=local", "hydra.launcher.processes=1000000000"],
+        ["hydra.launcher.processes=1000000000", "1024"],
+    ),
     (["-m", "experiment=glob(zz*)"], ["experiment=glob(zz*)", "empty"]),
     (["-m", "seed=0,-1"], ["seed=-1", ">= 0"]),
     # both methods have the key and the default method lacks it: only the seed is wrong

@@ -169,7 +169,7 @@ def load(folder: str | Path, which: str | None = None, *, device: str = "auto") 
     except (FileNotFoundError, checkpoint.DamagedError) as error:
         raise UserError("folder", str(path), "is missing or damaged") from error
     try:
-        config = check(DictConfig(yaml.safe_load(run.config.read_text())))
+        config = check(DictConfig(yaml.safe_load(run.config.read_text(encoding="utf-8"))))
     except (OSError, TypeError, ValueError, yaml.YAMLError) as error:
         raise UserError("folder", str(run.config), "is missing or damaged") from error
     about = state["about"]

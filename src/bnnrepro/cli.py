@@ -40,6 +40,7 @@ from bnnrepro.config.help import help_text
 from bnnrepro.config.schema import Config
 from bnnrepro.config.show import annotated
 from bnnrepro.errors import RunFailedError, UserError
+from bnnrepro.screen import printable
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -205,7 +206,7 @@ def _sweep(hydra: Hydra, arguments: argparse.Namespace, name: str) -> int:
     failed = [job for job in jobs if job.status is JobStatus.FAILED]
     for job in failed:
         reason = " ".join(str(job._return_value).split()).removeprefix("failed: ")
-        print(f"failed: {' '.join(job.overrides)}: {reason}", file=sys.stderr)
+        print(printable(f"failed: {' '.join(job.overrides)}: {reason}"), file=sys.stderr)
     if failed:
         again = shlex.join(["python", "run.py", "-m", *overrides])
         where = getattr(launcher, "where", "")

@@ -3,6 +3,8 @@
 import difflib
 from collections.abc import Iterable
 
+from bnnrepro.screen import printable
+
 
 class UserError(Exception):
     """Bad input: names the key, the value, and what is allowed.
@@ -11,9 +13,9 @@ class UserError(Exception):
     """
 
     def __init__(self, key: str, value: object, allowed: str) -> None:
-        self.key, self.value, self.allowed = key, value, allowed
+        self.key, self.value, self.allowed = key, value, printable(allowed, lines=True)
         shown = value if isinstance(value, str) else repr(value)
-        super().__init__(f"{key}={shown}: {allowed}")
+        super().__init__(f"{printable(key)}={printable(shown)}: {self.allowed}")
 
     def __reduce__(self) -> tuple[type, tuple[object, ...]]:
         """Pickle by the three arguments, so that the error crosses processes whole."""

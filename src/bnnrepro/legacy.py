@@ -15,7 +15,7 @@ from math import prod
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
-from bnnrepro import cli
+from bnnrepro import cli, screen
 from bnnrepro.config.compose import compose
 from bnnrepro.config.rules import Range, convert, refuse_unknown, shown
 from bnnrepro.config.schema import Count, Fraction, NotNegative, Positive, Share
@@ -350,4 +350,5 @@ def _parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
 
 
 if __name__ == "__main__":
+    screen.guard()
     sys.exit(main())

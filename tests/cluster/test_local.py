@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,6 +15,8 @@ from bnnrepro.cluster.local_jobs import LocalJobs, visible_gpus
 from bnnrepro.cluster.settings import Local
 from bnnrepro.errors import UserError
 from bnnrepro.store.finding import Run, find
+
+from ..run.processes import on_screen
 
 RUN_PY = Path(__file__).parents[2] / "run.py"
 TINY = ("hydra/launcher=local", "model.hidden=[16]", "device=cpu", "checkpoint_seconds=0")
@@ -107,6 +110,22 @@ def test_ctrl_c_saves_the_running_and_the_same_line_goes_on(tmp_path: Path) -> N
     assert states(tmp_path) == ["interrupted"] * 3
     log = next(run for run in runs(tmp_path) if epochs[run.name]).folder.log.read_text()
     assert "resumed after epoch" in log
+
+
+@pytest.mark.slow
+def test_a_closed_terminal_saves_the_running(tmp_path: Path, monkeypatch: Any) -> None:
+    """It tells the launcher and its runs at once."""
+    monkeypatch.chdir(tmp_path)
+    log = tmp_path / "screen"
+    os.mkfifo(log)
+    words = ("-m", *TINY, MINUTES, "seed=range(3)", "hydra.launcher.processes=2")
+    started = on_screen(str(log), RUN_PY, *words)
+    with log.open("rb"):
+        training(tmp_path, 2)
+    os.killpg(started.pid, signal.SIGHUP)
+    started.join(60)
+    assert started.exitcode == 129
+    wait_for_states(tmp_path, *["interrupted"] * 3)
 
 
 @pytest.mark.slow

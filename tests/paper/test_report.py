@@ -285,3 +285,29 @@ def test_thousands_of_folders_are_one_report_with_every_damaged_one_named(tmp_pa
 )
 def test_seeds_in_short(numbers, words):
     assert ranges(numbers) == words
+
+
+@pytest.fixture(scope="module")
+def spoofed2(tmp_path_factory):
+    """Runs of somebody else, whose files say what a terminal or a reader would obey."""
+    evil = "\x1b]0;title\x07 \x9b31m \u202ekcab"
+
+    def fill(cell):
+        for run in cell.runs[:2]:
+            env = synthetic.environment() | {"cpu": evil}
+            synthetic.done(run, RUNS[run.seed], env=env, device=evil)
+            metrics = run.folder.metrics.read_text().splitlines()
+            lines = [f"{metrics[0]},{evil}", *(f"{line},0.5" for line in metrics[1:])]
+            run.folder.metrics.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        synthetic.failed(cell.runs[2], evil)
+
+    return written("2", tmp_path_factory.mktemp("spoofed"), fill=fill)
+
+
+@pytest.mark.parametrize("form", ["md", "tex", "csv", "json", "html", "text"])
+def test_no_control_character_of_a_runs_files_is_in_a_report(spoofed2, form):
+    text = spoofed2[form]
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]", text)
+    if form != "csv":  # which has figures alone
+        escaped = {"tex": r"\textbackslash{}x1b", "md": r"\\x1b", "json": r"\x1b"}
+        assert escaped.get(form, r"\x1b") in text

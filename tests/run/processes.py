@@ -1,7 +1,10 @@
 """Runs in processes of their own, and runs that are struck by a signal at a given step."""
 
 import multiprocessing
+import os
+import runpy
 import signal
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +40,25 @@ def struck(out: Path, *overrides: str, step: int, number: int) -> int:
     process.join(120)
     assert process.exitcode is not None
     return process.exitcode
+
+
+def on_screen(where: str, script: Path, *words: str) -> multiprocessing.Process:
+    """Start a script whose standard streams are a file, a pipe or a terminal; "": closed."""
+    process = FORKS.Process(target=_show, args=(where, script, words))
+    process.start()
+    return process
+
+
+def _show(where: str, script: Path, words: tuple[str, ...]) -> None:
+    os.setsid()  # the terminal that is opened next becomes its own
+    if where:
+        streams = os.open(where, os.O_RDWR if where.startswith("/dev/") else os.O_WRONLY)
+    for number in range(3):
+        os.dup2(streams, number) if where else os.close(number)
+    if not where:
+        sys.stdin = sys.stdout = sys.stderr = None
+    sys.argv = [str(script), *words]
+    runpy.run_path(str(script), run_name="__main__")
 
 
 def _strike(argv: list[str], step: int, number: int) -> None:

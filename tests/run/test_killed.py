@@ -134,7 +134,7 @@ def test_sigkill_of_a_compiled_run(tmp_path, method):
     assert_same(folder, outcome(undisturbed))
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR2, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR2, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_that_asks_to_stop(tmp_path, undisturbed, number):
     """Training stops inside an epoch, keeps what it did, and says so."""
     code = struck(tmp_path, *SETTINGS, step=MID_EPOCH, number=number)

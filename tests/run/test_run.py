@@ -3,6 +3,7 @@
 import csv
 import json
 import multiprocessing
+import random
 import resource
 import subprocess
 import sys
@@ -18,7 +19,7 @@ import torch
 from bnnrepro.cli import main
 from bnnrepro.config.compose import compose
 from bnnrepro.errors import UserError
-from bnnrepro.running import Result, RunFailedError, build
+from bnnrepro.running import Result, RunFailedError, build, building
 from bnnrepro.store import status
 from bnnrepro.store.finding import find
 from bnnrepro.store.folder import RunFolder
@@ -244,6 +245,31 @@ def test_the_seed_decides_split_weights_and_order() -> None:
     for one, same, other in zip(built(0), built(0), built(1), strict=True):
         assert torch.equal(one, same)
         assert not torch.equal(one, other)
+
+
+def test_parts_of_a_users_own_may_draw_from_any_generator(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The seed fixes what data set, model and method find in the global generators."""
+    made, drawn = building.instantiate, []
+
+    def drawing(*arguments: Any, **named: Any) -> Any:
+        drawn.append((random.random(), np.random.rand(), float(torch.rand(()))))
+        return made(*arguments, **named)
+
+    def built(seed: int) -> list[Any]:
+        drawn.clear()
+        random.seed()
+        np.random.seed()
+        torch.seed()
+        build(compose(*SMALL, f"seed={seed}"))
+        return drawn[:]
+
+    monkeypatch.setattr(building, "instantiate", drawing)
+    first = built(0)
+    assert len(first) >= 3
+    assert first == built(0)
+    assert not {number for each in first for number in each} & {
+        number for each in built(1) for number in each
+    }
 
 
 def test_the_same_seed_gives_the_same_bits(run_small: RunSmall, tmp_path: Path) -> None:

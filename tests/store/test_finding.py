@@ -1,6 +1,7 @@
 """Sets of runs: found by place and filter, seen with the processes and jobs that live."""
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -215,6 +216,9 @@ def test_the_overview_says_how_far_and_why(tmp_path: Path, store: dict[str, str]
     text = overview(runs, foreign)
     assert text.startswith(f"{len(store)} runs, done 1, running 3, queued 6, ")
     assert "epoch 2/9, left 0:01:10" in text
+    odd = [{"epoch": 8, "seconds": value} for value in (math.nan, math.inf, -1.0, 0.0)]
+    write_metrics(running.folder.metrics, [*rows[-1:], *odd])
+    assert "epoch 2/9, left 0:01:10" in overview(runs, foreign)
     assert "the loss is nan" in text
     assert "job 17_1: Priority" in text
     assert "squeue" not in text

@@ -104,6 +104,15 @@ def rows(folder):
         return [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(handle)]
 
 
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_a_class_that_is_absent_does_not_hide_the_best_constant(order):
+    """Where it is not predicted either, its intersection over union is no number."""
+    task = Segmentation([f"class{k}" for k in range(2)])
+    best = task.constant(torch.full((1, 4, 4), order[0]))
+    assert best[f"iou_class{order[0]}"] == 1
+    assert best[f"iou_class{order[1]}"] == 0
+
+
 def test_a_run_leaves_figures_constants_and_pictures(tmp_path):
     folder, values = finished(tmp_path, "method=bayesbinn")
     assert (values["task"], values["n_train"], values["n_validation"], values["n_test"]) == (

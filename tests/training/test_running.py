@@ -1,9 +1,12 @@
 """The running figures of an epoch, and losses that are not finite."""
 
 import math
+import random
+import signal
 import sys
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -11,10 +14,12 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from bnnrepro import Trainer
-from bnnrepro.tasks import Classification
+from bnnrepro.tasks import Classification, Regression
 from bnnrepro.training.callbacks import NonFiniteLossError
 from bnnrepro.training.history import Running
+from bnnrepro.training.interrupts import stop_on_signals
 from bnnrepro.training.methods import method_names
+from bnnrepro.training.recorder import best_row
 
 LOSS = st.floats(0, 1e6, allow_nan=False, width=32)
 BATCHES = st.lists(st.lists(LOSS, min_size=1, max_size=9), min_size=1, max_size=12)
@@ -114,3 +119,86 @@ def test_an_epochs_figures_are_means_over_samples() -> None:
     for split in ("train", "validation"):
         assert row[f"{split}_loss"] == pytest.approx(wanted, rel=1e-6)
         assert row[f"{split}_accuracy"] == pytest.approx(accuracy, rel=1e-9)
+
+
+# -- the best epoch -----------------------------------------------------------------------------
+
+NAN = math.nan
+
+
+@pytest.mark.parametrize(
+    ("values", "best"),
+    [
+        ([1.0, 3.0, 2.0, 3.0], (1, 0)),
+        ([NAN, 1.0, 2.0], (2, 1)),
+        ([NAN, NAN, 2.0, 1.0], (2, 3)),
+        ([2.0, NAN, 1.0, NAN], (0, 2)),
+        ([2.0, NAN, 2.0], (0, 0)),
+        ([NAN, NAN], (0, 0)),
+    ],
+)
+@pytest.mark.parametrize("task", [Classification(), Regression()], ids=["highest", "lowest"])
+def test_the_best_epoch_is_the_first_of_the_best_number(
+    task: Any, values: list[float], best: tuple[int, int]
+) -> None:
+    """NaN is worse than any number; where there is no number the first epoch has to do."""
+    rows = [{"epoch": i, f"validation_{task.metric}": value} for i, value in enumerate(values)]
+    assert best_row(rows, task) is rows[best[0 if task.higher_is_better else 1]]
+
+
+def test_a_row_without_validation_is_never_the_best() -> None:
+    assert best_row([{"epoch": 1, "train_accuracy": 1.0}], Classification()) is None
+
+
+# -- chance -------------------------------------------------------------------------------------
+
+
+class Chancy(nn.Module):
+    """A user's own model, which draws from every global generator."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 2, bias=False)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        noise = random.random() + np.random.rand() + torch.rand(())
+        return self.layer(inputs) * noise
+
+
+def losses(seed: int = 0, parts: tuple[int, ...] = (4,)) -> list[float]:
+    """Train up to each of some epochs; other programs draw before and between."""
+    data: Any = torch.arange(160.0).reshape(40, 4) / 160, torch.arange(40) % 2
+    torch.manual_seed(0)
+    trainer = Trainer(Chancy(), device="cpu", seed=seed).compile("full_precision", lr=1e-2)
+    for epochs in parts:
+        random.seed()
+        np.random.seed()
+        torch.seed()
+        trainer.fit(data, epochs=epochs, batch_size=10)
+    return [row["train_loss"] for row in trainer.rows]
+
+
+def test_the_seed_fixes_every_global_generator() -> None:
+    assert losses() == losses()
+    assert losses() == losses(parts=(1, 3, 4))
+    assert losses() != losses(seed=1)
+
+
+# -- signals ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def hung_up() -> Any:
+    """Ignore SIGHUP, as ``nohup`` does."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+def test_nohup_goes_on_to_ignore_a_closed_terminal(hung_up: None) -> None:
+    with stop_on_signals() as request:
+        signal.raise_signal(signal.SIGHUP)
+        assert not request
+        signal.raise_signal(signal.SIGTERM)
+        assert request.signal is signal.SIGTERM
+    assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN

@@ -1,5 +1,6 @@
 """A local sweep whose launcher goes on without its terminal."""
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -10,8 +11,12 @@ from pathlib import Path
 from bnnrepro.cluster.launching import NOTHING, SUBMITTED
 from bnnrepro.cluster.submission import SCRATCH
 from bnnrepro.errors import UserError
+from bnnrepro.screen import printable
 
-_MAIN = "import sys; from bnnrepro.cli import main; sys.exit(main(sys.argv[1:]))"
+_MAIN = (
+    "import sys; from bnnrepro import screen; from bnnrepro.cli import main; "
+    "screen.guard(); sys.exit(main(sys.argv[1:]))"
+)
 
 
 def detached(overrides: Sequence[str], out: Path) -> int:
@@ -40,10 +45,11 @@ def detached(overrides: Sequence[str], out: Path) -> int:
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            env={**os.environ, "PYTHONIOENCODING": "utf-8"},
         )
     while child.poll() is None and not _submitted(log):
         time.sleep(0.05)
-    text = log.read_text()
+    text = printable(_content(log), lines=True)
     if child.poll():
         log.unlink()
         for folder in made:
@@ -56,6 +62,11 @@ def detached(overrides: Sequence[str], out: Path) -> int:
 
 def _submitted(log: Path) -> str:
     """Return the line that says that all is submitted, empty while there is none."""
-    lines = log.read_text().splitlines(keepends=True)
+    lines = _content(log).splitlines(keepends=True)
     whole = [line.rstrip() for line in lines if line.endswith("\n")]
     return next((line for line in whole if line.startswith(NOTHING) or SUBMITTED in line), "")
+
+
+def _content(log: Path) -> str:
+    """Return what the launcher has printed; the last character may be half written."""
+    return log.read_text(encoding="utf-8", errors="replace")

@@ -10,12 +10,12 @@ import os
 import signal
 import sys
 import time
-import traceback
 from collections.abc import Sequence
 from multiprocessing.process import BaseProcess
 from types import FrameType
 from typing import Any
 
+from bnnrepro import screen
 from bnnrepro.cluster.cancelling import cancel
 from bnnrepro.cluster.frozen import Frozen, Place
 from bnnrepro.cluster.submission import Submission
@@ -73,6 +73,7 @@ class Batch:
             RunsFailedError: at least one failed; the others were run.
             SystemExit: the job was asked to stop.
         """
+        screen.guard()
         self.place.enter()
         signal.signal(signal.SIGTERM, _terminate)
         runs = sorted(self.runs, key=_died)  # one that kills its job must not keep the others back
@@ -186,7 +187,7 @@ def run_frozen(frozen: Frozen) -> bool:
         print(f"error: {error}", file=sys.stderr, flush=True)
         return isinstance(error, BusyError) or _record(frozen, error)
     except Exception as error:
-        traceback.print_exc()
+        print(screen.traceback_of(error), end="", file=sys.stderr, flush=True)
         return _record(frozen, error)
 
 
@@ -203,6 +204,7 @@ def _child(frozen: Frozen, place: Place) -> None:
     # Until training hears them, and while it saves, signals wait: the parent asks again.
     for number in (signal.SIGUSR2, signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
+    screen.guard()
     place.enter()
     sys.exit(0 if run_frozen(frozen) else 1)
 

@@ -122,7 +122,7 @@ def visible_gpus() -> list[int]:
     program = shutil.which("nvidia-smi")
     if program is None:
         return []
-    done = subprocess.run([program, "-L"], capture_output=True, text=True, check=False)
+    done = subprocess.run([program, "-L"], capture_output=True, encoding="utf-8", check=False)
     return list(range(sum(line.startswith("GPU ") for line in done.stdout.splitlines())))
 
 
@@ -151,12 +151,15 @@ def _terminated_as_interrupted() -> Iterator[None]:
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise SystemExit(128 + number)
 
+    before: dict[signal.Signals, Any] = {}
     try:
-        before = signal.signal(signal.SIGTERM, interrupt)
-    except ValueError:
-        yield
-        return
+        for each in (signal.SIGTERM, signal.SIGHUP):
+            if each is signal.SIGTERM or signal.getsignal(each) is not signal.SIG_IGN:  # nohup
+                before[each] = signal.signal(each, interrupt)
+    except ValueError:  # outside the main thread
+        pass
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for each, handler in before.items():
+            signal.signal(each, handler)

@@ -15,7 +15,7 @@ class Local:
 
     name: Name
     """begins the name of the sweep's folder"""
-    processes: Count | None
+    processes: Annotated[int, Range(1, 1024)] | None
     """runs at a time; null: as many as the GPUs take, without a GPU one for two cores"""
     threads: Annotated[int, Range(1, 1024)] | None
     """CPU threads of a run that does not say; null: the cores, shared out"""

@@ -23,6 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 from bnnrepro.config.checking import check
 from bnnrepro.config.folder import conf_dir
 from bnnrepro.config.schema import Config
+from bnnrepro.config.sweeps import refuse_too_many
 from bnnrepro.errors import UserError, nearest
 
 CONFIG_NAME = "config"
@@ -107,12 +108,13 @@ def load_master(
     ``method=pmf,full_precision method.weight_decay=1e-4``, whose key the default method lacks.
 
     Raises:
-        UserError: an override is not allowed, or the sweep is empty.
+        UserError: an override is not allowed, or the sweep is empty or too large.
     """
     try:
         parsed = OverridesParser.create(config_loader=loader).parse_overrides(list(overrides))
     except Exception as error:
         raise explain(error, loader, overrides, config_name) from error
+    refuse_too_many(parsed)
     first = [_first_value(each) for each in parsed]
     master = load(loader, first, config_name, RunMode.MULTIRUN)
     task = [str(each.input_line) for each in parsed if not each.is_hydra_override()]

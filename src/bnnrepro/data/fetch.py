@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from bnnrepro import screen
 from bnnrepro.errors import UserError, nearest
 
 NAMES = ("mnist", "cifar10", "cifar100")
@@ -43,4 +44,5 @@ def fetch(name: str, root: str) -> None:
 
 
 if __name__ == "__main__":
+    screen.guard()
     sys.exit(main())

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
+from bnnrepro import screen
 from bnnrepro.errors import UserError
 from bnnrepro.paper.reproduce import MOST_SEEDS, Wish, report, reproduce
 
@@ -94,4 +95,5 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
+    screen.guard()
     sys.exit(main())

@@ -78,7 +78,8 @@ def _measured(cells: Sequence[Cell], threads: int | None) -> list[Cost]:
         _WORKER,
         input=json.dumps(configs),
         capture_output=True,
-        text=True,
+        encoding="utf-8",
+        errors="replace",
         check=False,
     )
     lines = [line for line in done.stdout.splitlines() if line.startswith("{")]

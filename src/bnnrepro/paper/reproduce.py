@@ -16,6 +16,7 @@ from bnnrepro.errors import UserError, nearest
 from bnnrepro.paper import outline
 from bnnrepro.paper.cells import Cell, cells
 from bnnrepro.paper.costs import Cost, costs
+from bnnrepro.screen import printable
 
 SEEDS: Mapping[str, int] = {"paper": 5, "quick": 2}
 """Seeds of a preset unless another number is asked for; 1 of any other."""
@@ -244,6 +245,6 @@ def _report(wish: Wish, wanted: Sequence[Cell]) -> None:
         folder = place / f"figure{wish.name.removeprefix('figure')}_{wish.preset}"
         files = _found(wish).draw(collected, folder)
         for line in told([issue for each in collected for issue in unused_of(each)]):
-            print(f"not in the figure: {line}")
+            print(printable(f"not in the figure: {line}"))
     for file in files:
         print(f"{wish.kind}: {file}")

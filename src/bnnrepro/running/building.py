@@ -15,9 +15,9 @@ from bnnrepro.errors import UserError
 from bnnrepro.models.summary import Summary, summarise
 from bnnrepro.optim.compiling import why_not
 from bnnrepro.running.cpu import set_threads
-from bnnrepro.seeds import derive
 from bnnrepro.tasks import TASKS
 from bnnrepro.training.precision import refused
+from bnnrepro.training.state import seed_generators
 from bnnrepro.training.trainer import Trainer
 
 
@@ -38,6 +38,7 @@ def build(cfg: Config) -> Parts:
     set_threads(cfg.threads)
     device = _device(cfg.device)
     _refuse_impossible(cfg, device)
+    seed_generators(cfg.seed, "data")  # a data set of the user's own may draw its samples
     data = load_data(cfg)
     sources = prepare(
         data,
@@ -50,7 +51,7 @@ def build(cfg: Config) -> Parts:
     )
     data = data.without_samples()  # the sources have theirs
     foreign = _foreign(cfg, data, device)
-    torch.manual_seed(derive(cfg.seed, "init"))
+    seed_generators(cfg.seed, "init")
     model = instantiate(cfg.effective_model, shape=data.shape, classes=data.outputs)
     sources = sources.around(getattr(model, "margin", 0))
 

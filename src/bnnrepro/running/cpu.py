@@ -34,14 +34,14 @@ def _shares() -> list[int]:
 def _quota() -> int | None:
     """Return the cores' time that control groups (version 2) leave this process, rounded up."""
     try:
-        line = Path("/proc/self/cgroup").read_text().splitlines()[-1]
+        line = os.fsdecode(Path("/proc/self/cgroup").read_bytes()).splitlines()[-1]
         group = CGROUPS / line.rpartition(":")[2].lstrip("/")
     except (OSError, IndexError):
         return None
     quotas = []
     for folder in (group, *group.parents):
         try:
-            time, period = (folder / "cpu.max").read_text().split()
+            time, period = (folder / "cpu.max").read_bytes().split()
             quotas.append(math.ceil(int(time) / int(period)))
         except (OSError, ValueError):  # no such file, or "max": no limit
             continue

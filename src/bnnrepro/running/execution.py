@@ -27,7 +27,7 @@ from bnnrepro.store.signature import signature
 from bnnrepro.training.callbacks import Interrupted
 from bnnrepro.training.denormals import no_denormals
 from bnnrepro.training.interrupts import stop_on_signals
-from bnnrepro.training.loggers import make_logger
+from bnnrepro.training.loggers import Guarded, make_logger
 from bnnrepro.training.progress import progress
 from bnnrepro.training.recorder import Recorder
 
@@ -159,7 +159,7 @@ def _train_alone(parts: Parts, folder: RunFolder, key: str) -> dict[str, Any] | 
         loggers=make_logger(cfg, folder, key),
     )
     recorder.read(parts.trainer.device)  # before anything in the folder changes
-    bar = progress()
+    bar = Guarded("progress", progress())
     exit_code = 1
     try:
         status.write(folder, "running", epochs=cfg.effective_epochs)

@@ -13,6 +13,7 @@ import yaml
 from bnnrepro import reporting
 from bnnrepro.errors import RunFailedError, UserError
 from bnnrepro.running.building import Parts
+from bnnrepro.screen import printable
 from bnnrepro.store import atomic, environment, failures
 from bnnrepro.store.folder import RunFolder
 from bnnrepro.training.callbacks import NonFiniteLossError
@@ -30,16 +31,25 @@ def describe(parts: Parts, folder: RunFolder) -> None:
         parts.cfg, trainer.task, parts.sources, parts.summary, trainer.device
     )
     log.debug("%s", heading.replace("\n", "; "))
-    print(f"{heading}\nfolder: {folder.path}", flush=True)
+    with suppress(OSError, ValueError):  # a program of which this run is a part may lose its screen
+        print(printable(f"{heading}\nfolder: {folder.path}", lines=True), flush=True)
 
 
 def _earlier(folder: RunFolder) -> list[Any]:
     """Return the environments of the run's earlier starts, oldest first."""
     try:
-        last = json.loads(folder.env.read_text())
+        last = json.loads(folder.env.read_text(encoding="utf-8"))
         return [*last.pop("earlier"), last]
     except (OSError, ValueError, KeyError, AttributeError):
         return []  # the first start, or a file that somebody damaged: it decides nothing
+
+
+class _Plain(logging.Formatter):
+    """What is logged, without control characters."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line; of an exception, its lines."""
+        return printable(super().format(record), lines=True)
 
 
 class _LogFile(logging.FileHandler):
@@ -57,10 +67,10 @@ class _LogFile(logging.FileHandler):
 @contextmanager
 def logging_to(folder: RunFolder) -> Iterator[None]:
     """Send all of the log to the run's ``train.log``, and all but the epochs to the screen."""
-    form = logging.Formatter("%(asctime)s %(levelname)s %(message)s")
-    to_file = _LogFile(folder.log, delay=True)
-    to_file.setFormatter(form)
+    to_file = _LogFile(folder.log, delay=True, encoding="utf-8")
+    to_file.setFormatter(_Plain("%(asctime)s %(levelname)s %(message)s"))
     to_screen = logging.StreamHandler(sys.stderr)
+    to_screen.setFormatter(_Plain())
     to_screen.setLevel(logging.INFO)
     handlers: list[logging.Handler] = [to_file, to_screen]
     level = log.level

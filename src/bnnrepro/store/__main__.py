@@ -1,12 +1,12 @@
 """One word for any set of runs: ``python -m bnnrepro.store status|retry|cancel|submit``."""
 
 import argparse
-import os
 import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from bnnrepro import screen
 from bnnrepro.errors import UserError
 from bnnrepro.store.finding import Run, find, look_up, parse
 from bnnrepro.store.overview import overview
@@ -34,9 +34,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:  # the reader has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -78,14 +75,15 @@ def _runs(arguments: argparse.Namespace, words: Sequence[str]) -> tuple[list[Run
 
 
 def _status(arguments: argparse.Namespace) -> int:
-    while True:
+    while not screen.lost():
         text = overview(*_runs(arguments, arguments.what), everything=arguments.all)
         if arguments.watch is None:
             print(text)
-            return 0
+            break
         clear = "\033[H\033[2J" if sys.stdout.isatty() else ""
         print(f"{clear}{time.strftime('%H:%M:%S')}  {text}", flush=True)
         time.sleep(max(0.1, arguments.watch))
+    return 0
 
 
 def _retry(arguments: argparse.Namespace) -> int:
@@ -112,4 +110,5 @@ def _submit(words: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
+    screen.guard()
     sys.exit(main())

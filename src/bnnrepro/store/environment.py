@@ -51,6 +51,7 @@ NO_NUMBERS = (
     "errors.py",
     "legacy.py",
     "reporting.py",
+    "screen.py",
 )
 """Parts of the package that no number of a run depends on."""
 
@@ -98,7 +99,9 @@ def _git(folder: Path, *arguments: str) -> str | None:
     env["GIT_OPTIONAL_LOCKS"] = "0"
     command = ["git", "-C", str(folder), *arguments]
     try:
-        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=20)
+        done = subprocess.run(
+            command, env=env, capture_output=True, encoding="utf-8", errors="replace", timeout=20
+        )
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() if done.returncode == 0 else None
@@ -121,7 +124,7 @@ def _version(package: str) -> str | None:
 
 def _cpu() -> str | None:
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         lines = []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]

@@ -1,17 +1,17 @@
 """A failure on record: a line in ``status.json``, the traceback in ``train.log``."""
 
-import traceback
 from contextlib import suppress
 
+from bnnrepro.screen import printable, traceback_of
 from bnnrepro.store import status
 from bnnrepro.store.folder import RunFolder
 
 
 def record(folder: RunFolder, error: Exception) -> str:
     """Record a failure as far as the disk lets it; return the line that says it."""
-    line = " ".join(str(error).split()) or type(error).__name__
-    with suppress(OSError), folder.log.open("a") as handle:
-        handle.write("".join(traceback.format_exception(error)))
+    line = printable(" ".join(str(error).split())) or type(error).__name__
+    with suppress(OSError), folder.log.open("a", encoding="utf-8") as handle:
+        handle.write(traceback_of(error))
     with suppress(OSError):
         status.write(folder, "failed", error=line)
     return line

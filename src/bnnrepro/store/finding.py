@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from bnnrepro.errors import UserError
+from bnnrepro.screen import printable
 from bnnrepro.store import status
 from bnnrepro.store.folder import RunFolder
 from bnnrepro.store.outlook import STATES, Outlook, outlook, queue_of
@@ -41,8 +42,8 @@ class Run:
 
     @property
     def name(self) -> str:
-        """The last four parts of the path."""
-        return "/".join(self.folder.path.parts[-_DEPTH:])
+        """The last four parts of the path, safe to print."""
+        return printable("/".join(self.folder.path.parts[-_DEPTH:]))
 
     def value(self, key: str) -> object:
         """Return what a filter's key stands for in this run; None where it has no such key."""

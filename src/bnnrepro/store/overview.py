@@ -1,11 +1,13 @@
 """Many runs at a glance: counts, then a line for each that is not done."""
 
+import math
 import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 from bnnrepro.errors import UserError
+from bnnrepro.screen import printable
 from bnnrepro.store.finding import Run
 from bnnrepro.store.metrics import read_metrics
 from bnnrepro.store.outlook import STATES
@@ -31,7 +33,7 @@ def overview(runs: Sequence[Run], foreign: Sequence[Path] = (), *, everything: b
             lines.append("  ".join([*cells, row[3]]).rstrip())
     if foreign:
         lines.append(f"no run of bnnrepro, left alone: {_some([str(each) for each in foreign])}")
-    return "\n".join(lines)
+    return "\n".join(map(printable, lines))
 
 
 def counts(runs: Sequence[Run]) -> str:
@@ -47,8 +49,9 @@ def seconds_an_epoch(run: Run) -> float | None:
         rows = read_metrics(run.folder.metrics)[-5:]
     except UserError:
         return None
-    seconds = [row["seconds"] for row in rows if row.get("seconds")]
-    return sum(map(float, filter(None, seconds))) / len(seconds) if seconds else None
+    seconds = [float(row.get("seconds") or 0) for row in rows]
+    seconds = [each for each in seconds if 0 < each < math.inf]
+    return sum(seconds) / len(seconds) if seconds else None
 
 
 def _rows(runs: Sequence[Run], state: str, everything: bool) -> list[tuple[str, ...]]:

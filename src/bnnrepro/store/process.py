@@ -41,7 +41,7 @@ def is_alive(pid: int, mark: str | None) -> bool:
 def _stat(pid: int) -> tuple[str, str] | None:
     """Return a process's state letter and start time, None where ``/proc`` does not show it."""
     try:
-        text = Path(f"/proc/{pid}/stat").read_text()
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return None
     # The second field is the program's name in brackets, and may itself hold blanks and brackets.
@@ -51,6 +51,6 @@ def _stat(pid: int) -> tuple[str, str] | None:
 
 def _boot() -> str:
     try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text()[:8]
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")[:8]
     except OSError:
         return ""

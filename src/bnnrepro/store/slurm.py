@@ -68,7 +68,7 @@ def queue(jobs: Collection[str] = (), names: Collection[str] = ()) -> Queue | No
 def _squeue(selection: str) -> list[str] | None:
     command = ["squeue", "--noheader", "--array", f"--format={_FORMAT}", selection]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT)
+        done = _run(command)
     except (OSError, subprocess.TimeoutExpired):
         return None
     if done.returncode != 0:
@@ -82,9 +82,13 @@ def cancel(jobs: Collection[str]) -> str | None:
     if not jobs:
         return None
     try:
-        done = subprocess.run(
-            ["scancel", *sorted(jobs)], capture_output=True, text=True, timeout=_TIMEOUT
-        )
+        done = _run(["scancel", *sorted(jobs)])
     except (OSError, subprocess.TimeoutExpired) as error:
         return str(error)
     return done.stderr.strip() or None
+
+
+def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command, capture_output=True, encoding="utf-8", errors="replace", timeout=_TIMEOUT
+    )

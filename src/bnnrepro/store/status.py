@@ -5,6 +5,7 @@ import os
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime, timezone
 
+from bnnrepro.screen import printable
 from bnnrepro.store import atomic, process, slurm
 from bnnrepro.store.folder import RunFolder
 
@@ -121,6 +122,7 @@ def _parse(content: object) -> Status | None:
     if not isinstance(content, dict) or content.get("state") not in STATES:
         return None
     known = {field.name: content[field.name] for field in fields(Status) if field.name in content}
+    known = {k: printable(v) if isinstance(v, str) else v for k, v in known.items()}
     for name, value in known.items():
         if value is None and name != "attempt":
             continue

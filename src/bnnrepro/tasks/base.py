@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
@@ -102,7 +103,9 @@ class Task(ABC):
         return {"loss": loss, self.metric: self.metric_of(score, len(targets))}
 
     def better(self, new: float, old: float) -> bool:
-        """Return whether a value of the metric beats another."""
+        """Return whether a value of the metric beats another; NaN beats none, and any beats it."""
+        if math.isnan(old):
+            return not math.isnan(new)
         return new > old if self.higher_is_better else new < old
 
     # -- around the epochs --------------------------------------------------------------------

@@ -15,7 +15,8 @@ of that class. Its balanced accuracy is 100 / K whatever the data: that one sele
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -132,7 +133,7 @@ class Segmentation(Task):
             counts[:, k] = true
             found.append(self.figures(counts))
         shares = true / true.sum()
-        return {name: max(each[name] for each in found) for name in found[0]} | {
+        return {name: _most([each[name] for each in found]) for name in found[0]} | {
             "nll": -float(torch.xlogy(shares, shares).sum())
         }
 
@@ -192,6 +193,11 @@ def count(predicted: Tensor, targets: Tensor, classes: int) -> Tensor:
     """Return how often each class (rows) is predicted as each (columns): int64 (K, K)."""
     places = targets.flatten() * classes + predicted.flatten()
     return torch.bincount(places, minlength=classes * classes).view(classes, classes)
+
+
+def _most(values: Sequence[float]) -> float:
+    """Return the greatest of the values that are numbers; NaN where none is."""
+    return max((each for each in values if not math.isnan(each)), default=math.nan)
 
 
 def balanced_accuracy(counts: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from typing import Any
 
 from bnnrepro.training.callbacks import Interrupted
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2, signal.SIGHUP)
 REPEATED = 1.0  # seconds: a terminal, a launcher and a cluster may all pass on the same request
 
 
@@ -31,8 +31,9 @@ class StopRequest:
 
 @contextmanager
 def stop_on_signals() -> Iterator[StopRequest]:
-    """Turn SIGINT, SIGTERM and SIGUSR2 into a stop request for the length of the context.
+    """Turn SIGINT, SIGTERM, SIGUSR2 and SIGHUP into a stop request for the length of the context.
 
+    A process that ignores SIGHUP, as under ``nohup``, goes on to ignore it.
     A later signal acts as it did before; one within ``REPEATED`` seconds is the same request.
     Outside the main thread, where Python allows no handlers, nothing is changed.
     """
@@ -48,7 +49,10 @@ def stop_on_signals() -> Iterator[StopRequest]:
 
     try:
         for number in SIGNALS:
-            previous[number] = signal.getsignal(number)
+            before = signal.getsignal(number)
+            if number is signal.SIGHUP and before is signal.SIG_IGN:
+                continue
+            previous[number] = before
             signal.signal(number, handle)
     except ValueError:
         pass

@@ -118,4 +118,4 @@ class Bar(Callback):
 
 def progress() -> Callback:
     """Return a bar if standard output is a terminal, else lines."""
-    return Bar() if sys.stdout.isatty() else Lines()
+    return Bar() if sys.stdout is not None and sys.stdout.isatty() else Lines()

@@ -6,6 +6,15 @@ from typing import Any
 import numpy as np
 import torch
 
+from bnnrepro.seeds import derive
+
+
+def seed_generators(seed: int, stream: str) -> None:
+    """Seed torch's, NumPy's and Python's own generators from a run's seed, for one stream of it."""
+    torch.manual_seed(derive(seed, stream))
+    np.random.seed(derive(seed, stream, "numpy") % 2**32)
+    random.seed(derive(seed, stream, "python"))
+
 
 def random_state(generator: torch.Generator) -> dict[str, Any]:
     """Return the states of a method's generator and of torch's, NumPy's and Python's own."""

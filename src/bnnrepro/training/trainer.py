@@ -25,7 +25,7 @@ from bnnrepro.training.interrupts import StopRequest
 from bnnrepro.training.methods import Factory, method_factory
 from bnnrepro.training.precision import PRECISIONS, arithmetic, autocast, refused, settle
 from bnnrepro.training.sources import Intake, as_source
-from bnnrepro.training.state import random_state, set_random_state
+from bnnrepro.training.state import random_state, seed_generators, set_random_state
 
 EVALUATION_BATCH = 1000
 
@@ -57,7 +57,8 @@ class Trainer:
         task: loss and metrics.
         device: ``auto`` (a GPU if there is one), ``cpu``, ``cuda`` or ``cuda:N``.
         seed: fixes order, dropout and the method's draws. The model's first weights are the
-            caller's. ``fit`` seeds torch's global generator, which dropout reads.
+            caller's. ``fit`` seeds the global generators: torch's, which dropout reads, NumPy's
+            and Python's, which the caller's own model or data may read.
         precision: arithmetic of the training steps' matrix products: ``float32``, ``tf32`` (GPUs),
             ``bf16`` (autocast), or ``auto``: ``bf16`` if it is measured to be faster here,
             decided when training begins and kept in the state. Evaluation is in float32.
@@ -285,7 +286,7 @@ class Trainer:
     def _take_up_random(self) -> None:
         """Go on with the chance of the call or the state before, whatever was drawn since."""
         if self._random is None:
-            torch.manual_seed(derive(self.seed, "dropout"))
+            seed_generators(self.seed, "dropout")
         else:
             set_random_state(self._random, self._generator)
         self._training = True

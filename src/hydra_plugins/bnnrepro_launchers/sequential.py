@@ -1,7 +1,6 @@
 """Sweeps in this process: every point is composed and checked, then run one after another."""
 
 import sys
-import traceback
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +10,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn, JobStatus, run_job, setup_globals
 
 from bnnrepro.config.compose import load_points
+from bnnrepro.config.sweeps import refuse_too_many
 from bnnrepro.errors import RunFailedError, UserError
+from bnnrepro.screen import traceback_of
 
 
 class SequentialLauncher(BasicLauncher):
@@ -61,6 +62,7 @@ class GridSweeper(BasicSweeper):
         loader = self.hydra_context.config_loader
         parser = OverridesParser.create(config_loader=loader)
         overrides = parser.parse_overrides([*self._parse_config(), *arguments])
+        refuse_too_many(overrides)
         batches = self.split_arguments(overrides, self.max_batch_size)
         if not getattr(self.launcher, "checks_every_point", False) or len(batches) > 1:
             load_points(loader, self.config, [point for batch in batches for point in batch])
@@ -75,4 +77,4 @@ def _report(error: Exception) -> None:
     if isinstance(error, UserError | RunFailedError):
         print(f"error: {error}", file=sys.stderr)
     else:
-        traceback.print_exception(error)
+        print(traceback_of(error), end="", file=sys.stderr)

@@ -23,6 +23,7 @@ from bnnrepro.paper.report.content import (
 )
 from bnnrepro.paper.report.svg import Curve, plot
 from bnnrepro.paper.statistics import summary
+from bnnrepro.screen import printable
 
 _UNFINISHED = ("running", "interrupted", "stale", "failed", "queued")
 _SPLITS = ("train", "validation", "test")
@@ -56,6 +57,7 @@ def page(report: Content, folder: Path) -> str:
         loader=PackageLoader("bnnrepro.paper.report", "."),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=_plain,
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -66,6 +68,11 @@ def page(report: Content, folder: Path) -> str:
         groups=[(name, [cells(report, line) for line in lines]) for name, lines in groups(report)],
         cards=[_card(report, each, folder) for each in report.collected],
     )
+
+
+def _plain(value: object) -> object:
+    """Return what the page shows of a value; a picture is safe as it is."""
+    return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _card(report: Content, collected: Collected, folder: Path) -> Card:

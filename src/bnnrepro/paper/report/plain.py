@@ -3,6 +3,7 @@
 import re
 
 from bnnrepro.paper.report.content import VERDICTS, Content, cells, groups, header
+from bnnrepro.screen import printable
 
 _LATEX = {
     "\\": r"\textbackslash{}",
@@ -77,7 +78,7 @@ def terminal(report: Content) -> str:
         lines += [heading, *map(laid_out, members)]
     lines += [f"[{mark}] {text}" for mark, text in report.notes]
     lines += [f"not in the table: {text}" for text in report.unused]
-    return "\n".join(lines)
+    return printable("\n".join(lines), lines=True)
 
 
 def _sections(report: Content) -> list[tuple[str, list[str]]]:
@@ -101,7 +102,7 @@ def _space(text: str) -> str:
 
 
 def _md(text: str) -> str:
-    return re.sub(r"([\\`*_\[\]<>|#])", r"\\\1", " ".join(text.split()))
+    return re.sub(r"([\\`*_\[\]<>|#])", r"\\\1", printable(" ".join(text.split())))
 
 
 def _md_row(values: list[str]) -> str:
@@ -109,7 +110,7 @@ def _md_row(values: list[str]) -> str:
 
 
 def _tex(text: str) -> str:
-    return "".join(_LATEX.get(each, each) for each in " ".join(text.split()))
+    return "".join(_LATEX.get(each, each) for each in printable(" ".join(text.split())))
 
 
 def _tex_row(values: list[str]) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bnnrepro.paper.columns import Band
+from bnnrepro.screen import printable
 
 _WIDTH, _HEIGHT = 360, 200
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44, 10, 12, 30
@@ -52,7 +53,7 @@ def plot(title: str, curves: Sequence[Curve], *, zoom: bool = False) -> str:
     x = _Scale(*_span([each.band.x for each in curves]), _LEFT, _WIDTH - _RIGHT)
     y = _y_scale(curves, zoom)
     name = f"clip-{crc32(title.encode()):x}"  # the same page again, byte by byte
-    label = escape(title)
+    label = escape(printable(title))
     parts = [
         f'<svg class="plot" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{label}">',
         f'<clipPath id="{name}"><rect x="{_LEFT}" y="{_TOP}" width="{_WIDTH - _LEFT - _RIGHT}" '
@@ -134,7 +135,7 @@ def _drawn(curve: Curve, x: _Scale, y: _Scale) -> str:
         which = which[np.unique(np.linspace(0, which.size - 1, _POINTS).round().astype(int))]
     across = x(band.x[which])
     line = _points(across, y(band.mean[which]))
-    title = f"<title>{escape(curve.label)}</title>"
+    title = f"<title>{escape(printable(curve.label))}</title>"
     if which.size == 1:
         place = f'cx="{across[0]:.1f}" cy="{y(band.mean[which])[0]:.1f}"'
         return f'<circle class="{curve.style}" {place} r="3">{title}</circle>'

@@ -7,6 +7,7 @@ from typing import Any
 
 from bnnrepro.paper.published import Quoted
 from bnnrepro.paper.report.content import Content, Line, relative
+from bnnrepro.screen import printable
 
 
 def as_csv(report: Content) -> str:
@@ -16,7 +17,7 @@ def as_csv(report: Content) -> str:
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    return text.getvalue()
+    return printable(text.getvalue(), lines=True)
 
 
 def as_json(report: Content, folder: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Loggers besides the run's folder: wandb and TensorBoard. None of them can end a run."""
+"""Loggers besides the run's folder: wandb and TensorBoard. None can end a run, nor can a bar."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -31,11 +31,11 @@ def make_logger(cfg: Config, folder: RunFolder, signature: str) -> Sequence[Call
 
 
 class Guarded(Callback):
-    """A logger whose first failure is one warning and its last word.
+    """A callback that only tells of the run: its first failure is one warning and its last word.
 
     Args:
         name: of the logger, for the warning.
-        logger: what is guarded; it is closed in any case.
+        logger: what is guarded, a logger or the progress on the screen; it is closed in any case.
     """
 
     def __init__(self, name: str, logger: Callback) -> None:
@@ -47,10 +47,23 @@ class Guarded(Callback):
         """Start the logger."""
         self._try("start", lambda: self._logger.on_fit_start(trainer))
 
+    def on_batch_end(self, trainer: Trainer) -> None:
+        """Pass a step on, unless the logger failed before."""
+        if not self._failed:
+            self._try("log", lambda: self._logger.on_batch_end(trainer))
+
     def on_epoch_end(self, trainer: Trainer, row: Row) -> None:
         """Pass a row on, unless the logger failed before."""
         if not self._failed:
             self._try("log", lambda: self._logger.on_epoch_end(trainer, row))
+
+    def on_interrupt(self, trainer: Trainer) -> None:
+        """Pass the interruption on."""
+        self._try("stop", lambda: self._logger.on_interrupt(trainer))
+
+    def on_fit_end(self, trainer: Trainer) -> None:
+        """Pass the end of training on."""
+        self._try("stop", lambda: self._logger.on_fit_end(trainer))
 
     def close(self, exit_code: int) -> None:
         """Close the logger."""

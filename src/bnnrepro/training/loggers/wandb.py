@@ -50,7 +50,7 @@ class WandB(Callback):
 
         cfg, chosen = self._cfg, self._cfg.logger
         if self._marker.exists():
-            self._logged = json.loads(self._marker.read_text())["epoch"]
+            self._logged = json.loads(self._marker.read_text(encoding="utf-8"))["epoch"]
         with _no_terminal():
             self._run = wandb.init(
                 id=self._signature,
@@ -113,7 +113,7 @@ def _settings(wandb: Any) -> Any:
 def _no_terminal() -> Iterator[None]:
     """Take standard input away: wandb asks for a login wherever that is a terminal."""
     before = sys.stdin
-    with Path(os.devnull).open() as nothing:
+    with Path(os.devnull).open(encoding="utf-8") as nothing:
         sys.stdin = nothing
         try:
             yield
