@@ -261,12 +261,13 @@ def test_a_listing_is_safe_to_print(tmp_path: Path) -> None:
 
 
 def test_logs_and_records_are_safe_to_print(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = RunFolder(tmp_path)
     with logging_to(folder):
         from bnnrepro.running.records import log
 
+        monkeypatch.setattr(log, "propagate", False)  # pytest's own record is not made safe
         log.warning("a logger said: %s", EVIL)
     failures.record(folder, RuntimeError(EVIL))
     for text in (folder.log.read_text(encoding="utf-8"), capsys.readouterr().err):
