@@ -1,9 +1,14 @@
 """Errors that are said in one or two lines, never with a traceback."""
 
+import contextlib
 import difflib
 import errno
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
+_CURES = {
+    "memory": "; close what else runs, or ask for more",
+    "open files": "; `ulimit -n` raises how many a process may have",
+}
 # How torch and Pillow word a want of memory where they raise no MemoryError.
 _NO_MEMORY = ("out of memory", "not enough memory", "allocate memory", "can't start new thread")
 
@@ -63,3 +68,22 @@ def cannot_read(error: BaseException) -> str | None:
     if isinstance(error, (OSError, RuntimeError)):
         return "not enough memory" if any(words in str(error) for words in _NO_MEMORY) else None
     return None
+
+
+@contextlib.contextmanager
+def reading(key: str, path: object) -> Iterator[None]:
+    """Raise UserError, which says why, where the system cannot give what is read inside.
+
+    Args:
+        key: of the UserError.
+        path: what is read; a path that the system's error names is more exact, and wins.
+    """
+    try:
+        yield
+    except Exception as error:
+        reason = cannot_read(error)
+        if reason is None:
+            raise
+        cure = next((cure for word, cure in _CURES.items() if word in reason), "")
+        where = getattr(error, "filename", None) or path
+        raise UserError(key, str(where), f"cannot be read ({reason}){cure}") from error
