@@ -302,6 +302,8 @@ def test_pictures_replaced_by_others_of_the_same_size_are_another_run(
         words = folder_of_pictures(tmp_path / "pictures", seed)
         assert main([*TINY, *words]) == 0
         assert capsys.readouterr().out.count("done before") == done_before
+    results = [json.loads(each.read_text()) for each in Path("multirun").rglob("result.json")]
+    assert len({each["fingerprint"] for each in results} - {None}) == len(results) == 2
 
 
 def test_data_known_by_content_are_read_once_for_many_runs(
