@@ -219,6 +219,24 @@ def test_a_trouble_of_the_system_is_told_as_what_it_is(
     assert not any(word in message for word in ("damage", "as an image", "remove", "delete"))
 
 
+@pytest.mark.parametrize(
+    "error", [OSError("broken data stream"), RuntimeError("could not create decoder object")]
+)
+def test_broken_data_where_memory_is_short_prove_no_damage(error, tmp_path, monkeypatch):
+    """What libjpeg and libwebp say when an allocation fails is what they say of damage."""
+
+    def fail(_):
+        raise error
+
+    make_tree(tmp_path)
+    monkeypatch.setattr(Image.Image, "load", fail)
+    with pytest.raises(UserError, match=r"\.png cannot be read as an image \("):
+        image_folder.load(root=tmp_path)
+    monkeypatch.setattr(decoding, "SPARE", 1 << 62)
+    with pytest.raises(UserError, match=r"\.png: cannot be read \(not enough memory\)"):
+        image_folder.load(root=tmp_path)
+
+
 def test_too_many_open_files_is_said_of_a_real_limit(tmp_path):
     resource = pytest.importorskip("resource")
     make_tree(tmp_path)

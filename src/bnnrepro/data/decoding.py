@@ -20,6 +20,7 @@ from PIL import Image, ImageOps
 from bnnrepro.errors import UserError, cannot_read, reading
 
 CHUNK = 256  # files a thread takes at a time; single ones cost more than small images do
+SPARE = 256 << 20  # bytes, more than decoding takes: with fewer to be had, damage is not proven
 
 T = TypeVar("T")
 
@@ -54,6 +55,8 @@ def _read(path: Path, work: Callable[[Path, bytes], T], key: str) -> T:
     except UserError:
         raise
     except Exception as error:  # Pillow's formats raise whatever their parsers raise
+        with reading(key, path):
+            bytearray(SPARE)  # libjpeg and libwebp call a want of memory broken data
         reason = " ".join(str(error).split())
         allowed = f"{path} cannot be read as an image ({reason})"
         raise UserError(key, str(path.parent), allowed) from error
