@@ -1,5 +1,6 @@
 """Arrays in a file are read as they were written, or the file is said to be damaged."""
 
+import errno
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,28 @@ def test_a_file_cut_short_anywhere_is_named(content: bytes, tmp_path: Path) -> N
             UserError, match=r"^map=.*map\.npz: cannot be read \(damaged or cut short"
         ):
             read_arrays(path)
+
+
+@pytest.mark.parametrize(
+    ("trouble", "reason"),
+    [
+        (OSError(errno.EMFILE, "Too many open files"), "Too many open files"),
+        (MemoryError(), "not enough memory"),
+    ],
+    ids=repr,
+)
+def test_a_trouble_of_the_system_is_no_damage(
+    trouble: Exception, reason: str, content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "map.npz"
+    path.write_bytes(content)
+
+    def fail(*_: object, **__: object) -> None:
+        raise trouble
+
+    monkeypatch.setattr(np, "load", fail)
+    with pytest.raises(UserError, match=rf"^map=.*map\.npz: cannot be read \({reason}\)"):
+        read_arrays(path)
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -715,7 +715,11 @@ def test_as_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     [
         (shutil.rmtree, None, ["result=", "cannot be read"]),
         (lambda run: no_json(run / "result.json"), None, ["result=", "not JSON"]),
-        (lambda run: (run / "config.yaml").unlink(), None, ["folder=", "config.yaml", "missing"]),
+        (
+            lambda run: (run / "config.yaml").unlink(),
+            None,
+            ["folder=", "config.yaml", "No such file"],
+        ),
         (lambda run: (run / "config.yaml").write_text("- 1"), None, ["folder=", "damaged"]),
         (lambda run: flip_a_bit(run / "best.pt"), None, ["folder=", "best.pt", "damaged"]),
         (lambda run: (run / "checkpoint.pt").unlink(), "final", ["folder=", "checkpoint.pt"]),

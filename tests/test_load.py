@@ -1,5 +1,6 @@
 """A finished run, loaded for use."""
 
+import errno
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -7,8 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 
 import bnnrepro
+from bnnrepro.errors import UserError
 from bnnrepro.running import Result, build
 
 
@@ -53,6 +56,27 @@ def check_again(check: Any, loaded: Any) -> Any:
     from omegaconf import DictConfig
 
     return check(DictConfig(loaded.config.to_dict()))
+
+
+@pytest.mark.parametrize(
+    ("trouble", "said"),
+    [
+        (OSError(errno.EMFILE, "Too many open files"), r"cannot be read \(Too many open files\)"),
+        (FileNotFoundError(errno.ENOENT, "No such file"), r"cannot be read \(No such file\)"),
+        (MemoryError(), r"cannot be read \(not enough memory\)"),
+        (ValueError("a byte that is no text"), "is damaged"),
+    ],
+    ids=repr,
+)
+def test_a_config_is_called_damaged_for_its_content_alone(
+    finished: Result, trouble: Exception, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: object) -> None:
+        raise trouble
+
+    monkeypatch.setattr(yaml, "safe_load", fail)
+    with pytest.raises(UserError, match=rf"^folder=.*config\.yaml: {said}"):
+        bnnrepro.load(finished.folder.path, device="cpu")
 
 
 def test_best_is_loaded_by_default_and_final_where_there_is_no_best(

@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from bnnrepro.data.augment import normalise
-from bnnrepro.errors import UserError
+from bnnrepro.errors import UserError, reading
 from bnnrepro.models.summary import Summary, summarise
 from bnnrepro.store.folder import RunFolder
 from bnnrepro.store.result import read_result
@@ -154,7 +154,7 @@ def load(folder: str | Path, which: str | None = None, *, device: str = "auto") 
         device: where the model shall live.
 
     Raises:
-        UserError: if the folder has no finished run, or a file of it is damaged.
+        UserError: if the folder has no finished run, or a file of it cannot be read or is damaged.
     """
     from bnnrepro.config import check, instantiate
 
@@ -169,9 +169,10 @@ def load(folder: str | Path, which: str | None = None, *, device: str = "auto") 
     except (FileNotFoundError, checkpoint.DamagedError) as error:
         raise UserError("folder", str(path), "is missing or damaged") from error
     try:
-        config = check(DictConfig(yaml.safe_load(run.config.read_text(encoding="utf-8"))))
-    except (OSError, TypeError, ValueError, yaml.YAMLError) as error:
-        raise UserError("folder", str(run.config), "is missing or damaged") from error
+        with reading("folder", run.config):
+            config = check(DictConfig(yaml.safe_load(run.config.read_text(encoding="utf-8"))))
+    except (TypeError, ValueError, yaml.YAMLError) as error:
+        raise UserError("folder", str(run.config), "is damaged") from error
     about = state["about"]
     if result["task"] not in TASKS:
         raise UserError("folder", str(run.result), f"has a task unknown here, {result['task']}")

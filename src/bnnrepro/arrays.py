@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from bnnrepro.errors import UserError
+from bnnrepro.errors import UserError, reading
 
-# What reading a file with a wrong byte anywhere can raise; a RuntimeError says encrypted, or packed
-# in an unknown way.
+# What a file with a wrong byte anywhere can raise; a RuntimeError says encrypted, or packed in an
+# unknown way.
 _DAMAGED = (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 
@@ -17,11 +17,10 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     """Return the arrays of a file by name.
 
     Raises:
-        UserError: it is missing or damaged.
+        UserError: it is missing, cannot be read, or is damaged.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with reading("map", path), np.load(path, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
     except _DAMAGED as error:
-        reason = getattr(error, "strerror", None) or "damaged or cut short"
-        raise UserError("map", str(path), f"cannot be read ({reason})") from error
+        raise UserError("map", str(path), "cannot be read (damaged or cut short)") from error

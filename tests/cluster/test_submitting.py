@@ -1,5 +1,7 @@
 """What is left to do, how it is frozen and announced, and what is refused; nothing is started."""
 
+import functools
+import itertools
 import json
 import shutil
 import signal
@@ -8,8 +10,10 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
+from PIL import Image
 
 from bnnrepro.cli import main
 from bnnrepro.cluster import job, submission
@@ -22,6 +26,7 @@ from bnnrepro.cluster.submission import Announcement
 from bnnrepro.config.compose import compose, conf_dir, hydra_session, load
 from bnnrepro.config.rules import build
 from bnnrepro.config.show import field_docs
+from bnnrepro.data import image_folder
 from bnnrepro.errors import UserError
 from bnnrepro.store import environment, slurm, status
 from bnnrepro.store.finding import find
@@ -278,6 +283,51 @@ def test_retry_takes_nothing_but_a_launcher() -> None:
     runs, _ = find([Path("multirun")], {})
     with pytest.raises(UserError, match="only a launcher"):
         retry(runs, ["hydra.verbose=true"])
+
+
+def folder_of_pictures(root: Path, seed: int) -> list[str]:
+    """Two classes of uncompressed pictures, all files of one size; the words that choose them."""
+    draw = np.random.default_rng(seed)
+    for split, label, number in itertools.product(("train", "test"), "ab", range(15)):
+        path = root / split / label / f"{number}.bmp"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(draw.integers(0, 256, (8, 8), dtype=np.uint8)).save(path)
+    return ["dataset=image_folder", f"dataset.root={root}", "dataset.size=8"]
+
+
+def test_pictures_replaced_by_others_of_the_same_size_are_another_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for seed, done_before in ((0, 0), (0, 1), (1, 0), (0, 1)):
+        words = folder_of_pictures(tmp_path / "pictures", seed)
+        assert main([*TINY, *words]) == 0
+        assert capsys.readouterr().out.count("done before") == done_before
+    results = [json.loads(each.read_text()) for each in Path("multirun").rglob("result.json")]
+    assert len({each["fingerprint"] for each in results} - {None}) == len(results) == 2
+
+
+def test_data_known_by_content_are_read_once_for_many_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = folder_of_pictures(tmp_path / "pictures", 0)
+    read = []
+
+    @functools.wraps(image_folder.load)
+    def counting(**options: object) -> object:
+        read.append(options)
+        return load_pictures(**options)
+
+    load_pictures = image_folder.load
+    monkeypatch.setattr(image_folder, "load", counting)
+    runs = planned(*[[*words, f"seed={seed}"] for seed in range(4)])
+    assert len(read) == 1
+    for each in runs:
+        each.run.folder.path.mkdir(parents=True)
+        status.write(each.run.folder, "failed")
+        each.run.folder.config.write_text(yaml.safe_dump(each.config.to_dict()))
+    with pytest.raises(UserError, match="only a launcher"):
+        retry(find([Path("multirun")], {})[0], ["hydra.verbose=true"])
+    assert len(read) == 2
 
 
 def test_other_code_is_said_or_refused(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,12 +1,19 @@
+import errno
 import itertools
 import logging
+import os
+import shutil
 import tarfile
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from bnnrepro.config.building import instantiate
+from bnnrepro.config.compose import compose
 from bnnrepro.data import image_folder
+from bnnrepro.data.torchvision_import import torchvision
 from bnnrepro.errors import UserError
 
 
@@ -157,3 +164,121 @@ def test_real_photographs(real_data, tmp_path):
     assert data.train.labels.bincount().tolist() == [20] * 10
     assert data.classes[0] == "airplane"
     assert data.mean == pytest.approx([0.49, 0.48, 0.45], abs=0.05)
+
+
+def test_other_pixels_in_files_of_the_same_names_and_sizes_are_other_data(make_tree):
+    root = make_tree()
+    path = root / "train" / "cat" / "0.png"
+    rows = (image(1), image(2))
+    names = []
+    for row in rows:
+        row.save(path, compress_level=0)
+        names.append((path.stat().st_size, image_folder.load(root=root).fingerprint))
+    (size, first), (same_size, second) = names
+    assert size == same_size
+    assert first != second
+
+
+def test_the_fingerprint_tells_labels_from_names_alone(make_tree):
+    """The same pictures, sorted otherwise into the classes, are other data."""
+    root = make_tree()
+    first = image_folder.load(root=root).fingerprint
+    cat, dog = (root / "train" / kind / "0.png" for kind in ("cat", "dog"))
+    held = cat.read_bytes()
+    cat.write_bytes(dog.read_bytes())
+    dog.write_bytes(held)
+    assert image_folder.load(root=root).fingerprint != first
+
+
+def test_another_rule_of_decoding_makes_other_runs(make_tree, monkeypatch):
+    root = make_tree()
+    first = image_folder.load(root=root).fingerprint
+    monkeypatch.setattr(image_folder, "DECODING", "another")
+    assert image_folder.load(root=root).fingerprint != first
+
+
+def checkpoints(folder):
+    (folder / ".ipynb_checkpoints").mkdir()
+    image(7).save(folder / ".ipynb_checkpoints" / "0-checkpoint.png")
+
+
+HIDDEN = {
+    "a notebook's checkpoints beside the classes": lambda root: [
+        checkpoints(root / split) for split in ("train", "test")
+    ],
+    "a notebook's checkpoints in a class": lambda root: checkpoints(root / "train" / "cat"),
+    "macOS's other half of a file": lambda root: (root / "train/cat/._0.png").write_bytes(b"\0\5"),
+    "macOS's folder of an archive": lambda root: (root / "train" / "__MACOSX").mkdir(),
+    "a link to the folder above": lambda root: (root / "train/cat/up").symlink_to(".."),
+    "a link to the folder itself": lambda root: (root / "train/cat/up").symlink_to("."),
+    "a hidden class": lambda root: (root / "train" / ".git").mkdir(),
+}
+
+
+@pytest.mark.parametrize("hide", HIDDEN.values(), ids=HIDDEN)
+def test_what_programs_leave_in_folders_is_no_data(hide, make_tree):
+    root = make_tree()
+    plain = image_folder.load(root=root)
+    hide(root)
+    found = image_folder.load(root=root)
+    assert (found.classes, found.fingerprint) == (plain.classes, plain.fingerprint)
+    assert torch.equal(found.train.images, plain.train.images)
+
+
+def test_files_come_in_the_order_in_which_torchvision_has_them(make_tree, tmp_path):
+    root = make_tree()
+    for name in ("cat/b/1.png", "cat/b/a/0.png", "cat/b-1/0.png", "cat/.5.png", "cat/10.png"):
+        (root / "train" / name).parent.mkdir(exist_ok=True)
+        shutil.copy(root / "train/cat/0.png", root / "train" / name)
+    (tmp_path / "far").mkdir()
+    shutil.copy(root / "train/cat/0.png", tmp_path / "far" / "0.PNG")
+    (root / "train" / "dog" / "linked").symlink_to(tmp_path / "far")
+    expected = torchvision.datasets.ImageFolder(root / "train").samples
+    found = image_folder.find_tree(root, root / "train").files
+    assert [(str(path), label) for path, label in found] == [
+        each for each in expected if "/." not in each[0]
+    ]
+    assert any(path.name == "0.PNG" for path, _ in found)
+
+
+def test_files_of_other_kinds_are_named(make_tree, caplog):
+    root = make_tree()
+    for name in ("moving.gif", "another.GIF", "notes"):
+        (root / "train" / "dog" / name).write_bytes(b"")
+    assert len(image_folder.load(root=root).train) == 6
+    assert "train: files of these endings are left out: " in caplog.text
+    assert all(part in caplog.text for part in ("1 .gif", "1 .GIF", "1 without"))
+
+
+@pytest.mark.parametrize("name", ["caf\udce9", "two\nlines"])
+def test_a_class_whose_name_cannot_be_printed_is_refused(name, make_tree):
+    root = make_tree()
+    for split in ("train", "test"):
+        (root / split / "cat").rename(root / split / name)
+    refused("must be UTF-8 text", root=root)
+
+
+def test_a_file_whose_name_is_not_utf8_is_an_image_like_others(make_tree):
+    root = make_tree()
+    (root / "train/cat/0.png").rename(root / "train/cat/caf\udce9.png")  # the byte E9
+    data = image_folder.load(root=root)
+    assert len(data.train) == 6
+    assert data.fingerprint
+
+
+def test_a_folder_that_cannot_be_read_is_not_passed_over(make_tree, monkeypatch):
+    """Otherwise a run would train on fewer images than there are, without a word."""
+    root = make_tree()
+    below = root / "train" / "cat" / "more"
+    below.mkdir()
+    scandir = os.scandir
+
+    def failing(path="."):
+        if os.fspath(path) == os.fspath(below):
+            raise PermissionError(errno.EACCES, "Permission denied", str(below))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", failing)
+    part = compose("dataset=image_folder", f"dataset.root={root}").dataset
+    with pytest.raises(UserError, match=rf"^dataset.root={below}: cannot be read \(Permission"):
+        instantiate(part)

@@ -1,3 +1,4 @@
+import errno
 import multiprocessing
 import os
 
@@ -67,6 +68,32 @@ def test_a_damaged_file_is_named_and_fetching_mends_it(whole, server, name, spoi
     assert name in refused(whole)
     mnist.load(root=whole, download=True)
     assert server.gets == {f"{name}.gz": 1}
+
+
+@pytest.mark.parametrize(
+    ("trouble", "reason"),
+    [
+        (OSError(errno.EMFILE, "Too many open files"), "Too many open files"),
+        (PermissionError(errno.EACCES, "Permission denied"), "Permission denied"),
+        (OSError(errno.EIO, "Input/output error"), "Input/output error"),
+        (MemoryError(), "not enough memory"),
+    ],
+    ids=repr,
+)
+def test_a_file_that_cannot_be_read_is_neither_damaged_nor_fetched(
+    whole, server, trouble, reason, monkeypatch
+):
+    def fail(*_, **__):
+        raise trouble
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torchvision.datasets.utils, "calculate_md5", fail)
+        for download in (False, True):
+            message = refused(whole, download=download)
+            assert f"train-images-idx3-ubyte: cannot be read ({reason})" in message
+            assert "make data" not in message
+    assert not server.gets
+    mnist.load(root=whole)
 
 
 def test_one_missing_file_is_named(whole):

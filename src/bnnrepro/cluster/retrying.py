@@ -31,7 +31,8 @@ def retry(runs: Sequence[Run], overrides: Sequence[str], *, detach: bool = False
         overrides: another launcher for all, and its keys: ``hydra/launcher=local``.
         detach: return once they are submitted.
     """
-    left = [each for run in runs if run.outlook.state in LEFT and (each := _planned(run))]
+    read: dict[str, str | None] = {}  # data known by content are read once for all runs
+    left = [each for run in runs if run.outlook.state in LEFT and (each := _planned(run, read))]
     for each in left:
         if reason(each) is None:
             stopped = f"stopped where it should, stop_after={each.config.stop_after}"
@@ -59,14 +60,18 @@ def retry(runs: Sequence[Run], overrides: Sequence[str], *, detach: bool = False
     return 1 if failed else 0
 
 
-def _planned(run: Run) -> Planned | None:
+def _planned(run: Run, fingerprints: dict[str, str | None]) -> Planned | None:
     try:
         config = check(OmegaConf.create(run.config))
         config = replace(
             config, out=str(run.folder.path.parents[3]), on_failed="retry", on_done="skip"
         )
-        if folder_of(config, {}).path.name != run.folder.path.name:
-            raise UserError("config", str(run.folder.config), "is not what the folder's name says")
+        if folder_of(config, fingerprints).path.name != run.folder.path.name:
+            raise UserError(
+                "config",
+                str(run.folder.config),
+                "is not what the folder's name says, or the data changed",
+            )
     except UserError as error:
         print(f"left alone: {run.name}: {error}", file=sys.stderr)
         return None

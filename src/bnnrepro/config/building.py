@@ -2,11 +2,12 @@
 
 import inspect
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import asdict
 from typing import Any
 
 from bnnrepro.config.checking import DECLARED, locate
-from bnnrepro.errors import UserError
+from bnnrepro.errors import UserError, reading
 
 
 def instantiate(
@@ -26,7 +27,7 @@ def instantiate(
         extra: arguments that no config holds (parameters, shapes); they win.
 
     Raises:
-        UserError: the target refuses its arguments.
+        UserError: the target refuses its arguments, or the system cannot read the data it needs.
     """
     values = asdict(part)
     target = values.pop("_target_")
@@ -38,7 +39,9 @@ def instantiate(
     arguments = {k: v for k, v in values.items() if k not in described}
     arguments |= {k: v for k, v in (offered or {}).items() if k in wanted}
     arguments |= extra
+    data = reading("dataset.root", arguments["root"]) if "root" in arguments else nullcontext()
     try:
-        return built(**arguments)
+        with data:
+            return built(**arguments)
     except (TypeError, ValueError) as error:
         raise UserError(group, part.name, " ".join(str(error).split())) from error

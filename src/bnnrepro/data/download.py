@@ -13,7 +13,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from bnnrepro.data.torchvision_import import torchvision
-from bnnrepro.errors import UserError
+from bnnrepro.errors import UserError, reading
 
 KEY = "dataset.root"
 SILENCE_SECONDS = 30.0  # a firewall that drops packets would otherwise hold a run for ever
@@ -48,7 +48,8 @@ def ensure_whole(
         download: whether ``fetch`` may be called.
 
     Raises:
-        UserError: the files are missing or damaged and may not or cannot be fetched.
+        UserError: a file cannot be read, or they are missing or damaged and may not or cannot be
+            fetched.
     """
     problem = find_problem(title, root, md5)
     if problem is None:
@@ -77,18 +78,20 @@ def ensure_whole(
 
 
 def find_problem(title: str, root: Path, md5: Mapping[str, str]) -> str | None:
-    """Return what is wrong with the files, naming the first one, or None if all are whole."""
+    """Return what is wrong with the files, naming the first one, or None if all are whole.
+
+    Raises:
+        UserError: a file is there and cannot be read.
+    """
     present = [name for name in md5 if (root / name).is_file()]
     if not present:
         return f"no {title} there"
     for name, expected in md5.items():
         if name not in present:
             return f"{name} of {title} is missing"
-        try:
-            whole = torchvision.datasets.utils.check_integrity(root / name, expected)
-        except OSError as error:
-            return f"{name} cannot be read ({error.strerror})"
-        if not whole:
+        with reading(KEY, root / name):  # what cannot be read is not replaced by fetching it
+            found = torchvision.datasets.utils.calculate_md5(root / name)
+        if found != expected:
             return f"{name} is damaged or cut short (its md5 is not {expected})"
     return None
 

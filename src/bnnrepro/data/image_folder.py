@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 
 from bnnrepro.data.assemble import assemble
+from bnnrepro.data.decoding import decode, on_white, read_all
 from bnnrepro.data.torchvision_import import torchvision
 from bnnrepro.data.types import ImageData, Split
 from bnnrepro.errors import UserError
@@ -24,10 +24,11 @@ from bnnrepro.errors import UserError
 KEY = "dataset.root"
 GRAY_MODES = {"1", "L", "LA"}
 COLOUR_MODES = {"P", "RGB", "RGBA", "CMYK", "YCbCr"}
-CHUNK = 256  # files a thread takes at a time; single ones cost more than small images do
+ENDINGS = torchvision.datasets.folder.IMG_EXTENSIONS
+# Of decoding and resizing: another one gives the same files another fingerprint.
+DECODING = "upright, on white"
 
 log = logging.getLogger(__name__)
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -72,11 +73,11 @@ def load(
         raise UserError("dataset.size", size, "a side in pixels, at least 1, or null")
     root = Path(root).expanduser()
     train, test = find_trees(root)
-    modes = check_headers([path for path, _ in train.files + test.files], size)
-    mode = "L" if modes <= GRAY_MODES else "RGB"
+    files = [path for path, _ in train.files + test.files]
+    pixels, digests = read(files, size)
     return assemble(
-        read(train, mode, size),
-        read(test, mode, size),
+        as_split(train, pixels[: len(train.files)]),
+        as_split(test, pixels[len(train.files) :]),
         train.classes,
         name=name,
         mean=mean,
@@ -84,7 +85,7 @@ def load(
         augment=augment,
         shape=shape,
         classes=classes,
-        fingerprint=fingerprint(root, train, test, size),
+        fingerprint=fingerprint(root, dict(zip(files, digests, strict=True)), train.classes, size),
     )
 
 
@@ -115,78 +116,109 @@ def find_trees(root: Path) -> tuple[Tree, Tree]:
 
 
 def find_tree(root: Path, folder: Path) -> Tree:
-    """Return one split's files, sorted by class and name."""
-    try:
-        found = torchvision.datasets.ImageFolder(folder)
-    except FileNotFoundError as error:
-        reason = " ".join(str(error).split())
-        raise UserError(KEY, str(root), f"no images in {folder.name}: {reason}") from error
-    return Tree([(Path(path), label) for path, label in found.samples], found.classes)
+    """Return one split's files, sorted by class, folder and name.
+
+    Hidden entries are passed over; files of other kinds too, and a log line names these.
+
+    Raises:
+        UserError: there is no class, or one has no image or a name that is not UTF-8.
+    """
+    classes = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
+    classes = [name for name in classes if not hidden(name)]
+    if not classes:
+        raise UserError(KEY, str(root), f"no images in {folder.name}: no folder of a class there")
+    files: list[tuple[Path, int]] = []
+    left_out: Counter[str] = Counter()
+    for label, name in enumerate(classes):
+        if not name.isprintable():
+            allowed = f"{folder.name} has the class {name!a}: its name must be UTF-8 text"
+            raise UserError(KEY, str(root), allowed)
+        found = files_below(folder / name)
+        images = [path for path in found if path.suffix.lower() in ENDINGS]
+        left_out.update(path.suffix for path in found if path.suffix.lower() not in ENDINGS)
+        if not images:
+            allowed = f"no images in {folder.name}/{name}; they end in {' '.join(ENDINGS)}"
+            raise UserError(KEY, str(root), allowed)
+        files += [(path, label) for path in images]
+    if left_out:
+        kinds = ", ".join(f"{count} {kind or 'without'}" for kind, count in left_out.most_common(5))
+        log.warning("%s: files of these endings are left out: %s", folder, kinds)
+    return Tree(files, classes)
 
 
-def check_headers(paths: list[Path], size: int | None) -> set[str]:
-    """Return the images' modes; check from the headers alone that they fit together."""
+def files_below(folder: Path) -> list[Path]:
+    """Return the files at any depth that are not hidden, sorted by folder, then by name.
 
-    def header(path: Path) -> tuple[str, tuple[int, int]]:
-        with Image.open(path) as image:
-            return image.mode, image.size
+    Links are followed, but for those to a folder above, and no folder is entered twice.
+    """
 
-    found = in_threads(header, paths)
-    for path, (mode, dimensions) in zip(paths, found, strict=True):
-        if mode not in GRAY_MODES | COLOUR_MODES:
-            allowed = f"{path} has pixels of mode {mode}; 8 bits a channel are needed"
-            raise UserError(KEY, str(path.parent), allowed)
-        if size is None and dimensions != found[0][1]:
-            first = "x".join(map(str, found[0][1]))
-            other = "x".join(map(str, dimensions))
+    def fail(error: OSError) -> None:
+        raise error  # os.walk would pass over a folder that cannot be read, and its images be lost
+
+    found = []
+    entered = set(folder.resolve().parents)
+    for place, folders, names in os.walk(folder, followlinks=True, onerror=fail):
+        real = Path(place).resolve()
+        if real in entered:
+            folders.clear()
+            continue
+        entered.add(real)
+        folders[:] = sorted(name for name in folders if not hidden(name))
+        found += [(place, name) for name in names if not hidden(name)]
+    return [Path(place, name) for place, name in sorted(found)]
+
+
+def hidden(name: str) -> bool:
+    """Return whether an entry of a folder is a program's own: not meant to be seen."""
+    return name.startswith(".") or name == "__MACOSX"
+
+
+def read(files: Sequence[Path], size: int | None) -> tuple[list[np.ndarray], list[str]]:
+    """Return each file's pixels, uint8 (1 or 3, H, W), and the sha256 of its bytes.
+
+    Raises:
+        UserError: a file cannot be read, or is of another size than the first without ``size``.
+    """
+    (first,) = read_all(files[:1], lambda _, content: decode(content).size)
+
+    def work(path: Path, content: bytes) -> tuple[np.ndarray, str]:
+        image = decode(content)
+        if image.mode not in GRAY_MODES | COLOUR_MODES:
+            raise ValueError(f"its pixels are {image.mode}: 8 bits a channel are needed")
+        if size is None and image.size != first:
+            here, there = ("x".join(map(str, each)) for each in (first, image.size))
             raise UserError(
                 "dataset.size",
                 "null",
-                f"a side in pixels is needed, as the sizes differ:\n"
-                f"{paths[0]} is {first}, {path} is {other}",
+                "a side in pixels is needed, as the sizes differ:\n"
+                f"{files[0]} is {here}, {path} is {there}",
             )
-    return {mode for mode, _ in found}
-
-
-def read(tree: Tree, mode: str, size: int | None) -> Split:
-    """Return the decoded images, ``mode`` L or RGB, and their labels."""
-
-    def decode(path: Path) -> np.ndarray:
-        with Image.open(path) as image:
-            converted = image.convert(mode)
+        image = on_white(image, "L" if image.mode in GRAY_MODES else "RGB")
         if size is not None:
-            converted = converted.resize((size, size), Image.Resampling.BILINEAR)
-        pixels = np.asarray(converted, dtype=np.uint8)
-        return pixels[None] if mode == "L" else pixels.transpose(2, 0, 1)
+            image = image.resize((size, size), Image.Resampling.BILINEAR)
+        pixels = np.atleast_3d(np.asarray(image, dtype=np.uint8)).transpose(2, 0, 1)
+        return pixels, hashlib.sha256(content).hexdigest()
 
-    images = np.stack(in_threads(decode, [path for path, _ in tree.files]))
+    pixels, digests = zip(*read_all(files, work), strict=True)
+    channels = max(map(len, pixels))  # one colour image makes all of them three planes
+    equal = [each if len(each) == channels else each.repeat(channels, 0) for each in pixels]
+    return equal, list(digests)
+
+
+def as_split(tree: Tree, pixels: Sequence[np.ndarray]) -> Split:
+    """Return the images of a split with their labels."""
     labels = torch.tensor([label for _, label in tree.files])
-    return Split(torch.from_numpy(images), labels)
+    return Split(torch.from_numpy(np.stack(pixels)), labels)
 
 
-def in_threads(work: Callable[[Path], T], paths: list[Path]) -> list[T]:
-    """Return ``work`` of every path, in order; a file that it fails on is the user's to mend."""
-
-    def guarded(path: Path) -> T:
-        try:
-            return work(path)
-        except Exception as error:  # Pillow's formats raise whatever their parsers raise
-            reason = " ".join(str(error).split())
-            allowed = f"{path} cannot be read as an image ({reason})"
-            raise UserError(KEY, str(path.parent), allowed) from error
-
-    chunks = [paths[first : first + CHUNK] for first in range(0, len(paths), CHUNK)]
-    with ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as pool:
-        done = pool.map(lambda chunk: [guarded(path) for path in chunk], chunks)
-        return list(itertools.chain.from_iterable(done))
-
-
-def fingerprint(root: Path, train: Tree, test: Tree, size: int | None) -> str:
-    """Return a sha256 of relative names, file sizes, classes and the size chosen."""
+def fingerprint(
+    root: Path, digests: Mapping[Path, str], classes: Sequence[str], size: int | None
+) -> str:
+    """Return a sha256 of names below the root, contents, classes, and how they are decoded."""
     digest = hashlib.sha256()
-    for line in (f"size {size}", *(f"class {name}" for name in train.classes)):
+    for line in (f"decoding {DECODING}", f"size {size}", *(f"class {name}" for name in classes)):
         digest.update(f"{line}\n".encode())
-    for path in sorted(path for path, _ in train.files + test.files):
+    for path in sorted(digests):
         relative = path.relative_to(root).as_posix()
-        digest.update(f"{path.stat().st_size} {relative}\n".encode("utf-8", "surrogateescape"))
+        digest.update(f"{digests[path]} {relative}\n".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()

@@ -16,10 +16,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 
 from bnnrepro.data.assemble import channel_statistics, per_channel
-from bnnrepro.data.image_folder import in_threads
+from bnnrepro.data.decoding import decode, read_all
 from bnnrepro.data.segmentation import Pairs, SegmentationData, Turning, content_of
 from bnnrepro.errors import UserError
 
@@ -241,13 +240,15 @@ def numbered(root: Path, folder: Path) -> dict[int, Path]:
 def grey_values(paths: list[Path], root: Path) -> list[np.ndarray]:
     """Return the pixels of images, uint8 (H, W), all of the first one's size."""
 
-    def decode(path: Path) -> np.ndarray:
-        with Image.open(path) as image:
-            if image.mode not in ("1", "L"):
-                raise ValueError(f"its pixels are {image.mode}: 8-bit grey values are needed")
-            return np.asarray(image.convert("L"), dtype=np.uint8)
+    def work(_: Path, content: bytes) -> np.ndarray:
+        image = decode(content)
+        # A transparent pixel of a label has no class, so transparency is refused, in images too.
+        if image.mode not in ("1", "L") or image.has_transparency_data:
+            kind = f"{image.mode} with transparency" if image.mode in ("1", "L") else image.mode
+            raise ValueError(f"its pixels are {kind}: 8-bit grey values are needed")
+        return np.asarray(image.convert("L"), dtype=np.uint8)
 
-    pixels = in_threads(decode, paths)
+    pixels = read_all(paths, work)
     for path, found in zip(paths, pixels, strict=True):
         if found.shape != pixels[0].shape:
             sizes = [f"{each.shape[1]}x{each.shape[0]}" for each in (pixels[0], found)]

@@ -100,9 +100,10 @@ def _refuse(
 
 def _cell(name: str, config: Config, seeds: int) -> Cell:
     runs = []
+    fingerprints: dict[str, str | None] = {}
     for seed in range(seeds):
         seeded = replace(config, seed=seed)
-        runs.append(Expected(seed, folder_of(seeded, {}), seeded))
+        runs.append(Expected(seed, folder_of(seeded, fingerprints), seeded))
     return Cell(
         name,
         config.preset.name,

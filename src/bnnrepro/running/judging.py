@@ -25,6 +25,7 @@ def result_values(parts: Parts, folder: RunFolder, key: str) -> dict[str, Any]:
         "seed": cfg.seed,
         "task": trainer.task.name,
         "dataset": parts.data.name,
+        "fingerprint": parts.data.fingerprint,
         "model": cfg.model.name,
         "method": cfg.method.name,
         "epochs": cfg.effective_epochs,

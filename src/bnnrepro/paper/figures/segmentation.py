@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
+from bnnrepro.data.decoding import decode, on_white, read_all
 from bnnrepro.paper import drawing
 from bnnrepro.paper.collect import Collected, CollectedRun
 from bnnrepro.paper.figures import Figure
@@ -141,8 +141,10 @@ def _example(figure: Any, collected: Sequence[Collected]) -> None:
 
 def panels(path: Path) -> list[np.ndarray]:
     """Return the upper left corner of each of a picture's four panels, uint8 (h, w, 3)."""
-    with Image.open(path) as image:
-        pixels = np.asarray(image.convert("RGB"))
+    (picture,) = read_all(
+        [path], lambda _, content: on_white(decode(content), "RGB"), key="pictures"
+    )
+    pixels = np.asarray(picture)
     width = (pixels.shape[1] - 3 * GAP) // 4
     side = min(CORNER, width, len(pixels))
     starts = [k * (width + GAP) for k in range(4)]

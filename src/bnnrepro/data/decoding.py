@@ -1,0 +1,92 @@
+"""Picture files, decoded as a viewer shows them: turned upright, on white.
+
+Every picture file that the project reads goes through here. A file's bytes are read whole before
+they are decoded, so that what fails while reading is the system's failure, and what fails
+afterwards is the content's.
+"""
+
+from __future__ import annotations
+
+import io
+import itertools
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+from PIL import Image, ImageOps
+
+from bnnrepro.errors import UserError, cannot_read, reading
+
+CHUNK = 256  # files a thread takes at a time; single ones cost more than small images do
+SPARE = 256 << 20  # bytes, more than decoding takes: with fewer to be had, damage is not proven
+
+T = TypeVar("T")
+
+
+def read_all(
+    paths: Sequence[Path], work: Callable[[Path, bytes], T], key: str = "dataset.root"
+) -> list[T]:
+    """Return ``work`` of every path and its file's bytes, in order, done in threads.
+
+    Args:
+        paths: of picture files.
+        work: decodes one; what it raises is reported as a fault of the file's content.
+        key: what a UserError names as its key.
+
+    Raises:
+        UserError: one that ``work`` raised; a file cannot be read, or decoded.
+    """
+    chunks = [paths[first : first + CHUNK] for first in range(0, len(paths), CHUNK)]
+    with reading(key, paths[0].parent if paths else ""), ThreadPoolExecutor(_threads()) as pool:
+        done = pool.map(lambda chunk: [_read(path, work, key) for path in chunk], chunks)
+        return list(itertools.chain.from_iterable(done))
+
+
+def _threads() -> int:
+    return min(16, os.cpu_count() or 1)
+
+
+def _read(path: Path, work: Callable[[Path, bytes], T], key: str) -> T:
+    try:
+        with reading(key, path):
+            return work(path, path.read_bytes())
+    except UserError:
+        raise
+    except Exception as error:  # Pillow's formats raise whatever their parsers raise
+        with reading(key, path):
+            bytearray(SPARE)  # libjpeg and libwebp call a want of memory broken data
+        reason = " ".join(str(error).split())
+        allowed = f"{path} cannot be read as an image ({reason})"
+        raise UserError(key, str(path.parent), allowed) from error
+
+
+def decode(content: bytes) -> Image.Image:
+    """Return the picture that a file's bytes hold, turned upright as its EXIF tag asks.
+
+    Raises:
+        Exception: whatever Pillow raises where the bytes are no picture.
+    """
+    image = Image.open(io.BytesIO(content))
+    image.load()
+    try:
+        ImageOps.exif_transpose(image, in_place=True)
+    except Exception as error:
+        if cannot_read(error):
+            raise
+        # Tags that cannot be parsed ask for nothing; viewers show such a picture as it lies.
+    return image
+
+
+def on_white(image: Image.Image, mode: str) -> Image.Image:
+    """Return a picture in the mode L or RGB, laid over white where it is transparent.
+
+    White is what a picture with transparent parts is most often made for and looked at on. The
+    colour beneath a transparent pixel is whatever the program that wrote it left there. Opaque
+    pixels are unchanged.
+    """
+    if not image.has_transparency_data:
+        return image.convert(mode)
+    image = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert(mode)
