@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
-from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from bnnrepro.data.augment import normalise
@@ -15,6 +13,7 @@ from bnnrepro.errors import UserError
 from bnnrepro.models.summary import Summary, summarise
 from bnnrepro.store.folder import RunFolder
 from bnnrepro.store.result import read_result
+from bnnrepro.store.stored import read_config
 from bnnrepro.tasks import TASKS, Classification, Task
 from bnnrepro.training import checkpoint, trainer
 
@@ -109,18 +108,30 @@ class Loaded:
         return normalise(images.to(device), mean, std)
 
 
-def load(folder: str | Path, which: str | None = None, *, device: str = "auto") -> Loaded:
+def load(
+    folder: str | Path,
+    which: str | None = None,
+    *,
+    device: str = "auto",
+    config_dir: str | Path | None = None,
+) -> Loaded:
     """Return a finished run's model and method, without its data set.
+
+    The folder is read as data: a class or function that it names is called only if the config
+    files of this installation, or those in ``config_dir``, offer it.
 
     Args:
         folder: the run's folder, ``multirun/<dataset>/<model>/<method>/<signature>``.
         which: ``best`` (best validation epoch) or ``final``; best where there is one if None.
         device: where the model shall live.
+        config_dir: the folder of your own parts' config files, as ``--config-dir``.
 
     Raises:
-        UserError: if the folder has no finished run, or a file of it is damaged.
+        UserError: if the folder has no finished run, a file of it is damaged, or it names a part
+            that is not offered.
     """
-    from bnnrepro.config import check, instantiate
+    from bnnrepro.config import instantiate
+    from bnnrepro.config.stored import check_stored, offered
 
     run = RunFolder(Path(folder))
     result = read_result(run.result)
@@ -132,10 +143,7 @@ def load(folder: str | Path, which: str | None = None, *, device: str = "auto") 
         state = checkpoint.load(path)
     except (FileNotFoundError, checkpoint.DamagedError) as error:
         raise UserError("folder", str(path), "is missing or damaged") from error
-    try:
-        config = check(DictConfig(yaml.safe_load(run.config.read_text())))
-    except (OSError, TypeError, ValueError, yaml.YAMLError) as error:
-        raise UserError("folder", str(run.config), "is missing or damaged") from error
+    config = check_stored(read_config(run.config), offered(config_dir))
     about = state["about"]
     if result["task"] not in TASKS:
         raise UserError("folder", str(run.result), f"has a task unknown here, {result['task']}")

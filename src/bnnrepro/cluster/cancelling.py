@@ -61,16 +61,13 @@ def cancel(runs: Sequence[Run], why: str = "cancelled", keep: str | None = None)
 
 def _shared(job: str, run: Run) -> list[str]:
     """Return all runs of a job that are not done, as its sweep's record has them."""
-    for parent in run.folder.path.absolute().parents:
-        folder = parent / submission.SCRATCH / str(run.status.submission)
-        if run.status.submission is not None and folder.is_dir():
-            try:
-                record = submission.read(folder)
-            except UserError:
-                return []
-            paths = [path for each in record.jobs if each.job == job for path in each.runs]
-            return [path for path in paths if not (Path(path) / "result.json").exists()]
-    return []
+    try:
+        record = submission.of_run(run)
+    except UserError:
+        return []
+    jobs = record.jobs if record is not None else []
+    paths = [path for each in jobs if each.job == job for path in each.runs]
+    return [path for path in paths if not (Path(path) / "result.json").exists()]
 
 
 def _stop_process(run: Run, lines: list[str]) -> bool:

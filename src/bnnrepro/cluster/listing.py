@@ -36,13 +36,17 @@ class Listing:
         return []
 
 
-def planned_by(overrides: Sequence[str]) -> list[Planned]:
+def planned_by(overrides: Sequence[str], config_dir: str | None = None) -> list[Planned]:
     """Return the runs of a sweep's line, as ``run.py -m`` would compose it.
+
+    Args:
+        overrides: the line.
+        config_dir: a folder of config files searched before ``conf/``.
 
     Raises:
         UserError: an override, or what they add up to, is not allowed.
     """
-    with hydra_session() as hydra:
+    with hydra_session(config_dir=config_dir) as hydra:
         master = load_master(hydra.config_loader, list(overrides))
         context = HydraContext(config_loader=hydra.config_loader, callbacks=Callbacks(master))
 

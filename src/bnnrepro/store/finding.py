@@ -8,18 +8,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from bnnrepro.errors import UserError
 from bnnrepro.store import status
 from bnnrepro.store.folder import RunFolder
 from bnnrepro.store.outlook import STATES, Outlook, outlook, queue_of
+from bnnrepro.store.stored import read_config
 
 SUBMISSION = "submission.json"
 _SIGNATURE = re.compile(r"[0-9a-f]{10}")
 _DEPTH = 4  # dataset/model/method/signature
 _PATH_KEYS = {"dataset": -4, "model": -3, "method": -2}
-_YAML = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class Run:
@@ -34,10 +32,9 @@ class Run:
     def config(self) -> dict[str, Any]:
         """The resolved configuration; empty where it is missing or damaged."""
         try:
-            content = yaml.load(self.folder.config.read_text(encoding="utf-8"), _YAML)
-        except (OSError, UnicodeDecodeError, yaml.YAMLError):
+            return read_config(self.folder.config)
+        except UserError:
             return {}
-        return content if isinstance(content, dict) else {}
 
     @property
     def name(self) -> str:
@@ -130,16 +127,22 @@ def _paths(place: Path, foreign: list[Path]) -> Iterator[Path]:
 
 
 def submitted_runs(place: Path) -> list[Path]:
-    """Return the run folders of a sweep's folder.
+    """Return the run folders of a sweep's folder, ``<store>/.hydra/<name>``.
 
     Raises:
-        UserError: its record is damaged.
+        UserError: its record is damaged, or names what is no run's folder in the same store.
     """
     try:
         content = json.loads((place / SUBMISSION).read_text(encoding="utf-8"))
-        return [Path(run) for job in content["jobs"] for run in job["runs"]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        runs = [Path(run) for job in content["jobs"] for run in job["runs"]]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError("sweep", str(place), f"{SUBMISSION} cannot be read ({error})") from error
+    store = place.resolve().parent.parent
+    for run in runs:
+        if not _is_run_in(store, run):
+            allowed = f"{SUBMISSION} names it, and it is no run's folder in {store}"
+            raise UserError("sweep", str(run), allowed)
+    return runs
 
 
 def _below(place: Path, depth: int, foreign: list[Path]) -> Iterator[Path]:
@@ -161,3 +164,13 @@ def _below(place: Path, depth: int, foreign: list[Path]) -> Iterator[Path]:
 
 def _is_run(name: str) -> bool:
     return _SIGNATURE.fullmatch(name) is not None
+
+
+def _is_run_in(store: Path, path: Path) -> bool:
+    """Tell whether a path leads to a run's folder in a store, links and all."""
+    inside = path.resolve()
+    try:
+        parts = inside.relative_to(store).parts
+    except ValueError:
+        return False
+    return len(parts) == _DEPTH and _is_run(parts[-1])
