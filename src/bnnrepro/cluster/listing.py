@@ -9,8 +9,8 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig
 
 from bnnrepro.cluster.plan import Planned, plan
-from bnnrepro.config import check
-from bnnrepro.config.compose import hydra_session, load_master, load_points
+from bnnrepro.config.compose import hydra_session, load_master
+from bnnrepro.config.points import Points
 from bnnrepro.errors import UserError
 
 
@@ -31,8 +31,8 @@ class Listing:
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[Any]:
         """Note the runs."""
-        configs = load_points(self._context.config_loader, self._master, job_overrides)
-        self.planned += plan([check(each) for each in configs], job_overrides)
+        points = Points(self._context.config_loader, self._master)
+        self.planned += plan(points.check(job_overrides), job_overrides)
         return []
 
 
