@@ -1,6 +1,7 @@
 """A run's folder is data: whoever wrote it, nothing in it is executed, imported or resolved."""
 
 import json
+import shlex
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -354,8 +355,8 @@ def test_the_shell_lines_of_a_cluster_that_is_still_there_are_taken(
 
 
 @pytest.fixture
-def own(place: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
-    """A finished run of a method that a project of the user's has."""
+def project(place: Path) -> list[str]:
+    """A project of the user's with a method of its own; the words that begin its lines."""
     (place / "modules" / "mine.py").write_text(
         "from bnnrepro.optim import STE\nclass Own(STE): ...\n"
     )
@@ -363,7 +364,13 @@ def own(place: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
     shipped = (conf_dir() / "method" / "ste.yaml").read_text()
     yaml_text = shipped.replace("bnnrepro.optim.STE", "mine.Own").replace("name: ste", "name: own")
     (place / "myconf" / "method" / "own.yaml").write_text(yaml_text)
-    assert cli.main(["--config-dir", "myconf", "method=own", *SMALL]) == 0
+    return ["--config-dir", "myconf", "method=own", *SMALL]
+
+
+@pytest.fixture
+def own(project: list[str]) -> RunFolder:
+    """A finished run of the project's method."""
+    assert cli.main(project) == 0
     return find([Path("multirun")], {})[0][0].folder
 
 
@@ -396,9 +403,9 @@ def test_own_parts_are_built_where_they_are_offered_again(
 
 
 def test_own_parts_are_listed_and_evaluated_again(
-    own: RunFolder, capsys: pytest.CaptureFixture[str]
+    own: RunFolder, project: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    line = ["--config-dir", "myconf", "method=own", *SMALL]
+    line = project
     capsys.readouterr()
     assert cli.main([*line, "--dry-run"]) == 0
     assert store(["status", "-m", *line, "seed=0", "--all"]) == 0
@@ -407,6 +414,39 @@ def test_own_parts_are_listed_and_evaluated_again(
     assert "0 of 1 to start (done 1)" in out
     assert "1 run, done 1" in out
     assert len(json.loads(own.result.read_text())["evaluations"]) == 1
+
+
+def test_a_detached_launcher_is_told_where_the_config_files_are(
+    project: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(cli, "detached", lambda words, out: told.extend(words) or 0)
+    assert cli.main(["-m", "--detach", "hydra/launcher=local", *project]) == 0
+    assert told[:2] == ["--config-dir", "myconf"]
+    assert "method=own" in told
+
+
+@pytest.mark.parametrize("how", [["method=own"], ["method=ste", "method._target_=mine.Own"]])
+def test_the_line_that_retries_a_sweep_offers_its_own_parts(
+    how: list[str],
+    project: list[str],
+    started: list[Any],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(Submitter, "tell", lambda self, runs: [(run, "x") for run in runs])
+    monkeypatch.setattr(Submitter, "where", "multirun/.hydra/x")
+    line = [*project[:2], *how, *project[3:]]
+    assert cli.main(["-m", "hydra/launcher=local", *line]) == 1
+    last = shlex.split(capsys.readouterr().err.splitlines()[-1].partition("python ")[2])
+    assert last[:4] == ["-m", "bnnrepro.store", "retry", "multirun/.hydra/x"]
+    (planned,) = started
+    planned.run.folder.path.mkdir(parents=True)
+    planned.run.folder.config.write_text(yaml.safe_dump(planned.config.to_dict()))
+    status.write(planned.run.folder, "failed")
+    monkeypatch.setattr(Submitter, "tell", lambda self, runs: [])
+    assert store(["retry", *last[4:]]) == 0
+    assert len(started) == 2
 
 
 def test_a_config_dir_that_is_none_is_refused(run: RunFolder) -> None:

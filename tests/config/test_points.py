@@ -118,11 +118,26 @@ def test_every_kind_of_override(loader: Any, master: DictConfig, points: Points,
     assert by_points(points, point) == wanted, "a second time"
 
 
-LINES = st.lists(st.sampled_from([*CHOICES, *VALUES]), min_size=1, max_size=5)
+# None of these is refused whatever the others are: else most combinations would be errors.
+AT_EASE = [
+    *("method=ste", "method=bop", "method=pmf", "dataset=mnist", "dataset=cifar10"),
+    *("dataset=shapes", "dataset=snelson", "model=vgg", "scheduler=step", "scheduler=exponential"),
+    *("preset=quick", "preset=smoke", "experiment=figure5_ste", "protocol/shared=mnist"),
+    *("seed=3", "epochs=${seed}", "out='a b'", "out=${method.name}", "preset.epochs=2"),
+    *("++method.lr=2", "++method.new={a:1,b:[1,{c:2}]}", "++model.hidden=[8,9]", "~stop_after"),
+    *("++model={dropout:0.5}", "++protocol.mlp.hidden=[7]", "++protocol.quick.epochs=9"),
+    *(
+        "++dataset.augment.pad=2",
+        "++dataset={mean:[0.5]}",
+        "++scheduler.final=0",
+        "hydra.verbose=x",
+    ),
+]
+LINES = st.lists(st.sampled_from(AT_EASE), min_size=2, max_size=6, unique=True)
 
 
 @pytest.mark.slow
-@settings(deadline=None, max_examples=500)
+@settings(deadline=None, max_examples=150)
 @given(point=LINES)
 def test_combinations(loader: Any, master: DictConfig, points: Points, point: list[str]) -> None:
     assert by_points(points, point) == by_hydra(loader, master, point)

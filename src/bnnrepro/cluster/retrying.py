@@ -3,6 +3,8 @@
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 from bnnrepro.cluster import submission
@@ -87,19 +89,22 @@ def _groups(
 ) -> list[tuple[Submitter, list[Planned]]]:
     """Return the runs by what starts them; SLURM first, since nobody has to wait for it."""
     found: dict[str, tuple[dict[str, Any], list[Planned]]] = {}
+    last = cache(_last)  # once a sweep, not once a run
     for each in planned:
-        values = chosen or _last(each, config_dir) or launcher_keys(["hydra/launcher=local"])
+        before = chosen or last(submission.folder_of(each.run), config_dir)
+        values = before or launcher_keys(["hydra/launcher=local"])
         found.setdefault(repr(sorted(values.items(), key=str)), (values, []))[1].append(each)
     groups = [(make_submitter(values), members) for values, members in found.values()]
     return sorted(groups, key=lambda group: group[0].kind != "slurm")
 
 
-def _last(planned: Planned, config_dir: str | None) -> dict[str, Any] | None:
-    """Return the launcher that the run was last submitted with, None if it never was."""
-    record = submission.of_run(planned.run)
-    if record is not None:
-        check_recorded(record.launcher, config_dir)
-    return record.launcher if record is not None else None
+def _last(folder: Path | None, config_dir: str | None) -> dict[str, Any] | None:
+    """Return the launcher of a sweep's record, None without a sweep."""
+    if folder is None:
+        return None
+    values = submission.read(folder).launcher
+    check_recorded(values, config_dir)
+    return values
 
 
 def _chosen(overrides: Sequence[str], config_dir: str | None) -> dict[str, Any]:

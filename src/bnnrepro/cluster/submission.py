@@ -93,11 +93,11 @@ def read(folder: Path) -> Submission:
         raise UserError("sweep", str(folder), f"{SUBMISSION} cannot be read ({error})") from error
 
 
-def of_run(run: Run) -> Submission | None:
-    """Return the record of the sweep that a run was last submitted with; None where there is none.
+def folder_of(run: Run) -> Path | None:
+    """Return the folder of the sweep that a run was last submitted with; None where there is none.
 
     Raises:
-        UserError: the record is damaged, or lies outside of the run's store.
+        UserError: it lies outside of the run's store.
     """
     scratch = run.folder.path.absolute().parents[3] / SCRATCH
     folder = scratch / str(run.status.submission)
@@ -105,7 +105,7 @@ def of_run(run: Run) -> Submission | None:
         return None
     if folder.resolve().parent != scratch.parent.resolve() / SCRATCH:
         raise UserError("sweep", str(folder), f"is a link that leads out of {scratch}")
-    return read(folder)
+    return folder
 
 
 class Announcement:

@@ -4,7 +4,7 @@ import json
 import os
 import re
 from collections.abc import Iterator, Sequence
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -132,17 +132,26 @@ def submitted_runs(place: Path) -> list[Path]:
     Raises:
         UserError: its record is damaged, or names what is no run's folder in the same store.
     """
+    store = place.resolve().parent.parent
     try:
         content = json.loads((place / SUBMISSION).read_text(encoding="utf-8"))
         runs = [Path(run) for job in content["jobs"] for run in job["runs"]]
+        strangers = [
+            run for run, real in zip(runs, _real(runs), strict=True) if not _is_in(store, real)
+        ]
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError("sweep", str(place), f"{SUBMISSION} cannot be read ({error})") from error
-    store = place.resolve().parent.parent
-    for run in runs:
-        if not _is_run_in(store, run):
-            allowed = f"{SUBMISSION} names it, and it is no run's folder in {store}"
-            raise UserError("sweep", str(run), allowed)
+    if strangers:
+        allowed = f"{SUBMISSION} names it, and it is no run's folder in {store}"
+        raise UserError("sweep", str(strangers[0]), allowed)
     return runs
+
+
+def _real(paths: Sequence[Path]) -> Iterator[Path]:
+    """Return where paths lead, links and all; what is above them is looked up once."""
+    real = cache(os.path.realpath)
+    for path in paths:
+        yield Path(real(path)) if path.is_symlink() else Path(real(path.parent), path.name)
 
 
 def _below(place: Path, depth: int, foreign: list[Path]) -> Iterator[Path]:
@@ -166,11 +175,6 @@ def _is_run(name: str) -> bool:
     return _SIGNATURE.fullmatch(name) is not None
 
 
-def _is_run_in(store: Path, path: Path) -> bool:
-    """Tell whether a path leads to a run's folder in a store, links and all."""
-    inside = path.resolve()
-    try:
-        parts = inside.relative_to(store).parts
-    except ValueError:
-        return False
-    return len(parts) == _DEPTH and _is_run(parts[-1])
+def _is_in(store: Path, path: Path) -> bool:
+    """Tell whether a path without links is that of a run's folder in a store."""
+    return path.parents[_DEPTH - 1 : _DEPTH] == (store,) and _is_run(path.name)

@@ -14,7 +14,7 @@ STATES = ("submitted", "running", "done", "failed", "interrupted")
 
 _NUMBERS = ("epoch", "epochs", "pid", "attempt")
 # A job is a word of scancel's command line, a submission the name of a folder in .hydra.
-_FORMS = {"job": re.compile(r"[0-9_+]+"), "submission": re.compile(r"[^./\\\0][^/\\\0]*")}
+_FORMS = {"job": re.compile(r"[0-9_+]+"), "submission": re.compile(r"(?a)\w[\w .-]{0,200}")}
 
 
 @dataclass(frozen=True)
