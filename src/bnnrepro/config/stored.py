@@ -13,6 +13,7 @@ import yaml
 
 from bnnrepro.config.checking import GROUPS, typed
 from bnnrepro.config.folder import conf_dir
+from bnnrepro.config.rules import shown
 from bnnrepro.config.schema import Config
 from bnnrepro.errors import UserError
 
@@ -63,7 +64,7 @@ def check_stored(values: Mapping[str, Any], targets: Targets) -> Config:
                 "is not offered by this installation; give the --config-dir (config_dir) that has "
                 "it, if you trust it"
             )
-            raise UserError(key, str(target), allowed)
+            raise UserError(key, shown(target), allowed)
     return typed(values)
 
 

@@ -26,12 +26,14 @@ def read_config(path: Path) -> dict[str, Any]:
         _refuse_what_grows(text)
         content = yaml.load(text, _YAML)
     except OSError as error:
-        raise UserError("config", str(path), f"cannot be read ({error.strerror})") from error
+        raise UserError(
+            "folder", str(path), f"is missing or cannot be read ({error.strerror})"
+        ) from error
     except Exception as error:  # PyYAML raises a dozen kinds for text that is no value of its tag
         reason = str(error) if isinstance(error, _GrowsError) else "it is not plain YAML"
-        raise UserError("config", str(path), f"damaged: {reason}") from error
+        raise UserError("folder", str(path), f"damaged: {reason}") from error
     if not isinstance(content, dict):
-        raise UserError("config", str(path), "damaged: it must be a mapping")
+        raise UserError("folder", str(path), "damaged: it must be a mapping")
     _refuse_other_than_data(content, [])
     return content
 
@@ -64,6 +66,8 @@ def _refuse_other_than_data(node: object, parts: list[str]) -> None:
             _refuse_other_than_data(value, [*parts, str(index)])
     elif isinstance(node, str):
         if "${" in node:
-            raise UserError(key, node, "is an interpolation; a stored configuration is resolved")
+            raise UserError(
+                key, node[:80], "is an interpolation; a stored configuration is resolved"
+            )
     elif not (node is None or isinstance(node, bool | int | float)):
         raise UserError(key, str(node), "must be text, a number, true, false or null")
