@@ -3,7 +3,7 @@
 import json
 import shlex
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -142,7 +142,7 @@ def poisoned(run: RunFolder, change: Callable[[dict[str, Any]], Any]) -> None:
     run.config.write_text(made if isinstance(made, str) else yaml.safe_dump(made))
 
 
-def nothing_happened(place: Path, said: str, started: list[Any] = []) -> None:  # noqa: B006
+def nothing_happened(place: Path, said: str, started: Sequence[Any] = ()) -> None:
     assert not (place / "canary").exists()
     assert SECRET not in said
     assert not started
