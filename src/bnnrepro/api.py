@@ -6,15 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
-from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from bnnrepro.data.augment import normalise
-from bnnrepro.errors import UserError, reading
+from bnnrepro.errors import UserError
 from bnnrepro.models.summary import Summary, summarise
 from bnnrepro.store.folder import RunFolder
 from bnnrepro.store.result import read_result
+from bnnrepro.store.stored import read_config
 from bnnrepro.tasks import TASKS, Classification, Task
 from bnnrepro.training import checkpoint, trainer
 
@@ -145,18 +144,30 @@ def _pixels(images: Tensor) -> Tensor:
     return values if whole or high > 1 else values * 255
 
 
-def load(folder: str | Path, which: str | None = None, *, device: str = "auto") -> Loaded:
+def load(
+    folder: str | Path,
+    which: str | None = None,
+    *,
+    device: str = "auto",
+    config_dir: str | Path | None = None,
+) -> Loaded:
     """Return a finished run's model and method, without its data set.
+
+    The folder is read as data: a class or function that it names is called only if the config
+    files of this installation, or those in ``config_dir``, offer it.
 
     Args:
         folder: the run's folder, ``multirun/<dataset>/<model>/<method>/<signature>``.
         which: ``best`` (best validation epoch) or ``final``; best where there is one if None.
         device: where the model shall live.
+        config_dir: the folder of your own parts' config files, as ``--config-dir``.
 
     Raises:
-        UserError: if the folder has no finished run, or a file of it cannot be read or is damaged.
+        UserError: if the folder has no finished run, a file of it cannot be read or is damaged, or
+            it names a part that is not offered.
     """
-    from bnnrepro.config import check, instantiate
+    from bnnrepro.config import instantiate
+    from bnnrepro.config.stored import check_stored, offered
 
     run = RunFolder(Path(folder))
     result = read_result(run.result)
@@ -168,11 +179,7 @@ def load(folder: str | Path, which: str | None = None, *, device: str = "auto") 
         state = checkpoint.load(path)
     except (FileNotFoundError, checkpoint.DamagedError) as error:
         raise UserError("folder", str(path), "is missing or damaged") from error
-    try:
-        with reading("folder", run.config):
-            config = check(DictConfig(yaml.safe_load(run.config.read_text(encoding="utf-8"))))
-    except (TypeError, ValueError, yaml.YAMLError) as error:
-        raise UserError("folder", str(run.config), "is damaged") from error
+    config = check_stored(read_config(run.config), offered(config_dir))
     about = state["about"]
     if result["task"] not in TASKS:
         raise UserError("folder", str(run.result), f"has a task unknown here, {result['task']}")

@@ -194,7 +194,7 @@ def _sweep(hydra: Hydra, arguments: argparse.Namespace, name: str) -> int:
         if arguments.dry_run:
             sweeper.launcher = Listing(master, context)
         elif arguments.detach and type(launcher).__name__ == "LocalLauncher":
-            return detached(overrides, Path(str(master.out)))
+            return detached(_again(arguments), Path(str(master.out)))
         elif arguments.detach:
             _detach(launcher, overrides)
         batches = sweeper.sweep(arguments=list(master.hydra.overrides.task))
@@ -208,11 +208,34 @@ def _sweep(hydra: Hydra, arguments: argparse.Namespace, name: str) -> int:
         reason = " ".join(str(job._return_value).split()).removeprefix("failed: ")
         print(printable(f"failed: {' '.join(job.overrides)}: {reason}"), file=sys.stderr)
     if failed:
-        again = shlex.join(["python", "run.py", "-m", *overrides])
         where = getattr(launcher, "where", "")
-        line = f"python -m bnnrepro.store retry {where}" if where else again
+        words = _retry(arguments, where) if where else ["run.py", "-m", *_again(arguments)]
+        line = shlex.join(["python", *words])
         print(f"{len(failed)} of the runs failed; to retry them: {line}", file=sys.stderr)
     return 1 if failed else 0
+
+
+def _again(arguments: argparse.Namespace) -> list[str]:
+    """Return the words of a line that composes the same."""
+    words = []
+    for key in ("config_path", "config_name", "config_dir"):
+        if value := getattr(arguments, key):
+            words += [f"--{key.replace('_', '-')}", value]
+    return [*words, *arguments.overrides]
+
+
+def _retry(arguments: argparse.Namespace, where: str) -> list[str]:
+    """Return the words that retry a sweep, among them those that offer its own parts again."""
+    own = [each for each in arguments.overrides if "._target_=" in each]
+    folder = arguments.config_dir or arguments.config_path
+    return [
+        "-m",
+        "bnnrepro.store",
+        "retry",
+        where,
+        *own,
+        *(["--config-dir", folder] if folder else []),
+    ]
 
 
 def _detach(launcher: Any, overrides: Sequence[str]) -> None:

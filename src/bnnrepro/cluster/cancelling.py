@@ -2,8 +2,9 @@
 
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 from bnnrepro.cluster import submission
@@ -36,8 +37,9 @@ def cancel(runs: Sequence[Run], why: str = "cancelled", keep: str | None = None)
             local.append(run)
     lines = []
     numbers = []
+    read = cache(submission.read)  # once a sweep, not once a job
     for job, members in jobs.items():
-        others = [each for each in _shared(job, members[0]) if each not in ours]
+        others = [each for each in _shared(job, members[0], read) if each not in ours]
         if job == keep:
             continue
         if others:
@@ -59,18 +61,15 @@ def cancel(runs: Sequence[Run], why: str = "cancelled", keep: str | None = None)
     return [what, *lines]
 
 
-def _shared(job: str, run: Run) -> list[str]:
+def _shared(job: str, run: Run, read: Callable[[Path], submission.Submission]) -> list[str]:
     """Return all runs of a job that are not done, as its sweep's record has them."""
-    for parent in run.folder.path.absolute().parents:
-        folder = parent / submission.SCRATCH / str(run.status.submission)
-        if run.status.submission is not None and folder.is_dir():
-            try:
-                record = submission.read(folder)
-            except UserError:
-                return []
-            paths = [path for each in record.jobs if each.job == job for path in each.runs]
-            return [path for path in paths if not (Path(path) / "result.json").exists()]
-    return []
+    try:
+        folder = submission.folder_of(run)
+        jobs = read(folder).jobs if folder is not None else []
+    except UserError:
+        return []
+    paths = [path for each in jobs if each.job == job for path in each.runs]
+    return [path for path in paths if not (Path(path) / "result.json").exists()]
 
 
 def _stop_process(run: Run, lines: list[str]) -> bool:

@@ -19,11 +19,11 @@ _MAIN = (
 )
 
 
-def detached(overrides: Sequence[str], out: Path) -> int:
+def detached(words: Sequence[str], out: Path) -> int:
     """Start the sweep's launcher in a session of its own; return once it has submitted the runs.
 
     Args:
-        overrides: of the sweep.
+        words: of the sweep's line, after ``-m``.
         out: folder of all runs; what the launcher prints goes to a file in its scratch folder.
 
     Returns:
@@ -40,7 +40,7 @@ def detached(overrides: Sequence[str], out: Path) -> int:
     log = Path(name)
     with open(handle, "wb") as output:  # noqa: PTH123 (mkstemp's own handle)
         child = subprocess.Popen(
-            [sys.executable, "-c", _MAIN, "-m", *overrides],
+            [sys.executable, "-c", _MAIN, "-m", *words],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

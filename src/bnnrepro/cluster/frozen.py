@@ -6,10 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
 from bnnrepro.cluster.plan import Planned, evaluated
-from bnnrepro.config import Config, check
+from bnnrepro.config import Config, typed
 from bnnrepro.store import status
 from bnnrepro.store.folder import RunFolder
 
@@ -28,10 +26,10 @@ class Frozen:
 
     def typed(self) -> list[Config]:
         """Return the configurations that are still to be run."""
-        typed = [check(OmegaConf.create(each)) for each in self.configs]
+        configs = [typed(each) for each in self.configs]
         if status.read(self.folder).state != "submitted":  # a job that starts again has rerun it
-            typed = [replace(each, on_done="skip") for each in typed]
-        return [each for each in typed if self._needs(each)]
+            configs = [replace(each, on_done="skip") for each in configs]
+        return [each for each in configs if self._needs(each)]
 
     def _needs(self, config: Config) -> bool:
         if self.folder.result.exists():

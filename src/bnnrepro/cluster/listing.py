@@ -9,8 +9,8 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig
 
 from bnnrepro.cluster.plan import Planned, plan
-from bnnrepro.config import check
-from bnnrepro.config.compose import hydra_session, load_master, load_points
+from bnnrepro.config.compose import hydra_session, load_master
+from bnnrepro.config.points import Points
 from bnnrepro.errors import UserError
 
 
@@ -31,18 +31,22 @@ class Listing:
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[Any]:
         """Note the runs."""
-        configs = load_points(self._context.config_loader, self._master, job_overrides)
-        self.planned += plan([check(each) for each in configs], job_overrides)
+        points = Points(self._context.config_loader, self._master)
+        self.planned += plan(points.check(job_overrides), job_overrides)
         return []
 
 
-def planned_by(overrides: Sequence[str]) -> list[Planned]:
+def planned_by(overrides: Sequence[str], config_dir: str | None = None) -> list[Planned]:
     """Return the runs of a sweep's line, as ``run.py -m`` would compose it.
+
+    Args:
+        overrides: the line.
+        config_dir: a folder of config files searched before ``conf/``.
 
     Raises:
         UserError: an override, or what they add up to, is not allowed.
     """
-    with hydra_session() as hydra:
+    with hydra_session(config_dir=config_dir) as hydra:
         master = load_master(hydra.config_loader, list(overrides))
         context = HydraContext(config_loader=hydra.config_loader, callbacks=Callbacks(master))
 

@@ -3,25 +3,33 @@
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
+from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
 from bnnrepro.cluster import submission
-from bnnrepro.cluster.choosing import launcher_keys, make_submitter
+from bnnrepro.cluster.choosing import check_recorded, launcher_keys, make_submitter
 from bnnrepro.cluster.launching import Submitter
 from bnnrepro.cluster.plan import Planned, folder_of
 from bnnrepro.cluster.waiting import reason
-from bnnrepro.config import check
+from bnnrepro.config.stored import Targets, check_stored, offered
 from bnnrepro.errors import UserError
 from bnnrepro.store.finding import Run
 from bnnrepro.store.outlook import WAITED_FOR
+from bnnrepro.store.stored import read_config
 
 LEFT = ("failed", "stale", "interrupted", "damaged")
 """The states that are started again."""
 
 
-def retry(runs: Sequence[Run], overrides: Sequence[str], *, detach: bool = False) -> int:
+def retry(
+    runs: Sequence[Run],
+    overrides: Sequence[str],
+    *,
+    detach: bool = False,
+    words: Sequence[str] = (),
+    config_dir: str | None = None,
+) -> int:
     """Start again what failed, was interrupted, or is gone; return the exit code.
 
     A run goes where it was submitted to last, and one that never was to this machine's processes.
@@ -30,9 +38,13 @@ def retry(runs: Sequence[Run], overrides: Sequence[str], *, detach: bool = False
         runs: with their outlooks.
         overrides: another launcher for all, and its keys: ``hydra/launcher=local``.
         detach: return once they are submitted.
+        words: all of the command line, which may offer a ``_target_``.
+        config_dir: a folder of config files searched before ``conf/``.
     """
+    targets = offered(config_dir, words)
     read: dict[str, str | None] = {}  # data known by content are read once for all runs
-    left = [each for run in runs if run.outlook.state in LEFT and (each := _planned(run, read))]
+    stopped_runs = [run for run in runs if run.outlook.state in LEFT]
+    left = [each for run in stopped_runs if (each := _planned(run, targets, read))]
     for each in left:
         if reason(each) is None:
             stopped = f"stopped where it should, stop_after={each.config.stop_after}"
@@ -43,7 +55,7 @@ def retry(runs: Sequence[Run], overrides: Sequence[str], *, detach: bool = False
         among = f"{len(runs)} run{'s' if len(runs) != 1 else ''}"
         print(f"nothing to retry among {among}, {waiting} of them queued or running")
         return 0
-    groups = _groups(left, _chosen(overrides) if overrides else None)
+    groups = _groups(left, _chosen(overrides, config_dir) if overrides else None, config_dir)
     if detach and any(submitter.kind == "local" for submitter, _ in groups):
         raise UserError("--detach", "", "serves a cluster; some of these go to this machine")
     for submitter, planned in groups:
@@ -60,9 +72,9 @@ def retry(runs: Sequence[Run], overrides: Sequence[str], *, detach: bool = False
     return 1 if failed else 0
 
 
-def _planned(run: Run, fingerprints: dict[str, str | None]) -> Planned | None:
+def _planned(run: Run, targets: Targets, fingerprints: dict[str, str | None]) -> Planned | None:
     try:
-        config = check(OmegaConf.create(run.config))
+        config = check_stored(read_config(run.folder.config), targets)
         config = replace(
             config, out=str(run.folder.path.parents[3]), on_failed="retry", on_done="skip"
         )
@@ -79,28 +91,32 @@ def _planned(run: Run, fingerprints: dict[str, str | None]) -> Planned | None:
 
 
 def _groups(
-    planned: Sequence[Planned], chosen: dict[str, Any] | None
+    planned: Sequence[Planned], chosen: dict[str, Any] | None, config_dir: str | None
 ) -> list[tuple[Submitter, list[Planned]]]:
     """Return the runs by what starts them; SLURM first, since nobody has to wait for it."""
     found: dict[str, tuple[dict[str, Any], list[Planned]]] = {}
+    last = cache(_last)  # once a sweep, not once a run
     for each in planned:
-        values = chosen or _last(each) or launcher_keys(["hydra/launcher=local"])
+        before = chosen or last(submission.folder_of(each.run), config_dir)
+        values = before or launcher_keys(["hydra/launcher=local"])
         found.setdefault(repr(sorted(values.items(), key=str)), (values, []))[1].append(each)
     groups = [(make_submitter(values), members) for values, members in found.values()]
     return sorted(groups, key=lambda group: group[0].kind != "slurm")
 
 
-def _last(planned: Planned) -> dict[str, Any] | None:
-    """Return the launcher that the run was last submitted with, None if it never was."""
-    name = planned.run.status.submission
-    folder = planned.run.folder.path.parents[3] / submission.SCRATCH / str(name)
-    return submission.read(folder).launcher if name is not None and folder.is_dir() else None
+def _last(folder: Path | None, config_dir: str | None) -> dict[str, Any] | None:
+    """Return the launcher of a sweep's record, None without a sweep."""
+    if folder is None:
+        return None
+    values = submission.read(folder).launcher
+    check_recorded(values, config_dir)
+    return values
 
 
-def _chosen(overrides: Sequence[str]) -> dict[str, Any]:
+def _chosen(overrides: Sequence[str], config_dir: str | None) -> dict[str, Any]:
     for each in overrides:
         key = each.lstrip("+").partition("=")[0]
         if not key.replace("/", ".").startswith(("hydra.launcher", "cluster")):
             allowed = "only a launcher may be chosen: cluster=…, hydra/launcher=…, hydra.launcher.…"
             raise UserError("override", each, allowed)
-    return launcher_keys(overrides)
+    return launcher_keys(overrides, config_dir)

@@ -3,10 +3,12 @@
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any
 
-from bnnrepro.config.rules import Range
+from bnnrepro.config.rules import Pattern, Range
 from bnnrepro.config.schema import Count, Name, Positive, Text
 
 NotNegativeCount = Annotated[int, Range(0)]
+Line = Annotated[str, Pattern(r".*\S.*", "text on one line, not empty")]
+"""A value in sbatch's script, where a second line would be a command."""
 
 
 @dataclass
@@ -31,15 +33,15 @@ class Slurm:
 
     name: Name
     """begins the jobs' name and that of the sweep's folder"""
-    partition: Text | None
+    partition: Line | None
     """as sbatch --partition; null: the cluster's default"""
-    account: Text | None
+    account: Line | None
     """as sbatch --account"""
-    qos: Text | None
+    qos: Line | None
     """as sbatch --qos"""
-    constraint: Text | None
+    constraint: Line | None
     """as sbatch --constraint"""
-    exclude: Text | None
+    exclude: Line | None
     """as sbatch --exclude: nodes to avoid"""
     timeout_min: Count
     """time limit of a job, minutes; a run that needs more goes on in the job's next start"""

@@ -15,7 +15,7 @@ import yaml
 from bnnrepro.cluster.plan import Planned
 from bnnrepro.errors import UserError
 from bnnrepro.store import atomic, environment, status
-from bnnrepro.store.finding import SUBMISSION
+from bnnrepro.store.finding import SUBMISSION, Run, submitted_runs
 
 SCRATCH = ".hydra"
 
@@ -82,14 +82,30 @@ def read(folder: Path) -> Submission:
     """Return the record in a sweep's folder.
 
     Raises:
-        UserError: it is missing or damaged.
+        UserError: it is missing or damaged, or names what is no run in its store.
     """
+    submitted_runs(folder)
     try:
         content = json.loads((folder / SUBMISSION).read_text(encoding="utf-8"))
         jobs = [Job(each["job"], list(each["runs"])) for each in content["jobs"]]
         return Submission(str(content["name"]), folder, dict(content["launcher"]), jobs)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError("sweep", str(folder), f"{SUBMISSION} cannot be read ({error})") from error
+
+
+def folder_of(run: Run) -> Path | None:
+    """Return the folder of the sweep that a run was last submitted with; None where there is none.
+
+    Raises:
+        UserError: it lies outside of the run's store.
+    """
+    scratch = run.folder.path.absolute().parents[3] / SCRATCH
+    folder = scratch / str(run.status.submission)
+    if run.status.submission is None or not folder.is_dir():
+        return None
+    if folder.resolve().parent != scratch.parent.resolve() / SCRATCH:
+        raise UserError("sweep", str(folder), f"is a link that leads out of {scratch}")
+    return folder
 
 
 class Announcement:

@@ -26,10 +26,19 @@ def check(cfg: DictConfig) -> Config:
     """Return the typed config of a composed one.
 
     Raises:
+        UserError: as ``typed``, and for an interpolation that leads nowhere.
+    """
+    return typed(_resolved(cfg))
+
+
+def typed(values: Mapping[str, Any]) -> Config:
+    """Return the typed config of plain values, of which nothing is resolved.
+
+    Raises:
         UserError: for the first key that is unknown, missing, of the wrong type, out of range, or
             that does not go with another one.
     """
-    tree = _resolved(cfg)
+    tree = {**values}
     names = [each.name for each in fields(Config)]
     refuse_unknown("", tree, names)
     for group in GROUPS:

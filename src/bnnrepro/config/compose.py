@@ -1,7 +1,7 @@
 """Hydra's side of the door: composing ``conf/``, and its errors in our words."""
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -73,30 +73,8 @@ def load(
         cfg = loader.load_configuration(config_name, list(overrides), run_mode=mode)
     except Exception as error:
         raise explain(error, loader, overrides, config_name) from error
-    _refuse_unknown_protocol(cfg, loader)
+    refuse_unknown_protocol(cfg, loader)
     return cfg
-
-
-def load_points(
-    loader: ConfigLoader, master: DictConfig, points: Iterable[Sequence[str]]
-) -> list[DictConfig]:
-    """Compose and check every point of a sweep.
-
-    Raises:
-        UserError: for the first point that is not allowed.
-    """
-    shared = [str(each) for each in master.hydra.overrides.hydra]
-    loaded = []
-    for point in points:
-        try:
-            cfg = loader.load_sweep_config(master, list(point))
-        except Exception as error:
-            name = master.hydra.job.config_name
-            raise explain(error, loader, [*shared, *point], name) from error
-        _refuse_unknown_protocol(cfg, loader)
-        check(cfg)
-        loaded.append(cfg)
-    return loaded
 
 
 def load_master(
@@ -135,8 +113,12 @@ def _first_value(override: Override) -> str:
     return f"{override.get_key_element()}={first}"
 
 
-def _refuse_unknown_protocol(cfg: DictConfig, loader: ConfigLoader) -> None:
-    """Protocols are optional, so Hydra passes over one that is asked for and does not exist."""
+def refuse_unknown_protocol(cfg: DictConfig, loader: ConfigLoader) -> None:
+    """Refuse a protocol that does not exist: they are optional, so Hydra passes over it.
+
+    Raises:
+        UserError: it is neither a file nor what data set and method choose by themselves.
+    """
     choices = cfg.hydra.runtime.choices
     taken = {
         "protocol": f"{choices.get('dataset')}_{choices.get('method')}",

@@ -15,10 +15,9 @@ from statistics import median
 from typing import Any
 
 import torch
-from omegaconf import OmegaConf
 from torch import Tensor
 
-from bnnrepro.config import Config, check
+from bnnrepro.config import Config, typed
 from bnnrepro.data.source import Source
 from bnnrepro.errors import UserError
 from bnnrepro.running.building import Parts, build
@@ -74,7 +73,7 @@ class _Clock(Callback):
 def main() -> None:
     """Measure what the input asks for."""
     for values in json.load(sys.stdin):
-        config = check(OmegaConf.create(values))
+        config = typed(values)
         try:
             cost = _measure(config)
         except (UserError, OSError, RuntimeError) as error:

@@ -60,6 +60,7 @@ def _parser() -> argparse.ArgumentParser:
         "--watch", type=float, nargs="?", const=5.0, metavar="S", help="status: every S seconds"
     )
     parser.add_argument("--detach", action="store_true", help="retry: return once submitted")
+    parser.add_argument("--config-dir", metavar="DIR", help="of your own parts, as run.py's")
     return parser
 
 
@@ -67,7 +68,7 @@ def _runs(arguments: argparse.Namespace, words: Sequence[str]) -> tuple[list[Run
     if arguments.sweep:
         from bnnrepro.cluster.listing import planned_by
 
-        runs = [each.run for each in planned_by(words)]
+        runs = [each.run for each in planned_by(words, arguments.config_dir)]
         look_up(runs)
         return runs, []
     places, filters = parse(words, arguments.out)
@@ -92,7 +93,13 @@ def _retry(arguments: argparse.Namespace) -> int:
     launcher = [each for each in arguments.what if each.startswith(("hydra", "cluster="))]
     words = arguments.what if arguments.sweep else [w for w in arguments.what if w not in launcher]
     runs, _ = _runs(arguments, words)
-    return retry(runs, launcher, detach=arguments.detach)
+    return retry(
+        runs,
+        launcher,
+        detach=arguments.detach,
+        words=arguments.what,
+        config_dir=arguments.config_dir,
+    )
 
 
 def _cancel(arguments: argparse.Namespace) -> int:

@@ -4,23 +4,21 @@ import json
 import os
 import re
 from collections.abc import Iterator, Sequence
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from bnnrepro.errors import UserError
 from bnnrepro.screen import printable
 from bnnrepro.store import status
 from bnnrepro.store.folder import RunFolder
 from bnnrepro.store.outlook import STATES, Outlook, outlook, queue_of
+from bnnrepro.store.stored import read_config
 
 SUBMISSION = "submission.json"
 _SIGNATURE = re.compile(r"[0-9a-f]{10}")
 _DEPTH = 4  # dataset/model/method/signature
 _PATH_KEYS = {"dataset": -4, "model": -3, "method": -2}
-_YAML = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class Run:
@@ -35,10 +33,9 @@ class Run:
     def config(self) -> dict[str, Any]:
         """The resolved configuration; empty where it is missing or damaged."""
         try:
-            content = yaml.load(self.folder.config.read_text(encoding="utf-8"), _YAML)
-        except (OSError, UnicodeDecodeError, yaml.YAMLError):
+            return read_config(self.folder.config)
+        except UserError:
             return {}
-        return content if isinstance(content, dict) else {}
 
     @property
     def name(self) -> str:
@@ -131,16 +128,31 @@ def _paths(place: Path, foreign: list[Path]) -> Iterator[Path]:
 
 
 def submitted_runs(place: Path) -> list[Path]:
-    """Return the run folders of a sweep's folder.
+    """Return the run folders of a sweep's folder, ``<store>/.hydra/<name>``.
 
     Raises:
-        UserError: its record is damaged.
+        UserError: its record is damaged, or names what is no run's folder in the same store.
     """
+    store = place.resolve().parent.parent
     try:
         content = json.loads((place / SUBMISSION).read_text(encoding="utf-8"))
-        return [Path(run) for job in content["jobs"] for run in job["runs"]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        runs = [Path(run) for job in content["jobs"] for run in job["runs"]]
+        strangers = [
+            run for run, real in zip(runs, _real(runs), strict=True) if not _is_in(store, real)
+        ]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError("sweep", str(place), f"{SUBMISSION} cannot be read ({error})") from error
+    if strangers:
+        allowed = f"{SUBMISSION} names it, and it is no run's folder in {store}"
+        raise UserError("sweep", str(strangers[0]), allowed)
+    return runs
+
+
+def _real(paths: Sequence[Path]) -> Iterator[Path]:
+    """Return where paths lead, links and all; what is above them is looked up once."""
+    real = cache(os.path.realpath)
+    for path in paths:
+        yield Path(real(path)) if path.is_symlink() else Path(real(path.parent), path.name)
 
 
 def _below(place: Path, depth: int, foreign: list[Path]) -> Iterator[Path]:
@@ -162,3 +174,8 @@ def _below(place: Path, depth: int, foreign: list[Path]) -> Iterator[Path]:
 
 def _is_run(name: str) -> bool:
     return _SIGNATURE.fullmatch(name) is not None
+
+
+def _is_in(store: Path, path: Path) -> bool:
+    """Tell whether a path without links is that of a run's folder in a store."""
+    return path.parents[_DEPTH - 1 : _DEPTH] == (store,) and _is_run(path.name)

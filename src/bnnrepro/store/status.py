@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime, timezone
 
@@ -13,6 +14,8 @@ STATES = ("submitted", "running", "done", "failed", "interrupted")
 """What a run says of itself. ``read`` adds ``absent`` (no file) and ``damaged``."""
 
 _NUMBERS = ("epoch", "epochs", "pid", "attempt")
+# A job is a word of scancel's command line, a submission the name of a folder in .hydra.
+_FORMS = {"job": re.compile(r"[0-9_+]+"), "submission": re.compile(r"(?a)\w[\w .-]{0,200}")}
 
 
 @dataclass(frozen=True)
@@ -127,6 +130,8 @@ def _parse(content: object) -> Status | None:
         if value is None and name != "attempt":
             continue
         if type(value) is not (int if name in _NUMBERS else str):
+            return None
+        if name in _FORMS and not _FORMS[name].fullmatch(str(value)):
             return None
     if any(isinstance(value, int) and value < 0 for value in known.values()):
         return None

@@ -9,7 +9,7 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn, JobStatus, run_job, setup_globals
 
-from bnnrepro.config.compose import load_points
+from bnnrepro.config.points import Points
 from bnnrepro.config.sweeps import refuse_too_many
 from bnnrepro.errors import RunFailedError, UserError
 from bnnrepro.screen import traceback_of
@@ -28,10 +28,12 @@ class SequentialLauncher(BasicLauncher):
         assert self.config is not None
         assert self.hydra_context is not None
         assert self.task_function is not None
-        configs = load_points(self.hydra_context.config_loader, self.config, job_overrides)
+        points = Points(self.hydra_context.config_loader, self.config)
+        count = len(points.check(job_overrides))
         returns = []
-        for index, (overrides, config) in enumerate(zip(job_overrides, configs, strict=True)):
-            print(f"run {index + 1} of {len(configs)}: {' '.join(overrides)}", flush=True)
+        for index, overrides in enumerate(job_overrides):
+            print(f"run {index + 1} of {count}: {' '.join(overrides)}", flush=True)
+            config = points.compose(overrides)
             config.hydra.job.id = str(initial_job_idx + index)
             config.hydra.job.num = initial_job_idx + index
             done = run_job(
@@ -46,7 +48,7 @@ class SequentialLauncher(BasicLauncher):
                 _report(done._return_value)
             returns.append(done)
             if done.status is JobStatus.FAILED and config.fail_fast:
-                print(f"fail_fast: {len(configs) - index - 1} more runs are not started")
+                print(f"fail_fast: {count - index - 1} more runs are not started")
                 break
         return returns
 
@@ -65,7 +67,7 @@ class GridSweeper(BasicSweeper):
         refuse_too_many(overrides)
         batches = self.split_arguments(overrides, self.max_batch_size)
         if not getattr(self.launcher, "checks_every_point", False) or len(batches) > 1:
-            load_points(loader, self.config, [point for batch in batches for point in batch])
+            Points(loader, self.config).check(point for batch in batches for point in batch)
         first, returns = 0, []
         for batch in batches:
             returns.append(self.launcher.launch(batch, initial_job_idx=first))

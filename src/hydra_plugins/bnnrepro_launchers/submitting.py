@@ -11,7 +11,7 @@ from typing import Any
 from hydra.core.utils import JobReturn, JobStatus, setup_globals
 from hydra_plugins.hydra_submitit_launcher import submitit_launcher as plugin
 
-from bnnrepro.config.compose import load_points
+from bnnrepro.config.points import Points
 
 
 class _Submitting(plugin.BaseSubmititLauncher):
@@ -30,7 +30,6 @@ class _Submitting(plugin.BaseSubmititLauncher):
     ) -> Sequence[JobReturn]:
         """Submit what is left of the sweep's runs; wait for them unless detached."""
         from bnnrepro.cluster.plan import plan
-        from bnnrepro.config import check
         from bnnrepro.errors import RunFailedError
 
         setup_globals()
@@ -38,8 +37,8 @@ class _Submitting(plugin.BaseSubmititLauncher):
         assert self.hydra_context is not None
         submitter = self._submitter()
         submitter.detach = self.detach
-        configs = load_points(self.hydra_context.config_loader, self.config, job_overrides)
-        planned = plan([check(each) for each in configs], job_overrides)
+        points = Points(self.hydra_context.config_loader, self.config)
+        planned = plan(points.check(job_overrides), job_overrides)
         submitter.start(planned)
         self.where = submitter.where
         if self.detach:

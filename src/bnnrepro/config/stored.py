@@ -1,0 +1,89 @@
+"""A run's stored configuration: read as data, and built only by what this installation offers.
+
+To build a part is to call what its ``_target_`` names, with the arguments beside it. A run's folder
+may come from anybody; so what it names is called only if the reader's own config files name it for
+the same group, or the reader's command line does.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from bnnrepro.config.checking import GROUPS, typed
+from bnnrepro.config.folder import conf_dir
+from bnnrepro.config.rules import shown
+from bnnrepro.config.schema import Config
+from bnnrepro.errors import UserError
+
+Targets = Mapping[str, set[str]]
+"""For each group, the classes and functions that may be called."""
+
+_TARGET = "_target_"
+
+
+def offered(config_dir: str | Path | None = None, words: Sequence[str] = ()) -> Targets:
+    """Return what stored configurations may name, here and now.
+
+    Args:
+        config_dir: a folder searched besides ``conf/``, as the command line's ``--config-dir``.
+        words: of the command line; ``method._target_=mybnn.signum.Signum`` offers that class.
+
+    Raises:
+        UserError: the folder does not exist, or a config file is no YAML.
+    """
+    if config_dir is not None and not Path(config_dir).is_dir():
+        raise UserError("--config-dir", str(config_dir), "must be a folder of config files")
+    folders = [conf_dir(), *([Path(config_dir)] if config_dir is not None else [])]
+    targets: dict[str, set[str]] = {group: set() for group in GROUPS}
+    for group, found in targets.items():
+        for file in [each for folder in folders for each in (folder / group).rglob("*.yaml")]:
+            found |= {str(target) for _, target in _targets(_read(file), group)}
+    for word in words:
+        key, _, value = word.lstrip("+").partition("=")
+        group, _, below = key.partition(".")
+        if group in targets and below.rpartition(".")[2] == _TARGET:
+            targets[group] |= set(value.split(","))
+    return targets
+
+
+def check_stored(values: Mapping[str, Any], targets: Targets) -> Config:
+    """Return the typed config of a run's ``config.yaml``.
+
+    Args:
+        values: as ``bnnrepro.store.stored.read_config`` returns them.
+        targets: what may be called, as ``offered`` returns it.
+
+    Raises:
+        UserError: as ``typed``, and for a ``_target_`` at any place that is not offered.
+    """
+    for key, target in _targets(values, ""):
+        if not isinstance(target, str) or target not in targets.get(key.partition(".")[0], ()):
+            allowed = (
+                "is not offered by this installation; give the --config-dir (config_dir) that has "
+                "it, if you trust it"
+            )
+            raise UserError(key, shown(target), allowed)
+    return typed(values)
+
+
+def _targets(node: object, key: str) -> Iterator[tuple[str, object]]:
+    """Return every ``_target_`` at and below a node, with its dotted key."""
+    pairs: Iterator[tuple[Any, Any]] = iter(())
+    if isinstance(node, Mapping):
+        pairs = iter(node.items())
+    elif isinstance(node, list):
+        pairs = iter(enumerate(node))
+    for name, value in pairs:
+        below = f"{key}.{name}".lstrip(".")
+        if name == _TARGET:
+            yield below, value
+        yield from _targets(value, below)
+
+
+def _read(file: Path) -> object:
+    try:
+        return yaml.safe_load(file.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise UserError("config file", str(file), "is not valid YAML") from error
