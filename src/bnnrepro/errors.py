@@ -1,7 +1,11 @@
 """Errors that are said in one or two lines, never with a traceback."""
 
 import difflib
+import errno
 from collections.abc import Iterable
+
+# How torch and Pillow word a want of memory where they raise no MemoryError.
+_NO_MEMORY = ("out of memory", "not enough memory", "allocate memory", "can't start new thread")
 
 
 class UserError(Exception):
@@ -36,3 +40,26 @@ def nearest(word: str, choices: Iterable[str]) -> str:
     """Return ``"; did you mean 'x'?"`` for the choice nearest to a misspelt word, else ``""``."""
     found = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.5)
     return f"; did you mean '{found[0]}'?" if found else ""
+
+
+def cannot_read(error: BaseException) -> str | None:
+    """Return why the system could not give a file's bytes; None if the content is at fault.
+
+    A file is damaged only where its bytes were read and make no sense. A want of memory, of file
+    handles or of permission, or a disk that does not answer, says nothing about the file.
+
+    Args:
+        error: what reading or decoding a file raised.
+
+    Returns:
+        The reason in a few words, such as ``not enough memory``. An OSError's is the system's own,
+        for a missing file too: a caller to whom that is no failure asks for it first.
+    """
+    if isinstance(error, OSError) and error.errno is not None:
+        # EINVAL is the answer to a seek to where no file has bytes: a damaged offset.
+        return None if error.errno == errno.EINVAL else error.strerror or str(error)
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's
+        return "not enough memory"
+    if isinstance(error, (OSError, RuntimeError)):
+        return "not enough memory" if any(words in str(error) for words in _NO_MEMORY) else None
+    return None
