@@ -566,13 +566,13 @@ ROWS_OF_OLD_RUNS: list[Row] = [
     ),
     Row(
         [*SMOKE, "evaluate.samples=3"],
-        ["checkpoint=", "best.pt", "missing or damaged"],
+        ["checkpoint=", "best.pt: damaged", "put a copy back"],
         of_a_run("best.pt", flip_a_bit),
         name="a damaged best.pt",
     ),
     Row(
         [*SMOKE, "evaluate.samples=3"],
-        ["checkpoint=", "best.pt", "missing or damaged"],
+        ["checkpoint=", "best.pt: missing", "put a copy back"],
         of_a_run("best.pt", Path.unlink),
         name="a missing best.pt",
     ),
@@ -704,7 +704,11 @@ def test_as_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     [
         (shutil.rmtree, None, ["result=", "cannot be read"]),
         (lambda run: no_json(run / "result.json"), None, ["result=", "not JSON"]),
-        (lambda run: (run / "config.yaml").unlink(), None, ["folder=", "config.yaml", "missing"]),
+        (
+            lambda run: (run / "config.yaml").unlink(),
+            None,
+            ["folder=", "config.yaml", "cannot be read"],
+        ),
         (lambda run: (run / "config.yaml").write_text("- 1"), None, ["folder=", "damaged"]),
         (lambda run: flip_a_bit(run / "best.pt"), None, ["folder=", "best.pt", "damaged"]),
         (lambda run: (run / "checkpoint.pt").unlink(), "final", ["folder=", "checkpoint.pt"]),

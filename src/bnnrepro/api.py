@@ -11,8 +11,9 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from bnnrepro.data.augment import normalise
-from bnnrepro.errors import UserError
+from bnnrepro.errors import UserError, cannot_read
 from bnnrepro.models.summary import Summary, summarise
+from bnnrepro.store import reading
 from bnnrepro.store.folder import RunFolder
 from bnnrepro.store.result import read_result
 from bnnrepro.tasks import TASKS, Classification, Task
@@ -118,7 +119,7 @@ def load(folder: str | Path, which: str | None = None, *, device: str = "auto") 
         device: where the model shall live.
 
     Raises:
-        UserError: if the folder has no finished run, or a file of it is damaged.
+        UserError: if the folder has no finished run, or a file of it cannot be used.
     """
     from bnnrepro.config import check, instantiate
 
@@ -130,12 +131,14 @@ def load(folder: str | Path, which: str | None = None, *, device: str = "auto") 
     path = run.best if which == "best" else run.checkpoint
     try:
         state = checkpoint.load(path)
-    except (FileNotFoundError, checkpoint.DamagedError) as error:
-        raise UserError("folder", str(path), "is missing or damaged") from error
+    except (FileNotFoundError, checkpoint.UnusableError) as error:
+        raise UserError("folder", str(path), getattr(error, "reason", "is missing")) from error
     try:
-        config = check(DictConfig(yaml.safe_load(run.config.read_text())))
+        config = check(DictConfig(yaml.safe_load(reading.text(run.config))))
     except (OSError, TypeError, ValueError, yaml.YAMLError) as error:
-        raise UserError("folder", str(run.config), "is missing or damaged") from error
+        reason = cannot_read(error)
+        line = f"cannot be read ({reason})" if reason else "is damaged"
+        raise UserError("folder", str(run.config), line) from error
     about = state["about"]
     if result["task"] not in TASKS:
         raise UserError("folder", str(run.result), f"has a task unknown here, {result['task']}")

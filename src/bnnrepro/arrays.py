@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from bnnrepro.errors import UserError
+from bnnrepro.errors import UserError, cannot_read
+from bnnrepro.store import reading
 
 # What reading a file with a wrong byte anywhere can raise; a RuntimeError says encrypted, or packed
 # in an unknown way.
@@ -20,8 +21,8 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
         UserError: it is missing or damaged.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with reading.opened(path) as opened, np.load(opened, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
-    except _DAMAGED as error:
-        reason = getattr(error, "strerror", None) or "damaged or cut short"
+    except (MemoryError, *_DAMAGED) as error:
+        reason = cannot_read(error) or "damaged or cut short"
         raise UserError("map", str(path), f"cannot be read ({reason})") from error

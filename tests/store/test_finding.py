@@ -105,6 +105,10 @@ def store(tmp_path: Path, squeue: Path) -> dict[str, str]:
     lost = run_at(root, 103, "done")
     lost.result.unlink()
     expected[lost.path.name] = "damaged"
+    refused = run_at(root, 105, "failed")
+    refused.status.unlink()
+    refused.status.symlink_to(refused.status)  # as another user's file, for the superuser too
+    expected[refused.path.name] = "unreadable"
     empty = run_at(root, 104, "done")
     for file in empty.path.iterdir():
         file.unlink()

@@ -18,10 +18,11 @@ import json
 import os
 import re
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 from bnnrepro.store import process, reading
 
@@ -45,13 +46,14 @@ _TEMPORARY = re.compile(
 
 @contextlib.contextmanager
 def fenced(folder: Path, number: int, check: Callable[[], None]) -> Iterator[None]:
-    """Call ``check`` before anything in or below ``folder`` is replaced; what it raises prevents it.
+    """Call ``check`` before anything in or below ``folder`` is replaced, and let it raise.
 
     Args:
         folder: it exists.
         number: of its owner, > 0 and higher than those of all owners before.
         check: raises if the owner is not this process any more.
     """
+    folder = folder.resolve()
     outer = _FENCES.get(folder)
     _FENCES[folder] = _Fence(number, check)
     try:
@@ -156,6 +158,15 @@ def temporary_name(path: Path) -> str:
     return f".{path.name}~{process.host()}~{pid}~{mark}~{number}~{next(_COUNT)}.tmp"
 
 
+def nameless_file(folder: Path) -> IO[bytes]:
+    """Return a file in ``folder`` that is gone when it is closed.
+
+    Where the file system cannot make one without a name, a kill leaves one of ``leftovers``.
+    """
+    prefix = temporary_name(folder / "nameless").removesuffix(".tmp")
+    return tempfile.TemporaryFile(dir=folder, prefix=prefix, suffix=".tmp")
+
+
 def sync_folder(folder: Path) -> None:
     """Make the names in a folder last through a loss of power."""
     handle = os.open(folder, os.O_RDONLY)
@@ -189,4 +200,6 @@ def _copy(path: Path, name: Path) -> None:
 
 
 def _fence(path: Path) -> _Fence:
-    return next((_FENCES[each] for each in (path, *path.parents) if each in _FENCES), _NO_FENCE)
+    parent = path.parent.resolve()
+    around = (path.resolve(), parent, *parent.parents)
+    return next((_FENCES[each] for each in around if each in _FENCES), _NO_FENCE)

@@ -1,6 +1,5 @@
 """Which runs are meant: a folder, a sweep, ``dataset=mnist method=ste``."""
 
-import json
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -11,7 +10,7 @@ from typing import Any
 import yaml
 
 from bnnrepro.errors import UserError
-from bnnrepro.store import status
+from bnnrepro.store import reading, status
 from bnnrepro.store.folder import RunFolder
 from bnnrepro.store.outlook import STATES, Outlook, outlook, queue_of
 
@@ -34,7 +33,7 @@ class Run:
     def config(self) -> dict[str, Any]:
         """The resolved configuration; empty where it is missing or damaged."""
         try:
-            content = yaml.load(self.folder.config.read_text(encoding="utf-8"), _YAML)
+            content = yaml.load(reading.text(self.folder.config), _YAML)
         except (OSError, UnicodeDecodeError, yaml.YAMLError):
             return {}
         return content if isinstance(content, dict) else {}
@@ -67,7 +66,7 @@ def find(places: Sequence[Path], filters: dict[str, list[str]]) -> tuple[list[Ru
         filters: for each key the values that it may have, written as in YAML.
 
     Raises:
-        UserError: a place is no folder, or ``state`` is none of the states.
+        UserError: a place is no folder that can be read, or ``state`` is none of the states.
     """
     for state in filters.get("state", []):
         if state not in STATES:
@@ -119,9 +118,13 @@ def _written(value: object) -> set[str]:
 
 
 def _paths(place: Path, foreign: list[Path]) -> Iterator[Path]:
-    if not place.is_dir():
-        raise UserError("folder", str(place), "there is no such folder of runs")
-    if (place / SUBMISSION).is_file():
+    try:
+        if not place.is_dir():
+            raise UserError("folder", str(place), "there is no such folder of runs")
+        of_a_sweep = (place / SUBMISSION).is_file()
+    except OSError as error:
+        raise UserError("folder", str(place), f"cannot be read ({error.strerror})") from error
+    if of_a_sweep:
         yield from submitted_runs(place)
     elif _is_run(place.absolute().name):
         yield place
@@ -136,7 +139,7 @@ def submitted_runs(place: Path) -> list[Path]:
         UserError: its record is damaged.
     """
     try:
-        content = json.loads((place / SUBMISSION).read_text(encoding="utf-8"))
+        content = reading.parsed(place / SUBMISSION)
         return [Path(run) for job in content["jobs"] for run in job["runs"]]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError("sweep", str(place), f"{SUBMISSION} cannot be read ({error})") from error

@@ -18,10 +18,10 @@ judged by its age too: should its owner live, it writes nothing, since it cannot
 """
 
 import contextlib
+import errno
 import json
 import os
 import re
-import tempfile
 import threading
 import time
 import uuid
@@ -189,13 +189,13 @@ def _age(folder: Path, file: Path) -> float | None:
     except OSError:
         return None  # released meanwhile
     try:
-        # On a file system where the file needs a name for a moment, a kill leaves it.
-        name = atomic.temporary_name(folder / "probe").removesuffix(".tmp")
-        with tempfile.TemporaryFile(dir=folder, prefix=name, suffix=".tmp") as probe:
+        with atomic.nameless_file(folder) as probe:
             probe.write(b"0")
             probe.flush()
             return os.fstat(probe.fileno()).st_mtime - touched
-    except OSError:
+    except OSError as error:
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            return time.time() - touched  # who may not write only looks, and takes nothing over
         return 0.0  # a full disk: whether the owner lives cannot be known
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bnnrepro.errors import UserError
+from bnnrepro.store import reading
 from bnnrepro.store.finding import Run
 from bnnrepro.store.metrics import read_metrics
 from bnnrepro.store.outlook import STATES
@@ -69,7 +70,7 @@ def _row(run: Run) -> tuple[str, ...]:
 
 def _seed(run: Run) -> str:
     try:
-        found = _SEED.search(run.folder.config.read_text(encoding="utf-8"))
+        found = _SEED.search(reading.text(run.folder.config))
     except (OSError, UnicodeDecodeError):
         return ""
     return f" seed {found[1]}" if found else ""

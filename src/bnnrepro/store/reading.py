@@ -4,10 +4,11 @@ A FIFO would make a plain ``open`` wait for ever; here it is an error, as a fold
 """
 
 import errno
+import json
 import os
 import stat
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 
 def regular(path: str, flags: int) -> int:
@@ -26,7 +27,7 @@ def regular(path: str, flags: int) -> int:
 
 def opened(path: Path) -> BinaryIO:
     """Open a regular file to read bytes from."""
-    return open(path, "rb", opener=regular)  # noqa: PTH123 (Path.open takes no opener)
+    return os.fdopen(regular(str(path), os.O_RDONLY), "rb")
 
 
 def text(path: Path) -> str:
@@ -38,3 +39,16 @@ def text(path: Path) -> str:
     """
     with opened(path) as file:
         return file.read().decode()
+
+
+def parsed(path: Path) -> Any:
+    """Return the value that a regular file holds as JSON.
+
+    Raises:
+        OSError: it cannot be read, or is no regular file.
+        ValueError: it is not JSON, or not UTF-8, or nested too deeply.
+    """
+    try:
+        return json.loads(text(path))
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error

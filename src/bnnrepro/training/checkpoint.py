@@ -8,7 +8,7 @@ inside do not notice every wrong bit, and answer others with errors of all kinds
 import hashlib
 import logging
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import torch
 
@@ -68,7 +68,7 @@ def save(path: Path, state: dict[str, Any], signature: str, keep_as: Path | None
     with atomic.replacing(path, keep_as) as handle:
         hashing = _Hashing(handle)
         try:
-            torch.save({"format": FORMAT, "signature": signature, **state}, hashing)
+            torch.save({"format": FORMAT, "signature": signature, **state}, cast(BinaryIO, hashing))
         except RuntimeError as error:
             if isinstance(error.__context__, OSError):  # torch hides that the disk is full
                 raise error.__context__ from None
