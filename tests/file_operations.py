@@ -12,7 +12,7 @@ _watch: Callable[[str], None] | None = None
 
 
 def _hook(event: str, arguments: tuple[object, ...]) -> None:
-    if _watch is None:
+    if _watch is None or not arguments or isinstance(arguments[0], int):  # a handle, not a path
         return
     writes = event == "open" and isinstance(arguments[2], int) and bool(arguments[2] & _WRITES)
     if writes or event in _CHANGES:

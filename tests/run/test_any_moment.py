@@ -5,8 +5,11 @@ import signal
 from pathlib import Path
 
 import pytest
+import yaml
 
 from bnnrepro.cli import main
+from bnnrepro.cluster.frozen import Frozen
+from bnnrepro.cluster.job import run_frozen
 from bnnrepro.store import process, status
 from bnnrepro.store.folder import RunFolder
 
@@ -79,12 +82,36 @@ def test_a_kill_after_the_result_is_mended_by_the_next_start(
     assert status.read(the_run(tmp_path)).state == "done"
 
 
+@pytest.mark.parametrize("state", ["running", "interrupted"])
+@pytest.mark.parametrize("by", ["a job", "a sweep", "a run"])
+def test_who_finds_a_result_without_the_word_of_it_says_it(
+    tmp_path: Path, state: str, by: str
+) -> None:
+    folder = finish(tmp_path, settings=SETTINGS)
+    dead = f".a~{process.host()}~{2**22 - 1}~~3~0.tmp"
+    for name in (dead, folder.checkpoint_prev.name):
+        (folder.path / name).touch()
+    before = folder.result.read_bytes()
+    status.write(folder, state)
+    if by == "a job":
+        config = yaml.safe_load(folder.config.read_text())
+        assert run_frozen(Frozen(str(folder.path), (config,)))
+    else:
+        sweep = ["-m", "hydra/launcher=local"] if by == "a sweep" else []
+        assert main([f"out={tmp_path}", *sweep, *SETTINGS]) == 0
+    assert status.read(folder).state == "done"
+    assert folder.result.read_bytes() == before
+    names = {each.name for each in folder.path.iterdir()}
+    assert not names & {dead, folder.checkpoint_prev.name}
+    assert not any(name.startswith(".lock") for name in names)
+
+
 @pytest.mark.slow
 def test_a_kill_before_every_change_of_a_file(tmp_path: Path, undisturbed: tuple) -> None:
     number = 1
     while killed(tmp_path / str(number), number, undisturbed):
         number += EVERY
-    assert number > 60
+    assert number > 50
 
 
 # -- processes that freeze, lose their run, and wake --------------------------------------------
@@ -141,4 +168,4 @@ def test_who_freezes_before_any_change_of_a_file_replaces_nothing_afterwards(
     number = 1
     while frozen(tmp_path / str(number), number, undisturbed):
         number += EVERY
-    assert number > 60
+    assert number > 50

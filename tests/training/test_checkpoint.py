@@ -98,13 +98,14 @@ def a_folder(path: Path) -> None:
     path.mkdir()
 
 
-def a_wrong_bit(path: Path) -> None:
+def wrong_bits(path: Path) -> None:
     content = bytearray(path.read_bytes())
-    content[len(content) // 3] ^= 1
+    for place in range(len(content) // 3, len(content) // 2):
+        content[place] ^= 1
     path.write_bytes(content)
 
 
-UNUSABLE = [of_an_older_version, of_another_format, of_another_torch, a_fifo, a_folder, a_wrong_bit]
+UNUSABLE = [of_an_older_version, of_another_format, of_another_torch, a_fifo, a_folder, wrong_bits]
 
 
 @pytest.mark.parametrize("spoil", UNUSABLE)
@@ -214,7 +215,7 @@ def test_a_kill_at_any_file_operation_leaves_a_whole_one(tmp_path: Path, keep: b
         for epoch, place in ((1, previous), (2, path)):
             checkpoint.save(place, {**STATE, "epoch": epoch}, "x")
         if not keep:
-            a_wrong_bit(path)
+            wrong_bits(path)
         child = forks.Process(target=save, args=(folder, number))
         child.start()
         child.join()
@@ -228,7 +229,7 @@ def test_a_kill_at_any_file_operation_leaves_a_whole_one(tmp_path: Path, keep: b
     assert [checkpoint.load(each)["epoch"] for each in (path, previous)] == [3, 2 if keep else 1]
 
 
-@pytest.mark.parametrize("spoil", [a_wrong_bit, of_an_older_version])
+@pytest.mark.parametrize("spoil", [wrong_bits, of_an_older_version])
 def test_a_damaged_newest_never_replaces_the_whole_one_before(
     run_small: Callable[..., Result], spoil: Callable[[Path], None]
 ) -> None:

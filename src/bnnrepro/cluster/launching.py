@@ -61,7 +61,7 @@ class Submitter:
         """
         self.check()
         for each in planned:
-            if each.run.outlook.state == "done" and each.run.status.state == "running":
+            if each.run.outlook.state == "done" and each.run.status.state != "done":
                 tidy(each.run.folder)
         if not any(each.todo for each in planned):
             print(f"{NOTHING}: {counts(planned)}", flush=True)

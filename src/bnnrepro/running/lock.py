@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 
 from bnnrepro.errors import BusyError, TakenOverError, UserError
 from bnnrepro.running.records import refused
@@ -31,20 +31,18 @@ def alone(folder: RunFolder) -> Iterator[None]:
     Raises:
         BusyError: another process has it.
         TakenOverError: another process took it over meanwhile.
-        RunFailedError: the lock cannot be written.
+        RunFailedError: the system refuses a file.
     """
     try:
-        with ExitStack() as stack:
-            try:
-                stack.enter_context(lock.hold(folder.path, least=status.read(folder).attempt))
-            except lock.HeldError as held:
-                raise _busy(folder, held.owner) from None
-            except OSError as error:
-                raise refused(folder, error) or error from error
+        with lock.hold(folder.path, least=status.read(folder).attempt):
             yield
+    except lock.HeldError as held:
+        raise _busy(folder, held.owner) from None
     except lock.LostError as lost:
         log.warning("%s", lost)
         raise TakenOverError(str(lost)) from lost
+    except OSError as error:
+        raise refused(folder, error) or error from error
 
 
 def _busy(folder: RunFolder, owner: lock.Owner | None) -> BusyError:

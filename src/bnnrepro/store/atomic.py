@@ -150,11 +150,11 @@ def remove_leftovers(folder: Path) -> None:
         file.unlink(missing_ok=True)
 
 
-def temporary_name(path: Path) -> str:
-    """Return a name for a file that is to become ``path``."""
+def temporary_name(path: Path, number: int | None = None) -> str:
+    """Return a name for a file that is to become ``path``, with its owner's number."""
     pid = os.getpid()
     mark = process.start_mark(pid) or ""
-    number = _fence(path).number
+    number = _fence(path).number if number is None else number
     return f".{path.name}~{process.host()}~{pid}~{mark}~{number}~{next(_COUNT)}.tmp"
 
 

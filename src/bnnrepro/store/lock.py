@@ -202,11 +202,11 @@ def _age(folder: Path, file: Path) -> float | None:
 def _create(file: Path, mine: Owner) -> bool:
     """Make the lock file with its content, or return False if it is there already."""
     content = json.dumps(asdict(mine)).encode()
-    temporary = file.with_name(atomic.temporary_name(file))
+    temporary = file.with_name(atomic.temporary_name(file, _number(file)))
     try:
         _write(temporary, content)
         os.link(temporary, file)
-    except FileExistsError:
+    except (FileExistsError, FileNotFoundError):  # not there: a later owner has removed it
         return False
     except OSError as error:
         if error.errno not in atomic.NO_LINKS:
