@@ -95,7 +95,7 @@ def refused(folder: RunFolder, error: Exception) -> RunFailedError | None:
         return None
     full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     cure = "free some space; " if full else ""
-    where = error.filename or folder.path
+    where = error.filename2 or error.filename or folder.path
     return RunFailedError(
         f"{where}: {reason}; {cure}the same command goes on from the last checkpoint"
     )
