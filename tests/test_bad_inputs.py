@@ -559,13 +559,13 @@ FIGURE_3 = ["figure", "3", "--preset", "smoke", "--seeds", "1"]
 ROWS_OF_OLD_RUNS: list[Row] = [
     Row(
         STOPPED,
-        ["checkpoint=", "checkpoint.pt: damaged", "remove the run's folder"],
+        ["checkpoint=", "checkpoint.pt: damaged", "move the run's folder away"],
         of_a_run("checkpoint*.pt", flip_a_bit),
         name="both checkpoints damaged",
     ),
     Row(
         STOPPED,
-        ["checkpoint=", "checkpoint.pt", "is of the configuration", "remove the run's folder"],
+        ["checkpoint=", "checkpoint.pt", "is of the configuration", "move the run's folder away"],
         of_a_run("checkpoint.pt", of_another_config),
         name="a checkpoint of another config",
     ),
@@ -577,13 +577,13 @@ ROWS_OF_OLD_RUNS: list[Row] = [
     ),
     Row(
         [*SMOKE, "evaluate.samples=3"],
-        ["checkpoint=", "best.pt", "missing or damaged"],
+        ["checkpoint=", "best.pt: damaged", "put a copy back"],
         of_a_run("best.pt", flip_a_bit),
         name="a damaged best.pt",
     ),
     Row(
         [*SMOKE, "evaluate.samples=3"],
-        ["checkpoint=", "best.pt", "missing or damaged"],
+        ["checkpoint=", "best.pt: missing", "put a copy back"],
         of_a_run("best.pt", Path.unlink),
         name="a missing best.pt",
     ),

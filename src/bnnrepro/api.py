@@ -177,8 +177,8 @@ def load(
     path = run.best if which == "best" else run.checkpoint
     try:
         state = checkpoint.load(path)
-    except (FileNotFoundError, checkpoint.DamagedError) as error:
-        raise UserError("folder", str(path), "is missing or damaged") from error
+    except (FileNotFoundError, checkpoint.UnusableError) as error:
+        raise UserError("folder", str(path), getattr(error, "reason", "is missing")) from error
     config = check_stored(read_config(run.config), offered(config_dir))
     about = state["about"]
     if result["task"] not in TASKS:

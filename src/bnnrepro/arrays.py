@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from bnnrepro.errors import UserError, reading
+from bnnrepro.errors import UserError, readable
+from bnnrepro.store import reading
 
 # What a file with a wrong byte anywhere can raise; a RuntimeError says encrypted, or packed in an
 # unknown way.
@@ -20,7 +21,11 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
         UserError: it is missing, cannot be read, or is damaged.
     """
     try:
-        with reading("map", path), np.load(path, allow_pickle=False) as file:
+        with (
+            readable("map", path),
+            reading.opened(path) as opened,
+            np.load(opened, allow_pickle=False) as file,
+        ):
             return {name: file[name] for name in file.files}
     except _DAMAGED as error:
         raise UserError("map", str(path), "cannot be read (damaged or cut short)") from error

@@ -73,7 +73,7 @@ def cannot_read(error: BaseException) -> str | None:
 
 
 @contextlib.contextmanager
-def reading(key: str, path: object) -> Iterator[None]:
+def readable(key: str, path: object) -> Iterator[None]:
     """Raise UserError, which says why, where the system cannot give what is read inside.
 
     Args:

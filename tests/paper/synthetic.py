@@ -183,6 +183,14 @@ def _with(content: dict, dotted: str, value) -> dict:
     return content
 
 
+def _again(good: dict, value: object) -> dict:
+    """Return a result that was evaluated again, with a figure."""
+    moments = {key: good[key] for key in ("final", "best") if key in good}
+    changed = _with(moments, "final.test.mode.accuracy", value)
+    settings = {"samples": 3, "average": "logits"}
+    return good | {"evaluations": [{"evaluate": settings, **changed}]}
+
+
 DAMAGES = {
     "cut": lambda run, good: json.dumps(good)[:200],
     "empty": lambda run, good: "",
@@ -202,6 +210,8 @@ DAMAGES = {
     "nan": lambda run, good: _with(good, "final.test.mode.accuracy", float("nan")),
     "infinite": lambda run, good: _with(good, "final.train.loss", float("inf")),
     "over a hundred": lambda run, good: _with(good, "final.train.accuracy", 100.5),
+    "nan in a later evaluation": lambda run, good: _again(good, float("nan")),
+    "no number in a later evaluation": lambda run, good: _again(good, "98"),
     "a stand-in that is no name": lambda run, good: good | {"stands_for": 3},
 }
 """Ways in which a finished run's result cannot be believed."""

@@ -64,7 +64,7 @@ def test_the_result_has_every_key_of_the_contract(run_small: RunSmall) -> None:
     assert set(result) == {
         "signature", "preset", "seed", "task", "dataset", "model", "method", "epochs",
         "n_train", "n_validation", "n_test", "final", "best", "parameters", "seconds", "device",
-        "stands_for", "fingerprint", "evaluate", "evaluations",
+        "precision", "stands_for", "fingerprint", "evaluate", "evaluations",
     }  # fmt: skip
     metrics = {"accuracy", "nll", "ece", "brier"}
     for moment in ("final", "best"):

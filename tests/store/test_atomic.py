@@ -44,6 +44,10 @@ def leftovers(folder: Path) -> list[Path]:
     return list(folder.glob(".*.tmp"))
 
 
+def files_below(folder: Path) -> list[str]:
+    return sorted(str(each.relative_to(folder)) for each in folder.rglob("*"))
+
+
 def test_a_writer_killed_at_any_moment_leaves_a_whole_version(tmp_path: Path) -> None:
     path, chance = tmp_path / "checkpoint.pt", random.Random(0)
     left = kills = 0
@@ -121,23 +125,42 @@ def test_only_the_leftovers_of_dead_writers_of_this_machine_are_removed(tmp_path
     child = subprocess.Popen([sys.executable, "-c", ""])
     child.wait()
     here, pid, mark = process.host(), os.getpid(), process.start_mark(os.getpid()) or ""
-    dead = [f".a.pt~{here}~{child.pid}~~0.tmp"]
+    (tmp_path / "pictures").mkdir()
+    dead = [f".a.pt~{here}~{child.pid}~~0~0.tmp", f"pictures/.a.png~{here}~{child.pid}~~3~0.tmp"]
     if mark:  # the number of a living process, but of a time before it
-        dead.append(f".b.pt~{here}~{pid}~00000000-1~0.tmp")
+        dead.append(f".b.pt~{here}~{pid}~00000000-1~0~0.tmp")
     kept = [
-        f".c.pt~{here}~{pid}~{mark}~0.tmp",
-        f".d.pt~another.{here}~{child.pid}~~0.tmp",
+        f".c.pt~{here}~{pid}~{mark}~0~0.tmp",
+        f".d.pt~another.{here}~{child.pid}~~0~0.tmp",
+        f".d.pt~another.{here}~{child.pid}~~4~0.tmp",
         "e.pt",
         ".hidden.tmp",
+        "pictures",
     ]
     for name in dead + kept:
+        if name != "pictures":
+            (tmp_path / name).touch()
+    atomic.remove_leftovers(tmp_path)
+    assert files_below(tmp_path) == sorted(kept)
+
+
+def test_the_owner_removes_what_earlier_owners_were_writing_and_nothing_else(
+    tmp_path: Path,
+) -> None:
+    """Wherever these are, and alive or not: they have lost the folder."""
+    here, pid, mark = process.host(), os.getpid(), process.start_mark(os.getpid()) or ""
+    earlier = [f".a~another~7~x-1~{number}~0.tmp" for number in (1, 4)]
+    earlier.append(f".a~{here}~{pid}~{mark}~4~0.tmp")
+    kept = [f".a~another~7~x-1~{number}~0.tmp" for number in (0, 5, 6, 40)]
+    for name in earlier + kept:
         (tmp_path / name).touch()
-    assert [file.name for file in atomic.remove_leftovers(tmp_path)] == sorted(dead)
-    assert {file.name for file in tmp_path.iterdir()} == set(kept)
+    with atomic.fenced(tmp_path, 5, lambda: None):
+        atomic.remove_leftovers(tmp_path)
+    assert files_below(tmp_path) == sorted(kept)
 
 
 def test_a_write_under_way_is_not_a_leftover(tmp_path: Path) -> None:
     with atomic.replacing(tmp_path / "f") as handle:
-        assert atomic.remove_leftovers(tmp_path) == []
+        assert atomic.leftovers(tmp_path) == []
         handle.write(b"new")
     assert (tmp_path / "f").read_bytes() == b"new"

@@ -106,6 +106,10 @@ def store(tmp_path: Path, squeue: Path) -> dict[str, str]:
     lost = run_at(root, 103, "done")
     lost.result.unlink()
     expected[lost.path.name] = "damaged"
+    refused = run_at(root, 105, "failed")
+    refused.status.unlink()
+    refused.status.symlink_to(refused.status)  # as another user's file, for the superuser too
+    expected[refused.path.name] = "unreadable"
     empty = run_at(root, 104, "done")
     for file in empty.path.iterdir():
         file.unlink()
@@ -120,6 +124,29 @@ def test_each_run_is_what_it_must_be(tmp_path: Path, store: dict[str, str], sque
     assert foreign == []
     asked = squeue.read_text().splitlines()
     assert len(asked) == 2, "SLURM is asked once for all numbers, and once for all names"
+
+
+@pytest.mark.usefixtures("squeue")
+@pytest.mark.parametrize(
+    "process_of_it",
+    [
+        {"host": process.host(), "pid": os.getpid()},  # goes on with the next run of its job
+        {**FAR, "job": "17_0"},
+        {"host": process.host(), "pid": 2**22 - 1, "job": "17_1"},
+        FAR,
+    ],
+)
+def test_a_whole_result_is_done_although_its_process_was_killed_before_it_could_say_so(
+    tmp_path: Path, process_of_it: dict[str, object]
+) -> None:
+    folder = run_at(tmp_path / "multirun", 1, "running", **process_of_it)
+    beaten(folder, 0)
+    folder.result.write_text("{}")
+    (run,), _ = find([tmp_path / "multirun"], {})
+    assert run.outlook.state == "done"
+    folder.result.write_text("{")  # and one that is being made anew is not
+    (run,), _ = find([tmp_path / "multirun"], {})
+    assert run.outlook.state in ("running", "queued")
 
 
 def test_without_squeue_what_was_submitted_is_taken_for_queued(

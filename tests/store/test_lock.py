@@ -1,5 +1,7 @@
 """A folder has one owner, on whatever hosts; who lost it writes nothing more."""
 
+import contextlib
+import itertools
 import json
 import multiprocessing
 import os
@@ -12,6 +14,8 @@ from pathlib import Path
 import pytest
 
 from bnnrepro.store import atomic, lock, process, slurm
+
+from ..file_operations import before_operation
 
 HOLD = """
 import sys, time
@@ -179,12 +183,91 @@ def test_who_lost_the_lock_writes_nothing_and_leaves_the_heirs_lock(tmp_path: Pa
     assert locks(tmp_path) == [".lock.6", "status"]
 
 
+def test_who_freezes_before_any_change_of_a_file_replaces_nothing_after_a_takeover(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At every operation in turn another machine takes over, writes, and is done."""
+    here, taken = process.host(), 0
+
+    def write(folder: Path, content: str) -> None:
+        for _ in range(3):
+            atomic.write_text(folder / "pictures" / "a", content)
+            with atomic.replacing(folder / "newest", keep_as=folder / "previous") as handle:
+                handle.write(content.encode())
+
+    for number in itertools.count(1):
+        folder = tmp_path / str(number)
+        (folder / "pictures").mkdir(parents=True)
+
+        def take_over(folder: Path = folder) -> None:
+            nonlocal taken
+            for file in folder.glob(".lock.*"):
+                os.utime(file, (1, 1))
+            monkeypatch.setattr(process, "host", lambda: f"another.{here}")
+            with lock.hold(folder):
+                write(folder, "the heir's")
+            monkeypatch.setattr(process, "host", lambda: here)
+            taken += 1
+
+        def is_held(folder: Path = folder) -> bool:
+            return any(folder.glob(".lock.*"))
+
+        end = before_operation(folder, number, take_over, counts=is_held)
+        with contextlib.suppress(lock.LostError), lock.hold(folder):
+            write(folder, "the first one's")
+        if end() < number:
+            break
+        files = [each for each in folder.rglob("*") if each.is_file()]
+        assert {each.name for each in files} == {"a", "newest", "previous"}
+        assert {each.read_text() for each in files} == {"the heir's"}, f"operation {number}"
+    assert taken >= 20
+
+
 def test_a_removed_lock_is_a_lost_one(tmp_path: Path) -> None:
     with lock.hold(tmp_path):
         (tmp_path / ".lock.1").unlink()
         with pytest.raises(lock.LostError):
             atomic.write_text(tmp_path / "status", "mine")
     assert locks(tmp_path) == []
+
+
+def test_a_lock_is_on_the_disk_before_it_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a power cut leaves an empty one."""
+    steps = []
+    link, fsync = os.link, os.fsync
+
+    def linked(source: Path, target: Path) -> None:
+        steps.append("link")
+        link(source, target)
+
+    def synced(handle: int) -> None:
+        content = Path(f"/proc/self/fd/{handle}").resolve()
+        steps.append("folder" if content.is_dir() else content.read_text()[:9])
+        fsync(handle)
+
+    monkeypatch.setattr(os, "link", linked)
+    monkeypatch.setattr(os, "fsync", synced)
+    with lock.hold(tmp_path):
+        assert steps == ['{"host": ', "link", "folder"]
+
+
+def test_a_lock_from_before_the_boot_is_dead_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forge(tmp_path, process="00000000-1", pid=os.getppid())
+    assert lock.holder(tmp_path) is None
+    (tmp_path / ".lock.1").write_text("")
+    monkeypatch.setattr(lock, "_seconds_since_boot", lambda: 30.0)
+    touched(tmp_path, 20)
+    with pytest.raises(lock.HeldError):
+        lock.holder(tmp_path)
+    touched(tmp_path, 40)
+    assert lock.holder(tmp_path) is None
+    forge(tmp_path, **far())
+    touched(tmp_path, 40)
+    assert lock.holder(tmp_path) is not None, "the boot of this machine tells nothing of another's"
 
 
 def test_an_unreadable_lock_is_respected_while_it_is_fresh(tmp_path: Path) -> None:

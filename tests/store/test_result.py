@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from bnnrepro.errors import UserError
-from bnnrepro.store.result import read_result, settings_of, write_result
+from bnnrepro.store.result import DamagedResultError, read_result, settings_of, write_result
 
 FIGURES = {"accuracy": 98.5, "nll": 0.05, "ece": 0.01}
 MOMENT = {
@@ -97,12 +97,62 @@ def test_a_value_of_another_type_is_named_with_its_file(
         read_result(path)
 
 
+AGAIN = {"evaluate": {"samples": 3, "average": "logits"}, "final": MOMENT, "best": MOMENT}
+
+
+@pytest.mark.parametrize(
+    ("again", "named"),
+    [
+        ({"0": AGAIN}, "'evaluations' is"),
+        (["x"], "evaluations[0]: 'evaluate' is missing"),
+        ([AGAIN, {**AGAIN, "evaluate": None}], "evaluations[1]: 'evaluate' is None"),
+        ([{**AGAIN, "evaluate": {"samples": 3}}], "'evaluate.average' is missing"),
+        ([{**AGAIN, "evaluate": {**AGAIN["evaluate"], "samples": "3"}}], "'evaluate.samples' is"),
+        ([{"evaluate": AGAIN["evaluate"], "best": MOMENT}], "'final' is missing"),
+        ([{"evaluate": AGAIN["evaluate"], "final": MOMENT}], "'best' is missing"),
+        ([{**AGAIN, "final": {**MOMENT, "test": "x"}}], "'final.test' is"),
+        (
+            [{**AGAIN, "best": {**MOMENT, "test": {"mode": {"nll": "1"}}}}],
+            "'best.test.mode.nll'",
+        ),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_a_later_evaluation_is_checked_as_the_first_is(
+    tmp_path: Path, again: Any, named: str
+) -> None:
+    path = tmp_path / "result.json"
+    path.write_text(json.dumps(RESULT | {"evaluations": [AGAIN]}))
+    read_result(path)
+    path.write_text(json.dumps(RESULT | {"evaluations": again}))
+    with pytest.raises(DamagedResultError) as caught:
+        read_result(path)
+    assert named in str(caught.value)
+
+
+@pytest.mark.parametrize("key", ["final.test.mode.accuracy", "best.train.loss", "final.ood"])
+@pytest.mark.parametrize("value", ["98.5", True, {"mode": {"entropy": "0.9"}}])
+def test_a_figure_that_is_no_number_is_damage(tmp_path: Path, key: str, value: Any) -> None:
+    path = tmp_path / "result.json"
+    path.write_text(json.dumps(changed(key, value)))
+    with pytest.raises(DamagedResultError, match="not a number"):
+        read_result(path)
+
+
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b"\xff", b"[" * 200_000])
 def test_a_file_that_is_no_result_is_the_users_error(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "result.json"
     path.write_bytes(content)
     with pytest.raises(UserError, match=r"result\.json: damaged"):
         read_result(path)
+
+
+def test_a_file_that_the_system_does_not_give_is_not_called_damaged(tmp_path: Path) -> None:
+    path = tmp_path / "result.json"
+    path.symlink_to(path)
+    with pytest.raises(UserError, match="cannot be read") as caught:
+        read_result(path)
+    assert not isinstance(caught.value, DamagedResultError)
 
 
 def test_a_missing_file_is_the_users_error(tmp_path: Path) -> None:

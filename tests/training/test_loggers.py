@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from bnnrepro.config.compose import compose
-from bnnrepro.errors import UserError
+from bnnrepro.errors import RunFailedError, UserError
 from bnnrepro.running import Result, run
 
 CHECKOUT = Path(__file__).parents[2]
@@ -146,7 +146,7 @@ def test_wandb_learns_that_a_run_failed(run_it: RunIt) -> None:
     folder = run_it("logger=none", "stop_after=1").folder
     folder.best.unlink()
     folder.best.mkdir()  # the next best epoch cannot be written
-    with pytest.raises(IsADirectoryError):
+    with pytest.raises(RunFailedError, match=r"best\.pt: Is a directory"):
         run_it("logger=wandb")
     assert exit_codes(folder.path) == [1]
 

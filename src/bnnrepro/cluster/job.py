@@ -23,6 +23,7 @@ from bnnrepro.errors import BusyError, TakenOverError, UserError
 from bnnrepro.store import failures, slurm, status
 from bnnrepro.store.finding import Run, look_up
 from bnnrepro.store.folder import RunFolder
+from bnnrepro.store.tidying import tidy
 
 REQUEUED = 128 + signal.SIGUSR2
 TERMINATED = 128 + signal.SIGTERM
@@ -177,6 +178,8 @@ def run_frozen(frozen: Frozen) -> bool:
         configs = frozen.typed()
         if not configs:
             print(f"nothing to do: {frozen.path}", flush=True)
+            if frozen.folder.result.exists():
+                tidy(frozen.folder)
             return True
         from bnnrepro import running
 

@@ -17,6 +17,7 @@ from bnnrepro.cluster.submission import Announcement, Submission
 from bnnrepro.cluster.waiting import counts, reason
 from bnnrepro.errors import UserError
 from bnnrepro.store import lock
+from bnnrepro.store.tidying import tidy
 
 NOTHING, SUBMITTED = "nothing to start", " submitted"
 """What a launcher's word on a sweep begins with or contains."""
@@ -59,6 +60,9 @@ class Submitter:
             UserError: something is not as it must be; nothing is submitted and nothing left behind.
         """
         self.check()
+        for each in planned:
+            if each.run.outlook.state == "done" and each.run.status.state != "done":
+                tidy(each.run.folder)
         if not any(each.todo for each in planned):
             print(f"{NOTHING}: {counts(planned)}", flush=True)
         else:

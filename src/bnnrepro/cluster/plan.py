@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bnnrepro.config import Config, instantiate
+from bnnrepro.store import reading
 from bnnrepro.store.finding import Run, look_up
 from bnnrepro.store.folder import RunFolder, run_folder
 from bnnrepro.store.outlook import WAITED_FOR
@@ -92,7 +93,7 @@ def evaluated(config: Config, folder: RunFolder) -> bool:
     """Return whether a finished run was evaluated as the configuration wants it."""
     wanted = config.to_dict()["evaluate"]
     try:
-        values: dict[str, Any] = json.loads(folder.result.read_text(encoding="utf-8"))
+        values: dict[str, Any] = reading.parsed(folder.result)
         return any(settings_of(each) == wanted for each in [values, *values["evaluations"]])
     except (OSError, ValueError, KeyError, TypeError):
         return False  # the run itself says what is wrong with it

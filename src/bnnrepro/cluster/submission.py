@@ -1,6 +1,5 @@
 """A sweep that was given to jobs: its folder ``<out>/.hydra/<name>/`` and its record."""
 
-import json
 import shutil
 import uuid
 from collections.abc import Sequence
@@ -14,7 +13,7 @@ import yaml
 
 from bnnrepro.cluster.plan import Planned
 from bnnrepro.errors import UserError
-from bnnrepro.store import atomic, environment, status
+from bnnrepro.store import atomic, environment, reading, status
 from bnnrepro.store.finding import SUBMISSION, Run, submitted_runs
 
 SCRATCH = ".hydra"
@@ -86,7 +85,7 @@ def read(folder: Path) -> Submission:
     """
     submitted_runs(folder)
     try:
-        content = json.loads((folder / SUBMISSION).read_text(encoding="utf-8"))
+        content = reading.parsed(folder / SUBMISSION)
         jobs = [Job(each["job"], list(each["runs"])) for each in content["jobs"]]
         return Submission(str(content["name"]), folder, dict(content["launcher"]), jobs)
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -179,6 +178,7 @@ class Announcement:
 
 def _content(file: Path) -> bytes | None:
     try:
-        return file.read_bytes()
+        with reading.opened(file) as opened:
+            return opened.read()
     except FileNotFoundError:
         return None

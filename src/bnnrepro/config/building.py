@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from bnnrepro.config.checking import DECLARED, locate
-from bnnrepro.errors import UserError, reading
+from bnnrepro.errors import UserError, readable
 
 
 def instantiate(
@@ -39,7 +39,7 @@ def instantiate(
     arguments = {k: v for k, v in values.items() if k not in described}
     arguments |= {k: v for k, v in (offered or {}).items() if k in wanted}
     arguments |= extra
-    data = reading("dataset.root", arguments["root"]) if "root" in arguments else nullcontext()
+    data = readable("dataset.root", arguments["root"]) if "root" in arguments else nullcontext()
     try:
         with data:
             return built(**arguments)

@@ -17,7 +17,7 @@ from typing import TypeVar
 
 from PIL import Image, ImageOps
 
-from bnnrepro.errors import UserError, cannot_read, reading
+from bnnrepro.errors import UserError, cannot_read, readable
 
 CHUNK = 256  # files a thread takes at a time; single ones cost more than small images do
 SPARE = 256 << 20  # bytes, more than decoding takes: with fewer to be had, damage is not proven
@@ -39,7 +39,7 @@ def read_all(
         UserError: one that ``work`` raised; a file cannot be read, or decoded.
     """
     chunks = [paths[first : first + CHUNK] for first in range(0, len(paths), CHUNK)]
-    with reading(key, paths[0].parent if paths else ""), ThreadPoolExecutor(_threads()) as pool:
+    with readable(key, paths[0].parent if paths else ""), ThreadPoolExecutor(_threads()) as pool:
         done = pool.map(lambda chunk: [_read(path, work, key) for path in chunk], chunks)
         return list(itertools.chain.from_iterable(done))
 
@@ -50,12 +50,12 @@ def _threads() -> int:
 
 def _read(path: Path, work: Callable[[Path, bytes], T], key: str) -> T:
     try:
-        with reading(key, path):
+        with readable(key, path):
             return work(path, path.read_bytes())
     except UserError:
         raise
     except Exception as error:  # Pillow's formats raise whatever their parsers raise
-        with reading(key, path):
+        with readable(key, path):
             bytearray(SPARE)  # libjpeg and libwebp call a want of memory broken data
         reason = " ".join(str(error).split())
         allowed = f"{path} cannot be read as an image ({reason})"

@@ -13,7 +13,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from bnnrepro.data.torchvision_import import torchvision
-from bnnrepro.errors import UserError, reading
+from bnnrepro.errors import UserError, readable
 
 KEY = "dataset.root"
 SILENCE_SECONDS = 30.0  # a firewall that drops packets would otherwise hold a run for ever
@@ -89,7 +89,7 @@ def find_problem(title: str, root: Path, md5: Mapping[str, str]) -> str | None:
     for name, expected in md5.items():
         if name not in present:
             return f"{name} of {title} is missing"
-        with reading(KEY, root / name):  # what cannot be read is not replaced by fetching it
+        with readable(KEY, root / name):  # what cannot be read is not replaced by fetching it
             found = torchvision.datasets.utils.calculate_md5(root / name)
         if found != expected:
             return f"{name} is damaged or cut short (its md5 is not {expected})"

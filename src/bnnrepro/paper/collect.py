@@ -1,19 +1,25 @@
 """What a table's runs left on disk: read from their folders alone, and nothing of it trusted."""
 
-import json
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
+from itertools import product
 from typing import Any
 
 from bnnrepro.errors import UserError
 from bnnrepro.paper.cells import Cell, Expected
 from bnnrepro.paper.columns import Columns, read_columns
 from bnnrepro.paper.published import SPLITS
-from bnnrepro.store import finding
-from bnnrepro.store.result import read_result, settings_of
+from bnnrepro.store import finding, reading
+from bnnrepro.store.result import (
+    DamagedResultError,
+    is_number,
+    leaves,
+    read_result,
+    settings_of,
+)
 
 STATES = (
     "done",
@@ -24,6 +30,7 @@ STATES = (
     "failed",
     "stale",
     "damaged",
+    "unreadable",
     "missing",
 )
 """The store's states, with ``missing`` for a run that nobody has started, and ``left out`` for one
@@ -114,7 +121,7 @@ class CollectedRun:
         node: Any = self.evaluation(kind).get(selection)
         for word in (split, *(() if split == "train" else (kind,)), metric_of(self.result)):
             node = node.get(word) if isinstance(node, Mapping) else None
-        return float(node) if _is_number(node) else None
+        return float(node) if is_number(node) else None
 
     def evaluation(self, kind: str) -> Mapping[str, Any]:
         """Return the run's figures under the wanted settings; any will do at the mode."""
@@ -174,7 +181,8 @@ def _read(expected: Expected, cell: Cell, run: finding.Run) -> CollectedRun:
     try:
         result = read_result(expected.folder.result)
     except UserError as error:
-        return CollectedRun(expected, "damaged", f"result.json {error.allowed}")
+        state = "damaged" if isinstance(error, DamagedResultError) else "unreadable"
+        return CollectedRun(expected, state, f"result.json {error.allowed}")
     fault = _foreign(result, expected, cell) or _impossible(result)
     if fault:
         return CollectedRun(expected, "damaged", f"result.json: {fault}")
@@ -207,11 +215,9 @@ def _impossible(result: Mapping[str, Any]) -> str | None:
     """Return which figure cannot be; None if all can."""
     if metric_of(result) is None:
         return "final.train has no metric"
-    for moment in ("best", "final"):
-        splits = {split: result.get(moment, {}).get(split) for split in SPLITS}
-        for key, value in _leaves(splits, moment):
-            if not _is_number(value):
-                return f"{key} is {value!r}, not a number"
+    for each, moment in product((result, *result.get("evaluations", ())), ("best", "final")):
+        splits = {split: each.get(moment, {}).get(split) for split in SPLITS}
+        for key, value in leaves(splits, moment):
             if not math.isfinite(value):
                 return f"{key} is not finite"
             if key.endswith(".accuracy") and not 0 <= value <= 100:
@@ -219,22 +225,10 @@ def _impossible(result: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _leaves(node: object, key: str) -> Iterator[tuple[str, Any]]:
-    if isinstance(node, Mapping):
-        for word, below in node.items():
-            yield from _leaves(below, f"{key}.{word}")
-    elif node is not None and not isinstance(node, list):  # a list is a task's own matter
-        yield key, node
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
 def _environment(expected: Expected) -> Mapping[str, Any]:
     try:
-        content = json.loads(expected.folder.env.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        content = reading.parsed(expected.folder.env)
+    except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}
 

@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from bnnrepro.store import reading
+
 Columns = Mapping[str, NDArray[np.float64]]
 """A run's epochs by column, NaN where a cell is empty; all of one length."""
 
@@ -21,7 +23,7 @@ def read_columns(path: Path) -> Columns | None:
     reads thousands.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = reading.text(path).splitlines()
         names = lines.pop(0).split(",")
         if not lines or any(line.count(",") != len(names) - 1 for line in lines):
             return None

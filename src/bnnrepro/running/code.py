@@ -1,11 +1,10 @@
 """Is this the code that the run was submitted with, or trained with before?"""
 
-import json
 import logging
 from typing import Any
 
 from bnnrepro.errors import UserError
-from bnnrepro.store import environment
+from bnnrepro.store import environment, reading
 from bnnrepro.store.folder import RunFolder
 
 log = logging.getLogger("bnnrepro")
@@ -35,7 +34,7 @@ def compare(folder: RunFolder, mode: str) -> None:
 def _before(folder: RunFolder) -> tuple[dict[str, Any] | None, str]:
     for file, key, when in ((folder.submitted, "code", "submitted"), (folder.env, None, "started")):
         try:
-            content = json.loads(file.read_text(encoding="utf-8"))
+            content = reading.parsed(file)
             found = content[key] if key else content
             if isinstance(found, dict):
                 return found, when

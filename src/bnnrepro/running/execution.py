@@ -8,7 +8,7 @@ from typing import Any
 
 from bnnrepro import reporting
 from bnnrepro.config import Config
-from bnnrepro.errors import RunFailedError, UserError
+from bnnrepro.errors import RunFailedError
 from bnnrepro.running import code
 from bnnrepro.running.building import Parts, build
 from bnnrepro.running.judging import figures_of, load_judged, result_values, whole_result
@@ -19,11 +19,12 @@ from bnnrepro.running.records import (
     logging_to,
     recorded_failure,
 )
-from bnnrepro.store import status
+from bnnrepro.store import atomic, status
 from bnnrepro.store.folder import RunFolder, run_folder
 from bnnrepro.store.lock import LostError
-from bnnrepro.store.result import settings_of, write_result
+from bnnrepro.store.result import DamagedResultError, settings_of, write_result
 from bnnrepro.store.signature import signature
+from bnnrepro.store.tidying import say_done, tidy
 from bnnrepro.training.callbacks import Interrupted
 from bnnrepro.training.denormals import no_denormals
 from bnnrepro.training.interrupts import stop_on_signals
@@ -89,34 +90,39 @@ def _finished(folder: RunFolder, cfg: Config) -> dict[str, Any] | None:
         return None
     if cfg.on_done == "rerun":
         with alone(folder):
-            shutil.rmtree(folder.path)
+            _clear(folder)
         return None
     try:
         values = whole_result(folder)
-    except UserError:
+    except DamagedResultError:
         if not folder.checkpoint.exists():
             raise
         _set_aside(folder)
         return None
-    if state.state != "done":  # killed between the result and the word of it
-        _say_done(folder)
+    tidy(folder)
     return values
 
 
+def _clear(folder: RunFolder) -> None:
+    """Remove a run's files; the result first, so that a kill leaves no run that seems done."""
+    for path in (folder.result, *sorted(folder.path.glob("[!.]*"))):
+        atomic.check_fence(folder.path)
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
 def _set_aside(folder: RunFolder) -> None:
-    """Move a damaged result out of the way; the checkpoint makes it anew, training nothing."""
+    """Keep a damaged result under another name; the checkpoint makes it anew, training nothing."""
     with alone(folder):
         try:
             whole_result(folder)  # another process may have made it anew before the lock
-        except UserError as error:
-            folder.result.replace(folder.damaged_result)
+        except DamagedResultError as error:
             name = folder.damaged_result.name
+            if folder.result.is_file():
+                atomic.write_bytes(folder.damaged_result, folder.result.read_bytes())
             print(f"{error}; kept as {name}, and made anew from the checkpoint", file=sys.stderr)
-
-
-def _say_done(folder: RunFolder) -> None:
-    status.write(folder, "done")
-    folder.checkpoint_prev.unlink(missing_ok=True)
 
 
 def _bring_up_to_date(parts: Parts, folder: RunFolder, values: dict[str, Any]) -> dict[str, Any]:
@@ -204,6 +210,6 @@ def _fit_and_evaluate(
     values = result_values(parts, folder, key)
     trainer.task.finish(trainer, sources.test, folder.path)
     write_result(folder.result, values)
-    _say_done(folder)
+    say_done(folder)
     log.debug("done: %s", folder.result)
     return values

@@ -9,7 +9,7 @@ import torch
 from bnnrepro.errors import UserError
 from bnnrepro.running.building import Parts
 from bnnrepro.store.folder import RunFolder
-from bnnrepro.store.result import read_result
+from bnnrepro.store.result import DamagedResultError, read_result
 from bnnrepro.training import checkpoint
 
 
@@ -68,12 +68,13 @@ def load_judged(parts: Parts, folder: RunFolder, key: str) -> None:
 
 
 def _state(parts: Parts, file: Path, key: str) -> dict[str, Any]:
-    """Return a checkpoint's state; UserError if it is missing, damaged or of another run."""
+    """Return a checkpoint's state; UserError if it is missing, unusable or of another run."""
     try:
         state = checkpoint.load(file, parts.trainer.device)
-    except (checkpoint.DamagedError, FileNotFoundError) as error:
-        cure = "missing or damaged; on_done=rerun trains it again"
-        raise UserError("checkpoint", str(file), cure) from error
+    except (checkpoint.UnusableError, FileNotFoundError) as error:
+        reason = getattr(error, "reason", "missing")
+        cure = "put a copy back if you have one; on_done=rerun trains the run again"
+        raise UserError("checkpoint", str(file), f"{reason}; {cure}") from error
     checkpoint.check_signature(file, state, key)
     return state
 
@@ -124,13 +125,17 @@ def _device_name(device: torch.device) -> str:
 
 
 def whole_result(folder: RunFolder) -> dict[str, Any]:
-    """Return a run's result; UserError if it is damaged or of another run."""
+    """Return a run's result.
+
+    Raises:
+        DamagedResultError: it is not a result, or another run's.
+        UserError: it is missing, or the system does not give it.
+    """
     values = read_result(folder.result)
     kinds = {"signature": str, "evaluate": dict, "evaluations": list}
     wrong = [key for key, kind in kinds.items() if not isinstance(values.get(key), kind)]
     if values["signature"] != folder.path.name:
         wrong.append("signature")
     if wrong:
-        cure = "remove the run's folder to train it again"
-        raise UserError("result", str(folder.result), f"damaged: {wrong[0]!r} is wrong; {cure}")
+        raise DamagedResultError("result", str(folder.result), f"damaged: {wrong[0]!r} is wrong")
     return values

@@ -2,10 +2,10 @@
 
 import logging
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 
-from bnnrepro.errors import BusyError, TakenOverError
-from bnnrepro.running.records import out_of_space
+from bnnrepro.errors import BusyError, TakenOverError, UserError
+from bnnrepro.running.records import refused
 from bnnrepro.store import lock, status
 from bnnrepro.store.folder import RunFolder
 
@@ -13,13 +13,13 @@ log = logging.getLogger("bnnrepro")
 
 
 def refuse_busy(folder: RunFolder) -> None:
-    """Raise BusyError if another process holds the run."""
-    if not folder.path.is_dir():
-        return
+    """Raise BusyError if another process holds the run; UserError if its folder cannot be read."""
     try:
-        owner = lock.holder(folder.path)
+        owner = lock.holder(folder.path) if folder.path.is_dir() else None
     except lock.HeldError as held:
         raise _busy(folder, held.owner) from None
+    except OSError as error:
+        raise UserError("run", str(folder.path), f"cannot be read ({error.strerror})") from error
     if owner is not None:
         raise _busy(folder, owner)
 
@@ -31,20 +31,18 @@ def alone(folder: RunFolder) -> Iterator[None]:
     Raises:
         BusyError: another process has it.
         TakenOverError: another process took it over meanwhile.
-        RunFailedError: there is no room for the lock.
+        RunFailedError: the system refuses a file.
     """
-    with ExitStack() as stack:
-        try:
-            stack.enter_context(lock.hold(folder.path, least=status.read(folder).attempt))
-        except lock.HeldError as held:
-            raise _busy(folder, held.owner) from None
-        except OSError as error:
-            raise out_of_space(folder, error) or error from error
-        try:
+    try:
+        with lock.hold(folder.path, least=status.read(folder).attempt):
             yield
-        except lock.LostError as lost:
-            log.warning("%s", lost)
-            raise TakenOverError(str(lost)) from lost
+    except lock.HeldError as held:
+        raise _busy(folder, held.owner) from None
+    except lock.LostError as lost:
+        log.warning("%s", lost)
+        raise TakenOverError(str(lost)) from lost
+    except OSError as error:
+        raise refused(folder, error) or error from error
 
 
 def _busy(folder: RunFolder, owner: lock.Owner | None) -> BusyError:

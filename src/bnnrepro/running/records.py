@@ -1,20 +1,20 @@
 """What a run writes about itself: configuration, environment, log, failures."""
 
 import errno
-import json
 import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from io import TextIOWrapper
 from typing import Any
 
 import yaml
 
 from bnnrepro import reporting
-from bnnrepro.errors import RunFailedError, UserError
+from bnnrepro.errors import RunFailedError, UserError, cannot_read
 from bnnrepro.running.building import Parts
 from bnnrepro.screen import printable
-from bnnrepro.store import atomic, environment, failures
+from bnnrepro.store import atomic, environment, failures, reading
 from bnnrepro.store.folder import RunFolder
 from bnnrepro.training.callbacks import NonFiniteLossError
 
@@ -38,9 +38,9 @@ def describe(parts: Parts, folder: RunFolder) -> None:
 def _earlier(folder: RunFolder) -> list[Any]:
     """Return the environments of the run's earlier starts, oldest first."""
     try:
-        last = json.loads(folder.env.read_text(encoding="utf-8"))
+        last = reading.parsed(folder.env)
         return [*last.pop("earlier"), last]
-    except (OSError, ValueError, KeyError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return []  # the first start, or a file that somebody damaged: it decides nothing
 
 
@@ -54,6 +54,9 @@ class _Plain(logging.Formatter):
 
 class _LogFile(logging.FileHandler):
     """A log that a full disk cuts short, and that then says no more about it."""
+
+    def _open(self) -> TextIOWrapper:
+        return open(self.baseFilename, "a", encoding="utf-8", opener=reading.regular)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
         """Lose the line."""
@@ -93,12 +96,16 @@ def recorded_failure(folder: RunFolder, error: Exception) -> Exception:
         return error
     if isinstance(error, NonFiniteLossError):
         return RunFailedError(line)
-    return out_of_space(folder, error) or error
+    return refused(folder, error) or error
 
 
-def out_of_space(folder: RunFolder, error: Exception) -> RunFailedError | None:
-    """Return what the caller raises for a full disk, None for any other error."""
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        hint = "free some space; the same command goes on from the last checkpoint"
-        return RunFailedError(f"{folder.path}: {error.strerror}; {hint}")
-    return None
+def refused(folder: RunFolder, error: Exception) -> RunFailedError | None:
+    """Return what the caller raises where the system refuses a file, None for any other error."""
+    if not isinstance(error, OSError) or (reason := cannot_read(error)) is None:
+        return None
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    cure = "free some space; " if full else ""
+    where = error.filename2 or error.filename or folder.path
+    return RunFailedError(
+        f"{where}: {reason}; {cure}the same command goes on from the last checkpoint"
+    )

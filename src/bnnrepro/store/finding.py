@@ -1,6 +1,5 @@
 """Which runs are meant: a folder, a sweep, ``dataset=mnist method=ste``."""
 
-import json
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -10,7 +9,7 @@ from typing import Any
 
 from bnnrepro.errors import UserError
 from bnnrepro.screen import printable
-from bnnrepro.store import status
+from bnnrepro.store import reading, status
 from bnnrepro.store.folder import RunFolder
 from bnnrepro.store.outlook import STATES, Outlook, outlook, queue_of
 from bnnrepro.store.stored import read_config
@@ -65,7 +64,7 @@ def find(places: Sequence[Path], filters: dict[str, list[str]]) -> tuple[list[Ru
         filters: for each key the values that it may have, written as in YAML.
 
     Raises:
-        UserError: a place is no folder, or ``state`` is none of the states.
+        UserError: a place is no folder that can be read, or ``state`` is none of the states.
     """
     for state in filters.get("state", []):
         if state not in STATES:
@@ -117,9 +116,13 @@ def _written(value: object) -> set[str]:
 
 
 def _paths(place: Path, foreign: list[Path]) -> Iterator[Path]:
-    if not place.is_dir():
-        raise UserError("folder", str(place), "there is no such folder of runs")
-    if (place / SUBMISSION).is_file():
+    try:
+        if not place.is_dir():
+            raise UserError("folder", str(place), "there is no such folder of runs")
+        of_a_sweep = (place / SUBMISSION).is_file()
+    except OSError as error:
+        raise UserError("folder", str(place), f"cannot be read ({error.strerror})") from error
+    if of_a_sweep:
         yield from submitted_runs(place)
     elif _is_run(place.absolute().name):
         yield place
@@ -135,12 +138,12 @@ def submitted_runs(place: Path) -> list[Path]:
     """
     store = place.resolve().parent.parent
     try:
-        content = json.loads((place / SUBMISSION).read_text(encoding="utf-8"))
+        content = reading.parsed(place / SUBMISSION)
         runs = [Path(run) for job in content["jobs"] for run in job["runs"]]
         strangers = [
             run for run, real in zip(runs, _real(runs), strict=True) if not _is_in(store, real)
         ]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError("sweep", str(place), f"{SUBMISSION} cannot be read ({error})") from error
     if strangers:
         allowed = f"{SUBMISSION} names it, and it is no run's folder in {store}"

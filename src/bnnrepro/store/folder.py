@@ -1,10 +1,10 @@
 """Where a run's files lie."""
 
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from bnnrepro.errors import UserError
+from bnnrepro.store import atomic
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class RunFolder:
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=self.path):
+            with atomic.nameless_file(self.path):
                 pass
         except OSError as error:
             reason = f"must be a folder that can be written ({error.strerror}: {self.path})"

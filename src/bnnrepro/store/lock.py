@@ -12,6 +12,9 @@ Whether an owner lives is asked, in this order, of
 3. squeue, for the process of a job;
 4. the lock's age, by the clock of the file system alone: its owner touches it every ``HEARTBEAT``
    seconds, and a file touched now is ``STALE`` seconds younger than that of a dead one.
+
+A lock that cannot be read, as a power cut may leave it, is older than this machine's boot, or else
+judged by its age too: should its owner live, it writes nothing, since it cannot read it either.
 """
 
 import contextlib
@@ -19,14 +22,14 @@ import errno
 import json
 import os
 import re
-import tempfile
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from bnnrepro.store import atomic, process, slurm
+from bnnrepro.store import atomic, process, reading, slurm
 
 HEARTBEAT = 20.0
 STALE = 300.0
@@ -68,6 +71,8 @@ class LostError(Exception):
 def hold(folder: Path, least: int = 0) -> Iterator[None]:
     """Hold a folder's lock, and refuse all atomic writes in it once the lock is lost.
 
+    Temporary files that earlier owners left are removed first.
+
     Args:
         folder: it exists.
         least: the lock's number is higher; a run gives the number of its attempts.
@@ -84,7 +89,8 @@ def hold(folder: Path, least: int = 0) -> Iterator[None]:
         beat = threading.Thread(target=_beat, args=(file, ended), daemon=True)
         beat.start()
         try:
-            with atomic.fenced(folder, lambda: _check(file, mine)):
+            with atomic.fenced(folder, _number(file), lambda: _check(file, mine)):
+                atomic.remove_leftovers(folder)
                 yield
         finally:
             ended.set()
@@ -121,20 +127,20 @@ def age(folder: Path) -> float | None:
 
 def _acquire(folder: Path, mine: Owner, least: int) -> Path:
     for _ in range(100):
-        numbers = _numbers(folder)
-        number = max(numbers, default=least) + 1
-        if numbers:
-            top = _file(folder, number - 1)
-            owner = _read(top)
-            if _alive(folder, top, owner):
+        found = {number: _read(_file(folder, number)) for number in _numbers(folder)}
+        number = max(found, default=least) + 1
+        if found:
+            owner = found[number - 1]
+            if _alive(folder, _file(folder, number - 1), owner):
                 raise HeldError(owner)
         file = _file(folder, number)
         if not _create(file, mine):
             continue
-        if max(_numbers(folder), default=0) > number:  # two that saw the same dead owner
+        others = {each: _read(_file(folder, each)) for each in _numbers(folder) if each != number}
+        if others != found:  # several saw the same dead owner, or this process slept meanwhile
             file.unlink(missing_ok=True)
             continue
-        for lower in numbers:
+        for lower in found:
             _file(folder, lower).unlink(missing_ok=True)
         return file
     raise HeldError(None)
@@ -147,10 +153,9 @@ def _release(file: Path, mine: Owner) -> None:
 
 
 def _check(file: Path, mine: Owner) -> None:
-    number = int(file.name.rpartition(".")[2])
-    owner = _read(file)
-    if owner is None or owner.token != mine.token or _file(file.parent, number + 1).exists():
-        heir = _read(_file(file.parent, number + 1)) or owner
+    owner, higher = _read(file), _file(file.parent, _number(file) + 1)
+    if owner is None or owner.token != mine.token or higher.exists():
+        heir = _read(higher) or owner
         who = f" by {heir}" if heir is not None and heir.token != mine.token else ""
         raise LostError(f"{file.parent}: was taken over{who}; this process leaves it alone")
 
@@ -175,7 +180,7 @@ def _alive(folder: Path, file: Path, owner: Owner | None) -> bool:
             if queue is not None:
                 return owner.job in queue
     seconds = _age(folder, file)
-    return seconds is not None and seconds < STALE
+    return seconds is not None and seconds < (STALE if owner else min(STALE, _seconds_since_boot()))
 
 
 def _age(folder: Path, file: Path) -> float | None:
@@ -184,49 +189,52 @@ def _age(folder: Path, file: Path) -> float | None:
     except OSError:
         return None  # released meanwhile
     try:
-        with tempfile.TemporaryFile(dir=folder) as probe:
+        with atomic.nameless_file(folder) as probe:
             probe.write(b"0")
             probe.flush()
             return os.fstat(probe.fileno()).st_mtime - touched
-    except OSError:
+    except OSError as error:
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            return time.time() - touched  # who may not write only looks, and takes nothing over
         return 0.0  # a full disk: whether the owner lives cannot be known
 
 
 def _create(file: Path, mine: Owner) -> bool:
     """Make the lock file with its content, or return False if it is there already."""
     content = json.dumps(asdict(mine)).encode()
-    handle, name = tempfile.mkstemp(prefix=".lock-", dir=file.parent)
+    temporary = file.with_name(atomic.temporary_name(file, _number(file)))
     try:
-        with os.fdopen(handle, "wb") as temporary:
-            temporary.write(content)
-        Path(name).chmod(0o644)  # another user of a shared folder must see whose it is
+        _write(temporary, content)
+        os.link(temporary, file)
+    except (FileExistsError, FileNotFoundError):  # not there: a later owner has removed it
+        return False
+    except OSError as error:
+        if error.errno not in atomic.NO_LINKS:
+            raise
         try:
-            os.link(name, file)
+            _write(file, content)  # for a moment it is empty
         except FileExistsError:
             return False
-        except OSError as error:
-            if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK):
-                raise
-            return _create_unlinked(file, content)
-        return True
+        except OSError:
+            file.unlink(missing_ok=True)
+            raise
     finally:
-        os.unlink(name)  # noqa: PTH108
-
-
-def _create_unlinked(file: Path, content: bytes) -> bool:
-    """The same where the file system has no hard links; for a moment the file is empty."""
-    try:
-        handle = os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
-    except FileExistsError:
-        return False
-    with os.fdopen(handle, "wb") as lock:
-        lock.write(content)
+        temporary.unlink(missing_ok=True)
+    atomic.sync_folder(file.parent)
     return True
+
+
+def _write(file: Path, content: bytes) -> None:
+    with file.open("xb") as handle:
+        handle.write(content)
+        handle.flush()
+        os.fsync(handle.fileno())
+    file.chmod(0o644)  # another user of a shared folder must see whose it is
 
 
 def _read(file: Path) -> Owner | None:
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = json.loads(reading.text(file))
         return Owner(**{field.name: content[field.name] for field in fields(Owner)})
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -239,6 +247,14 @@ def _numbers(folder: Path) -> list[int]:
 
 def _file(folder: Path, number: int) -> Path:
     return folder / f".lock.{number}"
+
+
+def _number(file: Path) -> int:
+    return int(file.name.rpartition(".")[2])
+
+
+def _seconds_since_boot() -> float:
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 def _myself() -> Owner:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from bnnrepro.errors import UserError
-from bnnrepro.store import atomic
+from bnnrepro.store import atomic, reading
 
 COLUMNS = (
     "epoch",
@@ -54,7 +54,7 @@ def read_metrics(path: str | Path) -> list[dict[str, Number | None]]:
         UserError: the file is missing, or is no table of numbers; names the file and the line.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = reading.text(Path(path))
     except (OSError, UnicodeDecodeError) as error:
         raise UserError("metrics", str(path), f"cannot be read ({error})") from error
     reader = csv.reader(io.StringIO(text))

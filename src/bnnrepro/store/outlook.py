@@ -1,16 +1,27 @@
 """What may be expected of a run: its status, seen with the processes and jobs that live."""
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from bnnrepro.store import lock, process, slurm, status
+from bnnrepro.errors import cannot_read
+from bnnrepro.store import lock, process, reading, slurm, status
 from bnnrepro.store.folder import RunFolder
 from bnnrepro.store.slurm import Queue
 from bnnrepro.store.status import Status
 
-STATES = ("done", "running", "queued", "interrupted", "failed", "stale", "damaged", "new")
-"""``stale``: its process or job is gone without a word; ``new``: nobody has started it."""
+STATES = (
+    "done",
+    "running",
+    "queued",
+    "interrupted",
+    "failed",
+    "stale",
+    "damaged",
+    "unreadable",
+    "new",
+)
+"""``stale``: its process or job is gone without a word; ``unreadable``: the system does not give
+its files, as another user's; ``new``: nobody has started it."""
 
 WAITED_FOR = ("running", "queued")
 """Somebody is at these, or will be: to start them again would be once too often."""
@@ -45,19 +56,28 @@ def outlook(folder: RunFolder, state: Status, queue: Queue | None) -> Outlook:
         state: its status, as read.
         queue: what ``queue_of`` returned for it, among others.
     """
-    if not folder.result.exists():
-        return _unfinished(folder, state, queue)
-    if state.state in ("submitted", "running"):  # to be run or evaluated again
-        again = _unfinished(folder, state, queue)
-        return again if again.state in WAITED_FOR else _finished(folder)
-    return _finished(folder)
+    try:
+        if not folder.result.exists():
+            return _unfinished(folder, state, queue)
+        finished = _finished(folder)
+        # To be evaluated again, or made anew. One that says "running" beside its whole result has
+        # been killed before it could say "done".
+        if state.state == "submitted" or (state.state, finished.state) == ("running", "damaged"):
+            again = _unfinished(folder, state, queue)
+            return again if again.state in WAITED_FOR else finished
+    except OSError as error:
+        return Outlook("unreadable", cannot_read(error) or str(error))
+    return finished
 
 
 def _finished(folder: RunFolder) -> Outlook:
     try:
-        json.loads(folder.result.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return Outlook("damaged", "result.json cannot be read; the next start makes it anew")
+        reading.parsed(folder.result)
+    except (OSError, ValueError) as error:
+        reason = cannot_read(error)
+        if reason:
+            return Outlook("unreadable", f"result.json: {reason}")
+        return Outlook("damaged", "result.json is no JSON; the next start makes it anew")
     return Outlook("done")
 
 
@@ -66,6 +86,8 @@ def _unfinished(folder: RunFolder, state: Status, queue: Queue | None) -> Outloo
         return Outlook("damaged", "says done, and has no result.json")
     if state.state == "absent":
         return Outlook("new")
+    if state.state == "unreadable":
+        return Outlook("unreadable", f"status.json: {state.error}")
     if state.state == "damaged":
         return Outlook("damaged", "status.json cannot be read")
     if state.state == "failed":

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from bnnrepro.errors import UserError
 from bnnrepro.screen import printable
+from bnnrepro.store import reading
 from bnnrepro.store.finding import Run
 from bnnrepro.store.metrics import read_metrics
 from bnnrepro.store.outlook import STATES
@@ -72,7 +73,7 @@ def _row(run: Run) -> tuple[str, ...]:
 
 def _seed(run: Run) -> str:
     try:
-        found = _SEED.search(run.folder.config.read_text(encoding="utf-8"))
+        found = _SEED.search(reading.text(run.folder.config))
     except (OSError, UnicodeDecodeError):
         return ""
     return f" seed {found[1]}" if found else ""

@@ -1,12 +1,12 @@
 """A run's result: the figures that tables are made of, written last."""
 
-import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from bnnrepro.errors import UserError
-from bnnrepro.store import atomic
+from bnnrepro.errors import UserError, cannot_read
+from bnnrepro.store import atomic, reading
 
 _NUMBER = (int, float)
 _TEXT = (str,)
@@ -34,6 +34,17 @@ _KEYS: dict[str, tuple[type, ...]] = {
     "stands_for": _ANYTHING,
 }
 
+_SETTINGS: dict[str, tuple[type, ...]] = {
+    "evaluate": (dict,),
+    "evaluate.samples": (int,),
+    "evaluate.average": _TEXT,
+}
+_SPLITS = ("train", "validation", "test")
+
+
+class DamagedResultError(UserError):
+    """A file whose bytes are not those of a result."""
+
 
 def write_result(path: str | Path, result: Mapping[str, object]) -> None:
     """Write a run's result as JSON, atomically.
@@ -56,17 +67,19 @@ def read_result(path: str | Path) -> dict[str, Any]:
     no test set, ``train`` has these two beside its metrics.
 
     Raises:
-        UserError: the file is missing or damaged; names the file and the key.
+        DamagedResultError: names the file and what is wrong, with its key.
+        UserError: the file is missing, or the system does not give it.
     """
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError("result", str(path), f"cannot be read ({error.strerror})") from error
-    except (ValueError, RecursionError) as error:
-        raise UserError("result", str(path), "damaged: it is not JSON") from error
+        content = reading.parsed(Path(path))
+    except (OSError, ValueError) as error:
+        reason = cannot_read(error)
+        if reason:
+            raise UserError("result", str(path), f"cannot be read ({reason})") from error
+        raise DamagedResultError("result", str(path), "damaged: it is not JSON") from error
     fault = _fault(content)
     if fault:
-        raise UserError("result", str(path), f"damaged: {fault}")
+        raise DamagedResultError("result", str(path), f"damaged: {fault}")
     return content
 
 
@@ -82,15 +95,49 @@ def _fault(result: object) -> str | None:
     """Return what is wrong with a result, naming the key; None if nothing is."""
     if not isinstance(result, Mapping):
         return "it must be a mapping"
-    wanted = dict(_KEYS)
+    fault = _wrong_keys(result, _KEYS) or _wrong_figures(result)
+    again = result.get("evaluations", [])
+    if not isinstance(again, list):
+        return fault or f"'evaluations' is {again!r}, not list"
+    for number, each in enumerate(again):
+        wanted = _SETTINGS | {key: (dict,) for key in ("final", "best") if key in result}
+        wrong = _wrong_keys(each, wanted) or _wrong_figures(each)
+        fault = fault or (wrong and f"evaluations[{number}]: {wrong}")
+    return fault
+
+
+def _wrong_figures(evaluation: Mapping[str, Any]) -> str | None:
+    """Return what is wrong with the figures of a result or of one of its ``evaluations``."""
+    wanted = _SETTINGS if "evaluate" in evaluation else {}
     for moment in ("final", "best"):
-        if moment in result:
-            wanted |= _moment_keys(moment, result[moment])
-    for key, types in wanted.items():
-        fault = _wrong(result, key, types)
-        if fault:
-            return fault
+        if moment in evaluation:
+            wanted = wanted | _moment_keys(moment, evaluation[moment])
+    fault = _wrong_keys(evaluation, wanted)
+    if fault:
+        return fault
+    judged = {
+        f"{moment}.{split}": evaluation.get(moment, {}).get(split)
+        for moment in ("final", "best")
+        for split in (*_SPLITS, "ood")
+    }
+    for key, value in chain.from_iterable(leaves(judged[split], split) for split in judged):
+        if not is_number(value):
+            return f"'{key}' is {value!r}, not a number"
     return None
+
+
+def leaves(node: object, key: str) -> Iterator[tuple[str, Any]]:
+    """Return the single figures below a result's ``key``, each with its own; lists are a task's."""
+    if isinstance(node, Mapping):
+        for word, below in node.items():
+            yield from leaves(below, f"{key}.{word}")
+    elif node is not None and not isinstance(node, list):
+        yield key, node
+
+
+def is_number(value: object) -> bool:
+    """Return whether a value is a number, which to Python a bool is too."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _moment_keys(moment: str, content: object) -> dict[str, tuple[type, ...]]:
@@ -100,10 +147,14 @@ def _moment_keys(moment: str, content: object) -> dict[str, tuple[type, ...]]:
         f"{moment}.epoch": (int,),
         f"{moment}.train": (dict,),
     }
-    for split in ("validation", "test"):
+    for split in _SPLITS[1:]:
         if isinstance(content, Mapping) and content.get(split) is not None:
             keys |= {f"{moment}.{split}": (dict,), f"{moment}.{split}.mode": (dict,)}
     return keys
+
+
+def _wrong_keys(result: object, wanted: Mapping[str, tuple[type, ...]]) -> str | None:
+    return next((wrong for key in wanted if (wrong := _wrong(result, key, wanted[key]))), None)
 
 
 def _wrong(result: object, key: str, types: tuple[type, ...]) -> str | None:

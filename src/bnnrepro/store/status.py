@@ -1,17 +1,17 @@
 """How far a run is, and whether the process that runs it still lives."""
 
-import json
 import os
 import re
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime, timezone
 
+from bnnrepro.errors import cannot_read
 from bnnrepro.screen import printable
-from bnnrepro.store import atomic, process, slurm
+from bnnrepro.store import atomic, process, reading, slurm
 from bnnrepro.store.folder import RunFolder
 
 STATES = ("submitted", "running", "done", "failed", "interrupted")
-"""What a run says of itself. ``read`` adds ``absent`` (no file) and ``damaged``."""
+"""What a run says of itself. ``read`` adds ``absent`` (no file), ``damaged`` and ``unreadable``."""
 
 _NUMBERS = ("epoch", "epochs", "pid", "attempt")
 # A job is a word of scancel's command line, a submission the name of a folder in .hydra.
@@ -99,14 +99,16 @@ def write(
 def read(folder: RunFolder) -> Status:
     """Return the run's status; whatever stands on disk, this raises nothing.
 
-    The state is ``absent`` where there is no file, ``damaged`` where it cannot be understood.
+    The state is ``absent`` where there is no file, ``damaged`` where it cannot be understood, and
+    ``unreadable`` where the system does not give it; ``error`` then says why.
     """
     try:
-        content = json.loads(folder.status.read_text(encoding="utf-8"))
+        content = reading.parsed(folder.status)
     except FileNotFoundError:
         return Status("absent")
-    except (OSError, ValueError, RecursionError):
-        return Status("damaged")
+    except (OSError, ValueError) as error:
+        reason = cannot_read(error)
+        return Status("unreadable", error=reason) if reason else Status("damaged")
     return _parse(content) or Status("damaged")
 
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import yaml
 
-from bnnrepro.errors import UserError, reading
+from bnnrepro.errors import UserError, readable
+from bnnrepro.store import reading
 
 _YAML = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _DEEPEST = 20  # levels; some hundreds are a RecursionError, or the end of a process
@@ -22,8 +23,8 @@ def read_config(path: Path) -> dict[str, Any]:
         UserError: the file is missing or damaged, or holds an interpolation, a tag or an alias.
     """
     try:
-        with reading("folder", path):
-            text = path.read_text(encoding="utf-8")
+        with readable("folder", path):
+            text = reading.text(path)
             _refuse_what_grows(text)
             content = yaml.load(text, _YAML)
     except UserError:

@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from bnnrepro.data.segmentation import Pairs, content_of
-from bnnrepro.store import atomic
+from bnnrepro.store import atomic, reading
 
 MOST = 12  # pictures of a run
 OF = "images.sha256"  # beside predictions: the content of the images that they are of
@@ -75,7 +75,7 @@ def write_predictions(folder: Path, pairs: Pairs, predicted: Tensor) -> None:
 def are_predicted(folder: Path, pairs: Pairs) -> bool:
     """Return whether a folder has the predictions of these very images."""
     try:
-        return (folder / OF).read_text(encoding="utf-8") == content_of(pairs)
+        return reading.text(folder / OF) == content_of(pairs)
     except (OSError, ValueError):
         return False
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from bnnrepro.store import atomic, status
+from bnnrepro.store import status
 from bnnrepro.store.folder import RunFolder
 from bnnrepro.store.metrics import write_metrics
 from bnnrepro.tasks.base import Task
@@ -72,6 +72,7 @@ class Recorder(Callback):
         self.about = about or {}
         self.loggers = loggers
         self._state: dict[str, Any] | None = None
+        self._newest_is_whole = False  # what is under checkpoint.pt was read, or written, here
         self._written_at = time.monotonic()
         self._told = 0
         self._reported_at = -REPORT_SECONDS
@@ -81,15 +82,18 @@ class Recorder(Callback):
         """Read the newest whole checkpoint; nothing in the folder is changed.
 
         Raises:
-            UserError: if all there are are damaged, or one is of another configuration.
+            UserError: if all there are are damaged, or one is of another configuration, or the
+                system cannot give the bytes of one.
         """
-        self._state = checkpoint.load_newest(
+        found = checkpoint.load_newest(
             self.folder.checkpoint, self.folder.checkpoint_prev, self.signature, device
         )
+        if found is not None:
+            path, self._state = found
+            self._newest_is_whole = path == self.folder.checkpoint
 
     def on_fit_start(self, trainer: Trainer) -> None:
         """Resume from the checkpoint that was read."""
-        atomic.remove_leftovers(self.folder.path)
         state, self._state = self._state, None
         if state is not None:
             trainer.load_state_dict(state)
@@ -141,12 +145,13 @@ class Recorder(Callback):
             trainer.stop = True
 
     def _checkpoint(self, trainer: Trainer) -> None:
-        checkpoint.save_rotating(
+        checkpoint.save(
             self.folder.checkpoint,
-            self.folder.checkpoint_prev,
             {**trainer.state_dict(), "about": self.about},
             self.signature,
+            keep_as=self.folder.checkpoint_prev if self._newest_is_whole else None,
         )
+        self._newest_is_whole = True
         self._written_at = time.monotonic()
         for row in trainer.rows[self._told :]:
             for logger in self.loggers:

@@ -494,7 +494,9 @@ class Trainer:
         """Take the state of a file that ``save`` wrote, for the same model and method.
 
         Raises:
-            FileNotFoundError, bnnrepro.training.checkpoint.DamagedError: if it cannot be read.
+            FileNotFoundError: there is no such file.
+            bnnrepro.training.checkpoint.UnusableError: it is damaged, or of another version.
+            UserError: the system cannot give its bytes: for want of memory, say.
         """
         state = checkpoint.load(Path(path), self.device)
         self.build_optimizer(state["train_set_size"])

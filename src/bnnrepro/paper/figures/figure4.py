@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ from bnnrepro.paper.columns import Band
 from bnnrepro.paper.figures import Figure
 from bnnrepro.paper.figures.figure5 import NAMES, look, number_of_tasks
 from bnnrepro.paper.statistics import summary
+from bnnrepro.store import reading
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -56,12 +56,11 @@ def _posteriors(cell: Collected) -> list[Posterior]:
 def _read(run: CollectedRun) -> Posterior | None:
     tasks = run.expected.config.dataset.tasks
     try:
-        text = (run.expected.folder.path / "posterior.json").read_text(encoding="utf-8")
-        content: Posterior = json.loads(text)
+        content: Posterior = reading.parsed(run.expected.folder.path / "posterior.json")
         bins = len(content["edges"]) - 1
         counts = np.array(content["counts"], dtype=float)
         whole = counts.shape == (tasks, bins) and len(content["entropy_bits"]) == tasks
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError):
         return None
     return content if whole else None
 

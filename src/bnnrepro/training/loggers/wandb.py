@@ -1,15 +1,14 @@
 """Weights & Biases: one wandb run for a run's folder, however often it is interrupted."""
 
-import json
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from bnnrepro.config import Config
-from bnnrepro.store import atomic
+from bnnrepro.store import atomic, reading
 from bnnrepro.store.folder import RunFolder
 from bnnrepro.training.callbacks import Callback, Row
 from bnnrepro.training.trainer import Trainer
@@ -49,8 +48,8 @@ class WandB(Callback):
         import wandb
 
         cfg, chosen = self._cfg, self._cfg.logger
-        if self._marker.exists():
-            self._logged = json.loads(self._marker.read_text(encoding="utf-8"))["epoch"]
+        with suppress(OSError, ValueError, KeyError, TypeError):  # not there, or damaged
+            self._logged = int(reading.parsed(self._marker)["epoch"])
         with _no_terminal():
             self._run = wandb.init(
                 id=self._signature,
