@@ -6,6 +6,7 @@ import time
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -59,26 +60,27 @@ class Submitter:
             UserError: something is not as it must be; nothing is submitted and nothing left behind.
         """
         self.check()
-        if not any(each.todo for each in planned):
-            print(f"{NOTHING}: {counts(planned)}", flush=True)
-        else:
-            with submitting(Path(planned[0].config.out)):
-                refresh(planned)  # another launcher may have been first
-                todo = [each for each in planned if each.todo]
-                if todo:
-                    self._submit(todo)
-                print(f"{self._word(todo)}; before: {counts(planned)}", flush=True)
-        if self.detach:
-            refresh(planned)
-            return
         try:
-            self.wait(planned)
-        except KeyboardInterrupt:
-            self.interrupted()
+            if not any(each.todo for each in planned):
+                print(f"{NOTHING}: {counts(planned)}", flush=True)
+            else:
+                self._submit_left(planned)
+            if self.detach:
+                refresh(planned)
+            else:
+                self.wait(planned)
+        except BaseException as error:
+            self.stop()
+            if isinstance(error, KeyboardInterrupt):
+                print(f"\n{self.interrupted()}")
             raise
 
-    def interrupted(self) -> None:
-        """Say what an interrupt of the waiting means for the runs."""
+    def stop(self) -> None:
+        """Stop, when the launcher must leave, those of its own runs that cannot go on alone."""
+
+    @abstractmethod
+    def interrupted(self) -> str:
+        """Return what Ctrl-C means for the runs."""
 
     def tell(self, planned: Sequence[Planned]) -> list[tuple[Planned, str]]:
         """Return the runs that did not come to their end, each with the reason."""
@@ -97,6 +99,14 @@ class Submitter:
         jobs = f" in {_count(numbers, 'job')} (number {', '.join(arrays)})" if numbers else ""
         return f"{_count(todo, 'run')}{SUBMITTED}{jobs} as {self.where}"
 
+    def _submit_left(self, planned: Sequence[Planned]) -> None:
+        with submitting(Path(planned[0].config.out)):
+            refresh(planned)  # another launcher may have been first
+            todo = [each for each in planned if each.todo]
+            if todo:
+                self._submit(todo)
+            print(f"{self._word(todo)}; before: {counts(planned)}", flush=True)
+
     def _submit(self, todo: Sequence[Planned]) -> None:
         size = todo[0].config.runs_per_job
         groups = [todo[first : first + size] for first in range(0, len(todo), size)]
@@ -110,8 +120,11 @@ class Submitter:
             self.submit(todo, made, announcement)
         except BaseException:
             announcement.take_back()
-            submissions.discard(made)
-            self.submission = None
+            if announcement.given:
+                submissions.forget(made)
+            else:
+                submissions.discard(made)
+                self.submission = None
             raise
 
     def batches(
@@ -120,9 +133,10 @@ class Submitter:
         """Return the jobs' work, in the order of the sweep's record."""
         frozen = {each.path: each for each in (freeze(one, threads) for one in todo)}
         place, fail_fast = here(), any(each.config.fail_fast for each in todo)
+        about = replace(made, jobs=[])  # each job would carry the paths of all
 
         def batch(runs: list[Frozen]) -> Batch:
-            return Batch(runs, made, place, at_once=at_once, fail_fast=fail_fast)
+            return Batch(runs, about, place, at_once=at_once, fail_fast=fail_fast)
 
         return [batch([frozen[path] for path in job.runs]) for job in made.jobs]
 
