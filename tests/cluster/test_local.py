@@ -216,7 +216,7 @@ def test_ctrl_c_at_a_launcher_that_only_waits_leaves_anothers_job(
         signal.signal(signal.SIGINT, heard)
     said = capsys.readouterr().out
     assert said.startswith("nothing to start: queued 1")
-    assert "the runs go on where they were started" in said
+    assert "what others have started goes on" in said
     assert not (tmp_path / "cancelled").exists()
     assert todo.run.folder.status.read_bytes() == before
 

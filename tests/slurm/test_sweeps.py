@@ -204,6 +204,11 @@ def test_two_launchers_at_once_submit_once(desk: Desk) -> None:
         (["hydra.launcher.partition=nope"], ["hydra.launcher.partition=nope", "invalid partition"]),
         (["hydra.launcher.mem_gb=9999"], ["hydra.launcher.mem_gb=9999", "emory"]),
         (["out=taken"], ["out=taken", "must be a folder"]),
+        (["out=pct%j"], ["out=pct%j", "without %", "/pct%j/"]),
+        (
+            ["+hydra.launcher.additional_parameters.job-name=x"],
+            ["hydra.launcher.additional_parameters.job-name=x", "by the launcher itself"],
+        ),
     ],
     ids=lambda each: each[0],
 )

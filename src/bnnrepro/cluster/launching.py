@@ -22,6 +22,7 @@ from bnnrepro.store import lock
 NOTHING, SUBMITTED = "nothing to start", " submitted"
 """What a launcher's word on a sweep begins with or contains."""
 
+_NOTHING_OURS = "nothing was started here; what others have started goes on"
 _POLL = 1.0  # seconds between two looks at another launcher's lock
 
 
@@ -57,7 +58,8 @@ class Submitter:
         """Submit what is left of the runs, and wait for all unless detached.
 
         Raises:
-            UserError: something is not as it must be; nothing is submitted and nothing left behind.
+            UserError: something is not as it must be; nothing is left behind but what was submitted
+                by then, which the message says.
         """
         self.check()
         try:
@@ -72,7 +74,7 @@ class Submitter:
         except BaseException as error:
             self.stop()
             if isinstance(error, KeyboardInterrupt):
-                print(f"\n{self.interrupted()}")
+                print(f"\n{self.interrupted() if self.submission else _NOTHING_OURS}")
             raise
 
     def stop(self) -> None:
@@ -80,7 +82,7 @@ class Submitter:
 
     @abstractmethod
     def interrupted(self) -> str:
-        """Return what Ctrl-C means for the runs."""
+        """Return what Ctrl-C means for the runs of its own."""
 
     def tell(self, planned: Sequence[Planned]) -> list[tuple[Planned, str]]:
         """Return the runs that did not come to their end, each with the reason."""

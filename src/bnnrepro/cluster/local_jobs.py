@@ -77,9 +77,7 @@ class LocalJobs(Submitter):
                     status.write(run.folder, "interrupted", error="cancelled")
 
     def interrupted(self) -> str:
-        """Return what Ctrl-C means for the runs."""
-        if self.submission is None:
-            return "nothing was started here; the runs go on where they were started"
+        """Return what Ctrl-C means for the runs of its own."""
         return "stopped; the same line goes on from there"
 
     def _tick(self) -> bool:

@@ -154,11 +154,10 @@ class SlurmJobs(Submitter):
         wait(planned)
 
     def interrupted(self) -> str:
-        """Return what Ctrl-C means for the runs."""
-        where = self.where or "multirun"
+        """Return what Ctrl-C means for the runs of its own."""
         return (
-            f"the jobs go on; python -m bnnrepro.store status {where} knows, "
-            f"python -m bnnrepro.store cancel {where} ends them"
+            f"the jobs go on; python -m bnnrepro.store status {self.where} knows, "
+            f"python -m bnnrepro.store cancel {self.where} ends them"
         )
 
     def _sbatch(

@@ -65,9 +65,9 @@ def job_name() -> str | None:
 
 
 def restarts() -> int:
-    """Return how often SLURM has started this process's job again."""
+    """Return how often SLURM has started again the job that this process was started as."""
     count = os.environ.get("SLURM_RESTART_COUNT", "0")
-    return int(count) if count.isdecimal() else 0
+    return int(count) if count.isdecimal() and job_number() else 0
 
 
 @contextmanager
