@@ -1,6 +1,8 @@
 """What the SLURM launcher asks of SLURM's programs, and believes of them; no cluster is needed."""
 
+import json
 import os
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -8,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from bnnrepro.cli import main as sweep
 from bnnrepro.cluster.settings import Slurm
 from bnnrepro.cluster.slurm_jobs import SlurmJobs, arrays
 from bnnrepro.config.compose import conf_dir
@@ -135,6 +138,45 @@ def test_a_jobs_death_requeues_that_job_alone(
     for _ in range(2):
         subprocess.run(["bash", "-c", f"{trap}; exit 137"], env={**os.environ, **variables})
     assert Path("requeued").read_text() == f"requeue {name}\n"
+
+
+SWEEP = ["-m", "hydra/launcher=slurm", "--detach", "seed=range(4)"]
+
+
+@pytest.fixture
+def sbatch(program: Callable[[str, str], None]) -> Callable[[str], None]:
+    """A cluster with arrays of two, whose sbatch does as told; its jobs have number 17."""
+    program("srun", "exit 1")
+    program("scontrol", "echo 'MaxArraySize = 2'")
+    program("scancel", 'echo "$@" >> cancelled')
+    program("squeue", '[ -e given ] && echo "17_0|PENDING|None|${4#--name=}"')
+    return lambda text: program("sbatch", text)
+
+
+def test_what_was_submitted_before_a_refusal_is_kept_and_told(
+    sbatch: Callable[[str], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    sbatch("[ -e once ] && { echo 'sbatch: error: enough' >&2; exit 1; }\n"
+           "touch once; echo Submitted batch job 17")  # fmt: skip
+    assert sweep(SWEEP) == 2
+    (record,) = Path().glob("multirun/.hydra/*/submission.json")
+    said = f"sbatch refuses: enough; 2 of 4 runs had been submitted by then, as {record.parent}\n"
+    assert capsys.readouterr().err == f"error: hydra/launcher=slurm: {said}"
+    jobs = {job["job"]: job["runs"] for job in json.loads(record.read_text())["jobs"]}
+    assert list(jobs) == ["17_0", "17_1"]
+    folders = [path.parent.absolute() for path in Path().glob("multirun/*/*/*/*/status.json")]
+    assert {str(folder) for folder in folders} == {run for runs in jobs.values() for run in runs}
+    assert {status.read(RunFolder(folder)).job for folder in folders} == set(jobs)
+
+
+def test_a_job_of_which_sbatch_gives_no_number_is_cancelled_and_nothing_stays(
+    sbatch: Callable[[str], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    sbatch("touch given; echo 'sbatch: error: Socket timed out' >&2; exit 1")
+    assert sweep(SWEEP) == 2
+    assert "sbatch refuses: Socket timed out" in capsys.readouterr().err
+    assert re.fullmatch(r"--name=bnnrepro-\w+ 17_0\n", Path("cancelled").read_text())
+    assert not Path("multirun").exists()
 
 
 @pytest.mark.parametrize("jobs", [1, 2, 7, 1001, 1002, 2500])

@@ -135,7 +135,8 @@ def cancel(jobs: Collection[Key]) -> dict[Key, str]:
     for name in sorted({name for _, name in jobs if name}):
         numbers = sorted(number for number, its_name in jobs if number and its_name == name)
         done = _call("scancel", f"--name={name}", *numbers)
-        said = [line for line in done.stderr.splitlines() if "Invalid job id" not in line]  # gone
+        lines = done.stderr.splitlines() or [f"scancel: exit code {done.returncode}"]
+        said = [line for line in lines if "Invalid job id" not in line]  # those have ended
         if done.returncode != 0 and said:
             left = queue(numbers)  # scancel does as much as it can
             why = said[-1].removeprefix("scancel: error: ")
