@@ -134,6 +134,22 @@ def test_a_process_that_dies_before_it_takes_over_its_run_is_noticed(
 
 
 @pytest.mark.timeout(60)
+def test_a_process_that_dies_before_it_evaluates_a_finished_run_is_noticed(
+    tmp_path: Path,
+    dying: Callable[[str], None],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    small = [*TINY[1:], "preset=smoke", "batch_size=20"]
+    assert main(small) == 0
+    dying(DEATHS[0][0])
+    line = ["-m", TINY[0], *small]
+    assert main([*line, "evaluate.samples=3"]) == 1
+    assert f": its process {DEATHS[0][1]}; its output is in" in capsys.readouterr().err
+    assert states(tmp_path) == ["done"]
+    assert main(line) == 0, "its first evaluation stands"
+
+
+@pytest.mark.timeout(60)
 @pytest.mark.parametrize(("how", "words"), DEATHS)
 def test_a_child_of_a_job_that_dies_before_its_run_is_noticed(
     tmp_path: Path, dying: Callable[[str], None], how: str, words: str

@@ -93,6 +93,20 @@ def test_a_number_that_is_another_jobs_by_now_is_neither_waited_for_nor_cancelle
     assert not Path("cancelled").exists()
 
 
+@pytest.mark.parametrize(
+    ("state", "code", "words"),
+    [("FAILED", "3:0", "FAILED, exit code 3"), ("CANCELLED", "0:15", "CANCELLED, signal 15")],
+)
+def test_how_a_job_ended_is_slurms_word_on_that_job(
+    program: Callable[[str, str], None], state: str, code: str, words: str
+) -> None:
+    program("scontrol", f"echo JobId=5 JobName=bnnrepro-a JobState={state} ExitCode={code}")
+    assert slurm.ending("5", "bnnrepro-a") == words
+    assert slurm.ending("5", "a-strangers") == ""
+    program("scontrol", "exit 1")
+    assert slurm.ending("5", "bnnrepro-a") == ""
+
+
 def test_a_users_own_filters_hide_no_job(
     program: Callable[[str, str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -64,6 +64,7 @@ def test_one_raises_one_eats_its_memory_and_retry_completes_them(desk: Desk) -> 
     assert eater.value("model.hidden") == [18]
     assert eater.status.attempt == 2, "once more after its death, and no more than that"
     assert "killed, or out of memory?" in err
+    assert "; SLURM says " in err
     states = {state_in_slurm(desk, run.status.job) for run in (raised, eater)}
     assert states <= {"FAILED", "OUT_OF_MEMORY", "CANCELLED"}, states
     for run in desk.runs("state=done"):

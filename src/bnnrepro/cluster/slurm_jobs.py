@@ -160,6 +160,16 @@ class SlurmJobs(Submitter):
             f"python -m bnnrepro.store cancel {self.where} ends them"
         )
 
+    def tell(self, planned: Sequence[Planned]) -> list[tuple[Planned, str]]:
+        """Return the runs that did not come to their end, each with the reason."""
+        told = []
+        for each, why in super().tell(planned):
+            state, how = each.run.status, ""
+            if each.run.outlook.state == "stale":
+                how = slurm.ending(state.job, state.submission)
+            told.append((each, f"{why}; SLURM says {how}" if how else why))
+        return told
+
     def _sbatch(
         self, batches: Sequence[Batch], made: Submission, at_once: int, after: str | None
     ) -> list[str]:

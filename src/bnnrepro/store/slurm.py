@@ -148,6 +148,19 @@ def cancel(jobs: Collection[Key]) -> dict[Key, str]:
     return failed
 
 
+def ending(number: str | None, name: str | None) -> str:
+    """Return how a job ended, as ``FAILED, exit code 3``; nothing where SLURM does not know."""
+    if number is None or name is None:
+        return ""
+    words = _call("scontrol", "--oneliner", "show", "job", number).stdout.split()
+    fields = {key: value for key, _, value in (word.partition("=") for word in words)}
+    if fields.get("JobName") != name:
+        return ""
+    code, _, ended_by = fields.get("ExitCode", "").partition(":")
+    how = f"signal {ended_by}" if ended_by not in ("", "0") else f"exit code {code}"
+    return f"{fields.get('JobState')}, {how}"
+
+
 def largest_array() -> int | None:
     """Return how many jobs an array may have, None where SLURM does not say."""
     for line in _call("scontrol", "show", "config").stdout.splitlines():
