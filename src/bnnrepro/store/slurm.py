@@ -131,21 +131,20 @@ def cancel(jobs: Collection[Key]) -> dict[Key, str]:
 
     A job with the number of one of them and another name is left alone.
     """
-    failed: dict[Key, str] = {key: "its name is not known" for key in jobs if None in key}
-    for name in sorted({name for _, name in jobs if name}):
-        numbers = sorted(number for number, its_name in jobs if number and its_name == name)
-        done = _call("scancel", f"--name={name}", *numbers)
-        lines = done.stderr.splitlines() or [f"scancel: exit code {done.returncode}"]
-        said = [line for line in lines if "Invalid job id" not in line]  # those have ended
-        if done.returncode != 0 and said:
-            left = queue(numbers)  # scancel does as much as it can
-            why = said[-1].removeprefix("scancel: error: ")
-            failed |= {
-                (number, name): why
-                for number in numbers
-                if left is None or ((number, name) in left and not left[number, name].ends)
-            }
-    return failed
+    there = queue([number for number, _ in jobs if number])
+    if there is None:
+        return dict.fromkeys(jobs, "squeue does not answer")
+    ours = there.keys() & set(jobs)
+    if not ours:
+        return {}
+    # Its own --name is no help: with it, scancel ends all of an array that waits.
+    done = _call("scancel", *sorted(there[key].number for key in ours))
+    said = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+    if done.returncode == 0 and not done.stderr.strip():
+        return {}
+    left = queue([there[key].number for key in ours])  # scancel does as much as it can
+    why = said[-1].removeprefix("scancel: error: ")
+    return {key: why for key in ours if left is None or (key in left and not left[key].ends)}
 
 
 def ending(number: str | None, name: str | None) -> str:
