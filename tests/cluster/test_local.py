@@ -6,14 +6,23 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bnnrepro.cli import main
+from bnnrepro.cluster import submission
+from bnnrepro.cluster.frozen import freeze, here
+from bnnrepro.cluster.job import Batch, RunsFailedError
 from bnnrepro.cluster.local_jobs import LocalJobs, visible_gpus
+from bnnrepro.cluster.plan import plan
 from bnnrepro.cluster.settings import Local
+from bnnrepro.config.compose import compose
 from bnnrepro.errors import UserError
+from bnnrepro.store import lock, process, status
 from bnnrepro.store.finding import Run, find
 
 from ..run.processes import on_screen
@@ -88,6 +97,149 @@ def test_a_sweep_two_at_a_time_and_again(tmp_path: Path) -> None:
     assert len(list(tmp_path.glob("multirun/.hydra/*"))) == 1
 
 
+@pytest.fixture
+def dying(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Let every Python that is started from here die, as told, before it imports anything."""
+
+    def die(how: str) -> None:
+        code = f"import os, sys\nif 'resource_tracker' not in str(sys.orig_argv): {how}\n"
+        (tmp_path / "sitecustomize.py").write_text(code)
+
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    return die
+
+
+DEATHS = [
+    ("os.kill(os.getpid(), 9)", "was ended by SIGKILL; out of memory?"),
+    ("os._exit(3)", "ended with exit code 3"),
+    ("os._exit(0)", "ended with exit code 0"),
+]
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(("how", "words"), DEATHS)
+def test_a_process_that_dies_before_it_takes_over_its_run_is_noticed(
+    tmp_path: Path,
+    dying: Callable[[str], None],
+    capsys: pytest.CaptureFixture[str],
+    how: str,
+    words: str,
+) -> None:
+    dying(how)
+    assert main(["-m", *TINY, "seed=0,1", "hydra.launcher.processes=2"]) == 1
+    said = capsys.readouterr()
+    assert said.err.count(f": its process {words}; its output is in multirun/.hydra/") == 2
+    for number, run in enumerate(sorted(runs(tmp_path), key=lambda run: str(run.value("seed")))):
+        assert (run.status.state, run.outlook.state) == ("failed", "failed")
+        (log,) = tmp_path.glob(f"multirun/.hydra/*/{number}.log")
+        assert str(run.status.error).endswith(str(log.relative_to(tmp_path)))
+
+
+@pytest.mark.timeout(60)
+def test_a_process_that_dies_before_it_evaluates_a_finished_run_is_noticed(
+    tmp_path: Path,
+    dying: Callable[[str], None],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    small = [*TINY[1:], "preset=smoke", "batch_size=20"]
+    assert main(small) == 0
+    dying(DEATHS[0][0])
+    line = ["-m", TINY[0], *small]
+    assert main([*line, "evaluate.samples=3"]) == 1
+    assert f": its process {DEATHS[0][1]}; its output is in" in capsys.readouterr().err
+    assert states(tmp_path) == ["done"]
+    assert main(line) == 0, "its first evaluation stands"
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(("how", "words"), DEATHS)
+def test_a_child_of_a_job_that_dies_before_its_run_is_noticed(
+    tmp_path: Path, dying: Callable[[str], None], how: str, words: str
+) -> None:
+    points = [["seed=0"], ["seed=1"]]
+    todo = plan([compose(*TINY[1:], *point) for point in points], points)
+    paths = [str(each.run.folder.path.absolute()) for each in todo]
+    made = submission.new("multirun", "bnnrepro", {"kind": "slurm"}, [paths])
+    submission.Announcement(todo, made.name).make()
+    dying(how)
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with pytest.raises(RunsFailedError, match="2 of 2 runs failed"):
+            Batch([freeze(each, 1) for each in todo], made, here(), at_once=2)()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    for run in runs(tmp_path):
+        assert run.status.state == "failed"
+        assert words in str(run.status.error)
+
+
+@pytest.mark.parametrize("kind", ["local", "slurm"])
+def test_a_lock_that_a_crash_left_does_not_leave_the_run_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    todo = plan([compose(*TINY[1:])], [[]])
+    folder = todo[0].run.folder
+    made = submission.new("multirun", kind, {"kind": kind}, [[str(folder.path.absolute())]])
+    submission.Announcement(todo, made.name, here=kind == "local").make()
+    owner = replace(lock._myself(), host="another")
+    (folder.path / ".lock.1").write_text(json.dumps(asdict(owner)))
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with pytest.raises(RunsFailedError, match="1 of 1 runs failed"):
+            Batch([freeze(todo[0], 1)], made, here())()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert status.read(folder).state == "failed"
+    assert "is being run by process" in str(status.read(folder).error)
+
+
+@pytest.mark.timeout(60)
+def test_a_detached_launcher_that_is_killed_at_its_start_is_told(
+    tmp_path: Path, dying: Callable[[str], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    dying(DEATHS[0][0])
+    assert main(["-m", *TINY, "seed=0", "--detach"]) == 1
+    (log,) = tmp_path.glob("multirun/.hydra/launcher-*.log")
+    wanted = f"error: the launcher {DEATHS[0][1]}; it wrote {log}\n"
+    assert capsys.readouterr().err == wanted
+
+
+@pytest.mark.timeout(60)
+def test_ctrl_c_at_a_launcher_that_only_waits_leaves_anothers_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The run is a SLURM job's, which was killed and waits for its next start."""
+    monkeypatch.chdir(tmp_path)
+    (todo,) = plan([compose(*TINY[1:])], [[]])
+    todo.run.folder.path.mkdir(parents=True)
+    status.write(todo.run.folder, "submitted", job="17_0", submission="bnnrepro-a")
+    dead = {"state": "running", "host": process.host(), "pid": 2**22 - 1, "process": "x"}
+    content = json.loads(todo.run.folder.status.read_text())
+    todo.run.folder.status.write_text(json.dumps(content | dead))
+    before = todo.run.folder.status.read_bytes()
+    programs = {
+        "squeue": 'echo "17_0|PENDING|BeginTime|bnnrepro-a"\n'
+        "[ -e asked ] && kill -INT $PPID; touch asked",
+        "scancel": "touch cancelled",
+    }
+    for name, text in programs.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    heard = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        assert main(["-m", *TINY]) == 130
+    finally:
+        signal.signal(signal.SIGINT, heard)
+    said = capsys.readouterr().out
+    assert said.startswith("nothing to start: queued 1")
+    assert "what others have started goes on" in said
+    assert not (tmp_path / "cancelled").exists()
+    assert todo.run.folder.status.read_bytes() == before
+
+
 @pytest.mark.slow
 def test_ctrl_c_saves_the_running_and_the_same_line_goes_on(tmp_path: Path) -> None:
     line = ("seed=range(3)", "hydra.launcher.processes=2")
@@ -143,15 +295,15 @@ def test_a_killed_launcher_leaves_what_runs_and_forgets_what_waits(tmp_path: Pat
 
 
 @pytest.mark.slow
-def test_a_killed_process_is_stale_and_retry_completes_it(tmp_path: Path) -> None:
+def test_a_killed_process_has_failed_and_retry_completes_it(tmp_path: Path) -> None:
     started = sweep(tmp_path, "epochs=150", "seed=0,1", "hydra.launcher.processes=2")
     training(tmp_path, 2)
     pid = runs(tmp_path)[0].status.pid
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
     _, err = finish(started, 1)
-    assert states(tmp_path) == ["done", "stale"]
-    assert "killed, or out of memory?" in err
+    assert states(tmp_path) == ["done", "failed"]
+    assert "its process was ended by SIGKILL; out of memory?" in err
     line = err.splitlines()[-1].partition("to retry them: python ")[2].split()
     subprocess.run([sys.executable, *line], cwd=tmp_path, check=True, timeout=120)
     assert states(tmp_path) == ["done", "done"]

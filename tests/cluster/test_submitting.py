@@ -98,13 +98,23 @@ def test_an_announcement_is_taken_back_whole(tmp_path: Path) -> None:
     announcement.make()
     assert {each.outlook.state for each in find([Path("multirun")], {})[0]} == {"stale"}
     assert yaml.safe_load(second.run.folder.config.read_text()) == second.config.to_dict()
-    announcement.number({str(first.run.folder.path.absolute()): "17_0",
-                         str(second.run.folder.path.absolute()): "17_1"})  # fmt: skip
-    assert status.read(second.run.folder).job == "17_1"
     announcement.take_back()
     assert first.run.folder.status.read_bytes() == before
     assert [each.name for each in first.run.folder.path.iterdir()] == ["status.json"]
     assert not second.run.folder.path.exists()
+
+
+def test_what_a_job_was_given_is_not_taken_back() -> None:
+    first, second, third = planned([], ["seed=1"], ["seed=2"])
+    announcement = Announcement([first, second, third], "test-1")
+    announcement.make()
+    announcement.give({str(second.run.folder.path.absolute()): "17_1"})
+    announcement.take_back()
+    state = status.read(second.run.folder)
+    assert (state.state, state.submission, state.job) == ("submitted", "test-1", "17_1")
+    assert second.run.folder.config.exists()
+    assert not first.run.folder.path.exists()
+    assert not third.run.folder.path.exists()
 
 
 def test_a_job_that_was_faster_keeps_its_own_word() -> None:
@@ -112,7 +122,7 @@ def test_a_job_that_was_faster_keeps_its_own_word() -> None:
     announcement = Announcement([one], "test-1")
     announcement.make()
     status.write(one.run.folder, "running", job="17")
-    announcement.number({str(one.run.folder.path.absolute()): "99"})
+    announcement.give({str(one.run.folder.path.absolute()): "99"})
     assert (status.read(one.run.folder).state, status.read(one.run.folder).job) == ("running", "17")
 
 

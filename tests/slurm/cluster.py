@@ -51,6 +51,7 @@ SlurmdTimeout=10
 InactiveLimit=0
 KillWait=5
 MinJobAge=3600
+MaxArraySize=4
 OverTimeLimit=0
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE

@@ -64,6 +64,7 @@ def test_one_raises_one_eats_its_memory_and_retry_completes_them(desk: Desk) -> 
     assert eater.value("model.hidden") == [18]
     assert eater.status.attempt == 2, "once more after its death, and no more than that"
     assert "killed, or out of memory?" in err
+    assert "; SLURM says " in err
     states = {state_in_slurm(desk, run.status.job) for run in (raised, eater)}
     assert states <= {"FAILED", "OUT_OF_MEMORY", "CANCELLED"}, states
     for run in desk.runs("state=done"):
@@ -204,6 +205,11 @@ def test_two_launchers_at_once_submit_once(desk: Desk) -> None:
         (["hydra.launcher.partition=nope"], ["hydra.launcher.partition=nope", "invalid partition"]),
         (["hydra.launcher.mem_gb=9999"], ["hydra.launcher.mem_gb=9999", "emory"]),
         (["out=taken"], ["out=taken", "must be a folder"]),
+        (["out=pct%j"], ["out=pct%j", "without %", "/pct%j/"]),
+        (
+            ["+hydra.launcher.additional_parameters.job-name=x"],
+            ["hydra.launcher.additional_parameters.job-name=x", "by the launcher itself"],
+        ),
     ],
     ids=lambda each: each[0],
 )

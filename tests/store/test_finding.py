@@ -72,25 +72,33 @@ def store(tmp_path: Path, squeue: Path) -> dict[str, str]:
     root, here = tmp_path / "multirun", {"host": process.host(), "pid": os.getpid()}
     here["process"] = process.start_mark(os.getpid())
     dead = {**here, "pid": 2**22 - 1}
+    a, old = {"submission": "bnnrepro-a"}, {"submission": "bnnrepro-old"}
     cases: list[tuple[str, str, dict[str, object]]] = [
         ("done", "done", {}),
         ("running", "running", here),
         ("stale", "running", dead),
-        ("queued", "running", {**dead, "job": "17_1"}),  # died, and SLURM starts it again
-        ("running", "running", {**FAR, "job": "17_0"}),
-        ("stale", "running", {**FAR, "job": "17_7"}),
+        ("queued", "running", {**a, **dead, "job": "17_1"}),  # died, and SLURM starts it again
+        ("running", "running", {**a, **FAR, "job": "17_0"}),
+        ("stale", "running", {**a, **FAR, "job": "17_7"}),
         ("stale", "running", FAR),
-        ("queued", "submitted", {"job": "17_1"}),
-        ("queued", "submitted", {"job": "17_0"}),  # a job whose turn it is not yet within a pack
-        ("stale", "submitted", {"job": "17_9"}),
+        ("queued", "submitted", {**a, "job": "17_1"}),
+        (
+            "queued",
+            "submitted",
+            {**a, "job": "17_0"},
+        ),  # a job whose turn it is not yet within a pack
+        ("stale", "submitted", {**a, "job": "17_9"}),
         ("queued", "submitted", {"submission": "bnnrepro-b"}),  # its launcher was killed
         ("stale", "submitted", {"submission": "bnnrepro-c"}),
         ("queued", "submitted", {**here, "submission": "local-1"}),
         ("stale", "submitted", {**dead, "submission": "local-1"}),
         ("interrupted", "interrupted", {}),
-        ("queued", "interrupted", {"job": "17_2"}),  # a time limit: the job is to start again
+        ("queued", "interrupted", {**a, "job": "17_2"}),  # a time limit: the job is to start again
         ("failed", "failed", {"error": "the loss is nan"}),
-        ("failed", "failed", {"job": "17_0", "error": "in a pack that goes on"}),
+        ("failed", "failed", {**a, "job": "17_0", "error": "in a pack that goes on"}),
+        ("stale", "submitted", {**old, "job": "17_1"}),  # the number is another job's by now
+        ("stale", "running", {**old, **FAR, "job": "17_0"}),
+        ("interrupted", "interrupted", {**old, "job": "17_2"}),
     ]
     expected = {}
     for number, (outlook, state, more) in enumerate(cases):

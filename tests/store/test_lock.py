@@ -136,14 +136,14 @@ def test_the_owner_touches_its_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.parametrize(
     ("queued", "held"),
-    [(["17_3"], True), (["17_4"], False), ([], False)],
+    [([("17_3", "x")], True), ([("17_4", "x"), ("17_3", "a stranger's")], False), ([], False)],
 )
 def test_squeue_decides_on_the_process_of_a_job(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, queued: list[str], held: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, queued: list[slurm.Key], held: bool
 ) -> None:
-    jobs = {each: slurm.Job(each, "RUNNING", "None", "x") for each in queued}
+    jobs = {each: slurm.Job(str(each[0]), "RUNNING", "None", str(each[1])) for each in queued}
     monkeypatch.setattr(slurm, "queue", lambda numbers: jobs)
-    forge(tmp_path, **far(job="17_3"))
+    forge(tmp_path, **far(job="17_3", job_name="x"))
     touched(tmp_path, 0 if not held else 10 * lock.STALE)
     assert (lock.holder(tmp_path) is not None) is held
 
@@ -161,7 +161,8 @@ def test_without_squeue_the_age_decides_on_a_job(
 def test_a_requeued_job_takes_over_from_itself_even_while_the_old_process_lives(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("SLURM_JOB_ID", "17")
+    for name, value in (("BNNREPRO_JOB", "17"), ("BNNREPRO_JOB_NAME", "x")):
+        monkeypatch.setenv(name, value)
     with lock.hold(tmp_path):
         atomic.write_text(tmp_path / "a", "old")
         monkeypatch.setenv("SLURM_RESTART_COUNT", "1")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bnnrepro.store import process, status
+from bnnrepro.store import process, slurm, status
 from bnnrepro.store.folder import RunFolder
 
 RUN = """
@@ -60,6 +60,20 @@ def test_a_killed_run_reads_as_stale_and_a_living_one_does_not(folder: RunFolder
     dead = status.read(folder)
     assert (dead.state, dead.effective, status.alive(dead)) == ("running", "stale", False)
     assert (dead.epoch, dead.epochs) == (3, 5)
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (0, "ended with exit code 0"),
+        (3, "ended with exit code 3"),
+        (-signal.SIGSEGV, "was ended by SIGSEGV"),
+        (-signal.SIGKILL, "was ended by SIGKILL; out of memory?"),
+        (-(signal.SIGRTMIN + 5), f"was ended by signal {signal.SIGRTMIN + 5}"),
+    ],
+)
+def test_an_exit_code_in_words(code: int, words: str) -> None:
+    assert process.ending(code) == words
 
 
 @pytest.mark.parametrize("state", ["done", "failed", "interrupted", "submitted"])
@@ -140,12 +154,15 @@ def test_a_submitted_run_is_nobodys_process(folder: RunFolder) -> None:
         ),
     ],
 )
-def test_the_job_is_slurms(
+def test_the_job_is_the_one_that_the_process_was_started_as(
     folder: RunFolder, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], job: str | None
 ) -> None:
-    for name, value in variables.items():
-        monkeypatch.setenv(name, value)
-    assert status.write(folder, "running").job == job
+    monkeypatch.setattr(os, "environ", {**os.environ, **variables})
+    inside = status.write(folder, "running")  # as in an allocation
+    assert (inside.job, inside.submission) == (None, None)
+    slurm.enter_job("bnnrepro-a")
+    written = status.write(folder, "running")
+    assert (written.job, written.submission) == (job, "bnnrepro-a" if job else None)
     assert status.write(folder, "done").job == job
 
 

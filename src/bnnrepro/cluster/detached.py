@@ -6,12 +6,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from bnnrepro.cluster.launching import NOTHING, SUBMITTED
 from bnnrepro.cluster.submission import SCRATCH
 from bnnrepro.errors import UserError
 from bnnrepro.screen import printable
+from bnnrepro.store import process
 
 _MAIN = (
     "import sys; from bnnrepro import screen; from bnnrepro.cli import main; "
@@ -27,7 +29,7 @@ def detached(words: Sequence[str], out: Path) -> int:
         out: folder of all runs; what the launcher prints goes to a file in its scratch folder.
 
     Returns:
-        0, or the launcher's exit code if it refused.
+        0, the launcher's exit code if it refused, or 1 if it was killed before it had submitted.
     """
     scratch = out / SCRATCH
     made = [each for each in (scratch, out, *out.parents) if not each.exists()]
@@ -47,17 +49,20 @@ def detached(words: Sequence[str], out: Path) -> int:
             start_new_session=True,
             env={**os.environ, "PYTHONIOENCODING": "utf-8"},
         )
-    while child.poll() is None and not _submitted(log):
+    while (code := child.poll()) is None and not _submitted(log):
         time.sleep(0.05)
-    text = printable(_content(log), lines=True)
-    if child.poll():
-        log.unlink()
+    if not code or _submitted(log):
+        print(f"{_submitted(log)}\nits launcher is process {child.pid} and writes {log}")
+        return 0
+    print(printable(_content(log), lines=True), end="", file=sys.stderr)
+    if code < 0:
+        print(f"error: the launcher {process.ending(code)}; it wrote {log}", file=sys.stderr)
+        return 1
+    log.unlink()
+    with suppress(OSError):
         for folder in made:
             folder.rmdir()
-        print(text, end="", file=sys.stderr)
-        return child.returncode
-    print(f"{_submitted(log)}\nits launcher is process {child.pid} and writes {log}")
-    return 0
+    return code
 
 
 def _submitted(log: Path) -> str:

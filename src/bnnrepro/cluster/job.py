@@ -20,8 +20,8 @@ from bnnrepro.cluster.cancelling import cancel
 from bnnrepro.cluster.frozen import Frozen, Place
 from bnnrepro.cluster.submission import Submission
 from bnnrepro.errors import BusyError, TakenOverError, UserError
-from bnnrepro.store import failures, slurm, status
-from bnnrepro.store.finding import Run, look_up
+from bnnrepro.store import failures, process, slurm, status
+from bnnrepro.store.finding import Run, look_up, submitted_runs
 from bnnrepro.store.folder import RunFolder
 from bnnrepro.store.tidying import tidy
 
@@ -61,6 +61,10 @@ class Batch:
         self.at_once = at_once
         self.fail_fast = fail_fast
 
+    @property
+    def _local(self) -> bool:
+        return self.submission.launcher.get("kind") == "local"
+
     def checkpoint(self) -> Any:
         """Return what submitit submits again: the same, since every run knows how far it is."""
         from submitit.helpers import DelayedSubmission
@@ -75,12 +79,36 @@ class Batch:
             SystemExit: the job was asked to stop.
         """
         screen.guard()
+        if not self._local:
+            slurm.enter_job(self.submission.name)
         self.place.enter()
         signal.signal(signal.SIGTERM, _terminate)
         runs = sorted(self.runs, key=_died)  # one that kills its job must not keep the others back
         failed = self._side_by_side(runs) if self.at_once > 1 else self._in_turn(runs)
         if failed:
             raise RunsFailedError(f"{len(failed)} of {len(runs)} runs failed: {', '.join(failed)}")
+
+    def bury(self, runs: Sequence[Frozen], code: int, output: str) -> list[Frozen]:
+        """Record a failure of those runs that a process left when it ended; return them.
+
+        Args:
+            runs: that the process was to do.
+            code: how it ended, as ``process.ending`` has it.
+            output: where what it printed is.
+        """
+        left = [frozen for frozen in runs if self._is_left(frozen)]
+        for frozen in left:
+            line = f"its process {process.ending(code)}; its output is in {output}"
+            failures.record(frozen.folder, RuntimeError(line))
+        if left:
+            self.stop_others()
+        return left
+
+    def _is_left(self, frozen: Frozen) -> bool:
+        state = status.read(frozen.folder)
+        if state.state == "submitted":
+            return state.submission == self.submission.name
+        return state.state == "running" and status.alive(state) is False
 
     def _in_turn(self, runs: Sequence[Frozen]) -> list[str]:
         failed = []
@@ -90,7 +118,7 @@ class Batch:
             try:
                 if not run_frozen(frozen):
                     failed.append(frozen.path)
-                    self._fail_fast()
+                    self.stop_others()
             except SystemExit as stop:
                 if stop.code == REQUEUED:
                     _hand_over()
@@ -111,30 +139,43 @@ class Batch:
                     working[child] = frozen
             asked.pass_on(working)
             time.sleep(0.1)
-            for child in [each for each in working if not each.is_alive()]:
-                child.join()
-                if _child_failed(working[child], child.exitcode):
-                    failed.append(working[child].path)
-                    self._fail_fast()
-                del working[child]
+            for child in [each for each in working if each.exitcode is not None]:
+                frozen = working.pop(child)
+                if self._child_failed(frozen, child.exitcode or 0, asked):
+                    failed.append(frozen.path)
+                    self.stop_others()
         asked.answer()
         return failed
 
+    def _child_failed(self, frozen: Frozen, code: int, asked: "Asked") -> bool:
+        if asked and code in (REQUEUED, TERMINATED, -signal.SIGUSR2, -signal.SIGTERM):
+            return False
+        output = f"the log of its job in {self.submission.folder}"
+        return bool(self.bury([frozen], code, output)) or code == 1
+
     def _stopped(self, frozen: Frozen) -> bool:
+        """Tell whether a run is not to start any more."""
+        if self._local and status.read(frozen.folder).state != "submitted":
+            return True  # cancelled while it waited, or somebody else is at it
         if not self.submission.stopped.exists() or frozen.folder.result.exists():
             return False
         if status.read(frozen.folder).state == "submitted":
             status.write(frozen.folder, "interrupted", error=_STOPPED)
         return True
 
-    def _fail_fast(self) -> None:
+    def stop_others(self) -> None:
+        """Cancel the rest of the sweep, once, if a failure is to do that."""
         if not self.fail_fast or self.submission.stopped.exists():
             return
         self.submission.stopped.touch()
-        paths = [path for job in self.submission.jobs for path in job.runs]
-        others = [Run(RunFolder(self.submission.folder / path)) for path in paths]
+        try:
+            others = [Run(RunFolder(path)) for path in submitted_runs(self.submission.folder)]
+        except UserError as error:  # jobs that have not started yet see that it is stopped
+            print(f"fail_fast: {error}")
+            return
         look_up(others)
-        print("\n".join(["fail_fast:", *cancel(others, _STOPPED, keep=slurm.job_number())]))
+        lines, _ = cancel(others, _STOPPED, keep=slurm.job_number())
+        print("\n".join(["fail_fast:", *lines]))
 
 
 class Asked:
@@ -188,7 +229,9 @@ def run_frozen(frozen: Frozen) -> bool:
         return True
     except UserError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
-        return isinstance(error, BusyError) or _record(frozen, error)
+        if isinstance(error, BusyError) and status.read(frozen.folder).state != "submitted":
+            return True  # its owner says how it goes
+        return _record(frozen, error)
     except Exception as error:
         print(screen.traceback_of(error), end="", file=sys.stderr, flush=True)
         return _record(frozen, error)
@@ -210,16 +253,6 @@ def _child(frozen: Frozen, place: Place) -> None:
     screen.guard()
     place.enter()
     sys.exit(0 if run_frozen(frozen) else 1)
-
-
-def _child_failed(frozen: Frozen, code: int | None) -> bool:
-    if code in (0, REQUEUED, TERMINATED, -signal.SIGUSR2, -signal.SIGTERM):
-        return False
-    if code is not None and code < 0:
-        name = signal.Signals(-code).name
-        memory = "; out of memory?" if name == "SIGKILL" else ""
-        failures.record(frozen.folder, RuntimeError(f"its process was ended by {name}{memory}"))
-    return True
 
 
 def _died(frozen: Frozen) -> bool:

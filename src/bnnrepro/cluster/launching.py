@@ -6,6 +6,7 @@ import time
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from bnnrepro.store.tidying import tidy
 NOTHING, SUBMITTED = "nothing to start", " submitted"
 """What a launcher's word on a sweep begins with or contains."""
 
+_NOTHING_OURS = "nothing was started here; what others have started goes on"
 _POLL = 1.0  # seconds between two looks at another launcher's lock
 
 
@@ -57,32 +59,34 @@ class Submitter:
         """Submit what is left of the runs, and wait for all unless detached.
 
         Raises:
-            UserError: something is not as it must be; nothing is submitted and nothing left behind.
+            UserError: something is not as it must be; nothing is left behind but what was submitted
+                by then, which the message says.
         """
         self.check()
         for each in planned:
             if each.run.outlook.state == "done" and each.run.status.state != "done":
                 tidy(each.run.folder)
-        if not any(each.todo for each in planned):
-            print(f"{NOTHING}: {counts(planned)}", flush=True)
-        else:
-            with submitting(Path(planned[0].config.out)):
-                refresh(planned)  # another launcher may have been first
-                todo = [each for each in planned if each.todo]
-                if todo:
-                    self._submit(todo)
-                print(f"{self._word(todo)}; before: {counts(planned)}", flush=True)
-        if self.detach:
-            refresh(planned)
-            return
         try:
-            self.wait(planned)
-        except KeyboardInterrupt:
-            self.interrupted()
+            if not any(each.todo for each in planned):
+                print(f"{NOTHING}: {counts(planned)}", flush=True)
+            else:
+                self._submit_left(planned)
+            if self.detach:
+                refresh(planned)
+            else:
+                self.wait(planned)
+        except BaseException as error:
+            self.stop()
+            if isinstance(error, KeyboardInterrupt):
+                print(f"\n{self.interrupted() if self.submission else _NOTHING_OURS}")
             raise
 
-    def interrupted(self) -> None:
-        """Say what an interrupt of the waiting means for the runs."""
+    def stop(self) -> None:
+        """Stop, when the launcher must leave, those of its own runs that cannot go on alone."""
+
+    @abstractmethod
+    def interrupted(self) -> str:
+        """Return what Ctrl-C means for the runs of its own."""
 
     def tell(self, planned: Sequence[Planned]) -> list[tuple[Planned, str]]:
         """Return the runs that did not come to their end, each with the reason."""
@@ -101,6 +105,14 @@ class Submitter:
         jobs = f" in {_count(numbers, 'job')} (number {', '.join(arrays)})" if numbers else ""
         return f"{_count(todo, 'run')}{SUBMITTED}{jobs} as {self.where}"
 
+    def _submit_left(self, planned: Sequence[Planned]) -> None:
+        with submitting(Path(planned[0].config.out)):
+            refresh(planned)  # another launcher may have been first
+            todo = [each for each in planned if each.todo]
+            if todo:
+                self._submit(todo)
+            print(f"{self._word(todo)}; before: {counts(planned)}", flush=True)
+
     def _submit(self, todo: Sequence[Planned]) -> None:
         size = todo[0].config.runs_per_job
         groups = [todo[first : first + size] for first in range(0, len(todo), size)]
@@ -114,8 +126,11 @@ class Submitter:
             self.submit(todo, made, announcement)
         except BaseException:
             announcement.take_back()
-            submissions.discard(made)
-            self.submission = None
+            if announcement.given:
+                submissions.forget(made)
+            else:
+                submissions.discard(made)
+                self.submission = None
             raise
 
     def batches(
@@ -124,9 +139,10 @@ class Submitter:
         """Return the jobs' work, in the order of the sweep's record."""
         frozen = {each.path: each for each in (freeze(one, threads) for one in todo)}
         place, fail_fast = here(), any(each.config.fail_fast for each in todo)
+        about = replace(made, jobs=[])  # each job would carry the paths of all
 
         def batch(runs: list[Frozen]) -> Batch:
-            return Batch(runs, made, place, at_once=at_once, fail_fast=fail_fast)
+            return Batch(runs, about, place, at_once=at_once, fail_fast=fail_fast)
 
         return [batch([frozen[path] for path in job.runs]) for job in made.jobs]
 

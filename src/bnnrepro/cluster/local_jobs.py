@@ -1,28 +1,30 @@
-"""The sweep on this machine, by submitit: so many processes at a time, cores and GPUs shared."""
+"""The sweep on this machine: so many processes at a time, cores and GPUs shared out."""
 
 import os
+import pickle
 import shutil
-import signal
 import subprocess
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict
-from types import FrameType
+import sys
+import tempfile
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
-from bnnrepro.cluster.cancelling import cancel
 from bnnrepro.cluster.job import Batch
-from bnnrepro.cluster.launching import Submitter
-from bnnrepro.cluster.plan import Planned, refresh
+from bnnrepro.cluster.launching import Submitter, shown
+from bnnrepro.cluster.plan import Planned
 from bnnrepro.cluster.settings import Local
+from bnnrepro.cluster.signals import put_off, terminated_as_interrupted
 from bnnrepro.cluster.submission import Announcement, Submission
 from bnnrepro.cluster.waiting import wait
 from bnnrepro.errors import UserError
 from bnnrepro.store import status
 from bnnrepro.store.folder import RunFolder
 
-_YEAR = 365 * 24 * 60  # minutes: submitit ends what lasts longer
 _CORES_A_RUN = 2
+_WORK = "import pickle, sys; pickle.load(sys.stdin.buffer)()"
 
 
 class LocalJobs(Submitter):
@@ -37,8 +39,8 @@ class LocalJobs(Submitter):
     def __init__(self, values: Local) -> None:
         self.values = values
         self.name = values.name
-        self._waiting: list[Batch] = []
-        self._working: dict[int, Any] = {}
+        self._waiting: list[tuple[int, Batch]] = []
+        self._working: dict[int, _Worker] = {}
 
     def settings(self) -> dict[str, Any]:
         """Return the launcher's keys, for the record."""
@@ -54,60 +56,76 @@ class LocalJobs(Submitter):
 
     def submit(self, todo: Sequence[Planned], made: Submission, announcement: Announcement) -> None:
         """Queue the runs in this process."""
-        self._waiting = self.batches(todo, made, self.threads)
+        self._waiting = list(enumerate(self.batches(todo, made, self.threads)))
 
     def wait(self, planned: Sequence[Planned]) -> None:
         """Start a run whenever a slot is free, until all have ended."""
-        with _terminated_as_interrupted():
-            try:
-                wait(planned, self._tick, longest=1.0)
-            except BaseException:
-                self._stop(planned)
-                raise
+        with terminated_as_interrupted():
+            wait(planned, self._tick, longest=1.0)
 
-    def interrupted(self) -> None:
-        """Say that the runs are stopped and will go on."""
-        print("\nstopped; the same line goes on from there")
+    def stop(self) -> None:
+        """Ask the running runs to save and stop, and wait until they have."""
+        with put_off():
+            for worker in self._working.values():
+                worker.process.terminate()
+            for worker in self._working.values():
+                worker.process.wait()
+            batches = [batch for _, batch in self._waiting]
+            batches += [worker.batch for worker in self._working.values()]
+            for run in [run for batch in batches for run in batch.runs if _waits_here(run.folder)]:
+                with suppress(OSError):
+                    status.write(run.folder, "interrupted", error="cancelled")
+
+    def interrupted(self) -> str:
+        """Return what Ctrl-C means for the runs of its own."""
+        return "stopped; the same line goes on from there"
 
     def _tick(self) -> bool:
         for slot in range(self.slots):
-            job = self._working.get(slot)
-            if job is not None and job.done():
+            worker = self._working.get(slot)
+            if worker is not None and (code := worker.process.poll()) is not None:
                 del self._working[slot]
-            if slot not in self._working and (batch := self._next()) is not None:
-                self._working[slot] = self._launch(batch, slot)
+                worker.batch.bury(worker.batch.runs, code, shown(worker.log))
+            if slot not in self._working and (found := self._next()) is not None:
+                with put_off():
+                    self._working[slot] = self._launch(*found, slot)
+                    del self._waiting[0]
         return bool(self._waiting or self._working)
 
-    def _next(self) -> Batch | None:
+    def _next(self) -> tuple[int, Batch] | None:
         """Return the next batch with a run that nobody has cancelled while it waited."""
         while self._waiting:
-            batch = self._waiting.pop(0)
-            batch.runs = [run for run in batch.runs if _is_ours(run.folder)]
+            number, batch = self._waiting[0]
+            batch.runs = [run for run in batch.runs if _waits_here(run.folder)]
             if batch.runs:
-                return batch
+                return number, batch
+            del self._waiting[0]
         return None
 
-    def _launch(self, batch: Batch, slot: int) -> Any:
-        import submitit
-
-        executor = submitit.LocalExecutor(batch.submission.folder)
+    def _launch(self, number: int, batch: Batch, slot: int) -> "_Worker":
+        log = batch.submission.folder / f"{number}.log"
         mine = [self.gpus[slot % len(self.gpus)]] if self.gpus else []
-        executor.update_parameters(
-            timeout_min=_YEAR, gpus_per_node=len(mine), visible_gpus=tuple(mine)
-        )
-        with _deaf_to_ctrl_c():
-            return executor.submit(batch)
+        with tempfile.TemporaryFile() as work, log.open("ab") as output:
+            pickle.dump(batch, work)
+            work.seek(0)
+            process = subprocess.Popen(
+                [sys.executable, "-u", "-c", _WORK],
+                stdin=work,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, "CUDA_VISIBLE_DEVICES": ",".join(map(str, mine))},
+                start_new_session=True,  # the terminal's Ctrl-C is for the launcher, which tells it
+            )
+        return _Worker(process, batch, log)
 
-    def _stop(self, planned: Sequence[Planned]) -> None:
-        """Ask the running runs to save and stop, and wait until they have."""
-        with _deaf_to_ctrl_c():
-            refresh(planned)
-            waiting = [each.run for each in planned if each.run.outlook.state == "queued"]
-            cancel([run for run in waiting if _is_ours(run.folder)])
-            for job in self._working.values():
-                job._process.terminate()
-            for job in self._working.values():
-                job._process.wait()
+
+@dataclass
+class _Worker:
+    """A process that does a batch of runs, and the file of what it prints."""
+
+    process: subprocess.Popen[bytes]
+    batch: Batch
+    log: Path
 
 
 def visible_gpus() -> list[int]:
@@ -126,40 +144,7 @@ def visible_gpus() -> list[int]:
     return list(range(sum(line.startswith("GPU ") for line in done.stdout.splitlines())))
 
 
-def _is_ours(folder: RunFolder) -> bool:
-    """Tell whether a run still waits in, or runs for, this process's queue."""
+def _waits_here(folder: RunFolder) -> bool:
+    """Tell whether a run still waits in this process's queue."""
     state = status.read(folder)
-    return state.state == "running" or (state.state == "submitted" and state.pid == os.getpid())
-
-
-@contextmanager
-def _deaf_to_ctrl_c() -> Iterator[None]:
-    """Let a process that is started here not hear the terminal's Ctrl-C: this one tells it."""
-    try:
-        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    except ValueError:  # outside the main thread
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-@contextmanager
-def _terminated_as_interrupted() -> Iterator[None]:
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise SystemExit(128 + number)
-
-    before: dict[signal.Signals, Any] = {}
-    try:
-        for each in (signal.SIGTERM, signal.SIGHUP):
-            if each is signal.SIGTERM or signal.getsignal(each) is not signal.SIG_IGN:  # nohup
-                before[each] = signal.signal(each, interrupt)
-    except ValueError:  # outside the main thread
-        pass
-    try:
-        yield
-    finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
+    return state.state == "submitted" and state.pid == os.getpid()

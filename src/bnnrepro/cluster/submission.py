@@ -15,6 +15,7 @@ from bnnrepro.cluster.plan import Planned
 from bnnrepro.errors import UserError
 from bnnrepro.store import atomic, environment, reading, status
 from bnnrepro.store.finding import SUBMISSION, Run, submitted_runs
+from bnnrepro.store.folder import RunFolder
 
 SCRATCH = ".hydra"
 
@@ -77,6 +78,13 @@ def discard(made: Submission) -> None:
         made.folder.parent.parent.rmdir()
 
 
+def forget(made: Submission) -> None:
+    """Leave in a sweep's record those jobs alone that were submitted."""
+    made.jobs[:] = [each for each in made.jobs if each.job is not None]
+    with suppress(OSError):
+        made.write()
+
+
 def read(folder: Path) -> Submission:
     """Return the record in a sweep's folder.
 
@@ -118,7 +126,9 @@ class Announcement:
 
     def __init__(self, planned: Sequence[Planned], name: str, *, here: bool = False) -> None:
         self._planned, self._name, self._here = planned, name, here
-        self._before: list[tuple[dict[Path, bytes | None], list[Path]]] = []
+        self._before: dict[str, tuple[dict[Path, bytes | None], list[Path]]] = {}
+        self.given: set[str] = set()
+        """folders of runs that are the jobs' now, and are not taken back"""
 
     def make(self) -> None:
         """Write configuration, code and status into every folder.
@@ -138,18 +148,24 @@ class Announcement:
             self.take_back()
             raise
 
-    def number(self, jobs: dict[str, str]) -> None:
-        """Note the job of each run folder, unless the job itself has done so by now."""
-        for each in self._planned:
-            folder = each.run.folder
+    def give(self, jobs: dict[str, str]) -> None:
+        """Note the job of each of these run folders, unless the job itself has done so by now.
+
+        Where the disk takes no note, the job is found by its name.
+        """
+        self.given |= jobs.keys()
+        for path, job in jobs.items():
+            folder = RunFolder(Path(path))
             now = status.read(folder)
             if now.state == "submitted" and now.submission == self._name and now.job is None:
-                job = jobs[str(folder.path.absolute())]
-                status.write(folder, "submitted", job=job, submission=self._name)
+                with suppress(OSError):
+                    status.write(folder, "submitted", job=job, submission=self._name)
 
     def take_back(self) -> None:
-        """Leave every folder as it was before."""
-        for files, made in reversed(self._before):
+        """Leave every folder that was not given to a job as it was before."""
+        for path, (files, made) in reversed(self._before.items()):
+            if path in self.given:
+                continue
             with suppress(OSError):
                 for file, content in files.items():
                     if content is None:
@@ -163,7 +179,7 @@ class Announcement:
         folder, config = planned.run.folder, planned.config
         made = [each for each in [folder.path, *folder.path.parents][:5] if not each.exists()]
         files = (folder.status, folder.config, folder.submitted)
-        self._before.append(({each: _content(each) for each in files}, made))
+        self._before[str(folder.path.absolute())] = ({each: _content(each) for each in files}, made)
         folder.create()
         atomic.write_text(folder.config, yaml.safe_dump(config.to_dict(), sort_keys=False))
         atomic.write_json(folder.submitted, {"submission": self._name, "code": code})

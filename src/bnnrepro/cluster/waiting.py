@@ -54,8 +54,9 @@ def counts(planned: Sequence[Planned]) -> str:
 def reason(planned: Planned) -> str | None:
     """Return why a run did not come to its end, None if it did."""
     state, note = planned.run.outlook.state, planned.run.outlook.note
-    if state == "done":
-        return None
+    if state == "done":  # one that is to be evaluated once more may have failed at that
+        again = planned.run.status.state == "failed" and planned.todo
+        return f"failed: {planned.run.status.error}" if again else None
     stop = planned.config.stop_after
     if state == "interrupted" and stop is not None and (planned.run.status.epoch or 0) >= stop:
         return None

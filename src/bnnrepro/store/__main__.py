@@ -106,8 +106,9 @@ def _cancel(arguments: argparse.Namespace) -> int:
     from bnnrepro.cluster.cancelling import cancel
 
     runs, _ = _runs(arguments, arguments.what)
-    print("\n".join(cancel(runs)))
-    return 0
+    lines, well = cancel(runs)
+    print("\n".join(lines))
+    return 0 if well else 1
 
 
 def _submit(words: Sequence[str]) -> int:

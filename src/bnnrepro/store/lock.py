@@ -47,6 +47,7 @@ class Owner:
     process: str | None
     namespace: str | None
     job: str | None
+    job_name: str | None
     restarts: int
     token: str
 
@@ -168,7 +169,8 @@ def _beat(file: Path, ended: threading.Event) -> None:
 
 def _alive(folder: Path, file: Path, owner: Owner | None) -> bool:
     if owner is not None:
-        ours = owner.job is not None and owner.job == slurm.job_number()
+        job = (owner.job, owner.job_name)
+        ours = owner.job is not None and job == (slurm.job_number(), slurm.job_name())
         if ours and owner.restarts < slurm.restarts():
             return False
         if owner.host == process.host() and owner.namespace == _namespace():
@@ -178,7 +180,7 @@ def _alive(folder: Path, file: Path, owner: Owner | None) -> bool:
         if owner.job is not None:
             queue = slurm.queue([owner.job])
             if queue is not None:
-                return owner.job in queue
+                return job in queue
     seconds = _age(folder, file)
     return seconds is not None and seconds < (STALE if owner else min(STALE, _seconds_since_boot()))
 
@@ -264,6 +266,7 @@ def _myself() -> Owner:
         process=process.start_mark(os.getpid()),
         namespace=_namespace(),
         job=slurm.job_number(),
+        job_name=slurm.job_name(),
         restarts=slurm.restarts(),
         token=uuid.uuid4().hex,
     )

@@ -110,8 +110,8 @@ def _why(job: slurm.Job) -> str:
 def _job(state: Status, queue: Queue | None) -> slurm.Job | None:
     if not queue:
         return None
-    if state.job is not None:
-        return queue.get(state.job)
+    if state.job is not None:  # one with this number and another name is a stranger's
+        return queue.get((state.job, state.submission))
     named = [each for each in queue.values() if each.name == state.submission]
     return named[0] if named else None
 

@@ -1,6 +1,7 @@
 """Which process wrote a file, and whether it still lives (Linux; macOS by number alone)."""
 
 import os
+import signal
 import socket
 from pathlib import Path
 
@@ -36,6 +37,19 @@ def is_alive(pid: int, mark: str | None) -> bool:
         return True
     ended = stat[0] in "ZX"  # only its parent has not asked for it yet
     return not ended and mark in (None, f"{_boot()}-{stat[1]}")
+
+
+def ending(code: int) -> str:
+    """Return how a process ended, in words that follow "it".
+
+    Args:
+        code: its exit code; below zero the number of the signal that ended it.
+    """
+    if code >= 0:
+        return f"ended with exit code {code}"
+    names = {number.value: number.name for number in signal.Signals}
+    memory = "; out of memory?" if code == -signal.SIGKILL else ""
+    return f"was ended by {names.get(-code, f'signal {-code}')}{memory}"
 
 
 def _stat(pid: int) -> tuple[str, str] | None:

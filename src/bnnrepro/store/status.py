@@ -64,8 +64,8 @@ def write(
     ``started`` and, where not given, ``epoch`` and ``epochs`` stay as they were. ``attempt`` goes
     up by one when a process starts to run it: when ``running`` follows another state or another
     process's ``running``. The process that writes ``running`` is the one that the status names,
-    with SLURM's number of its job unless ``job`` says another; ``submitted`` names none, but the
-    ``job`` and the ``submission``; with ``here`` the process in whose queue the run waits.
+    with the job that it was started as unless ``job`` says another; ``submitted`` names none, but
+    the ``job`` and the ``submission``; with ``here`` the process in whose queue the run waits.
 
     Raises:
         ValueError: ``state`` is none of ``STATES``.
@@ -89,7 +89,8 @@ def write(
         pid = os.getpid()
         new = replace(new, host=process.host(), pid=pid, process=process.start_mark(pid))
     if state == "running":
-        new = replace(new, job=job or slurm.job_number())
+        name = slurm.job_name() or new.submission
+        new = replace(new, job=job or slurm.job_number(), submission=name)
         if old.state != "running" or _runner(old) != _runner(new):
             new = replace(new, attempt=old.attempt + 1, started=old.started or now)
     atomic.write_json(folder.status, asdict(new))
