@@ -139,8 +139,8 @@ def test_each_run_is_what_it_must_be(tmp_path: Path, store: dict[str, str], sque
     "process_of_it",
     [
         {"host": process.host(), "pid": os.getpid()},  # goes on with the next run of its job
-        {**FAR, "job": "17_0"},
-        {"host": process.host(), "pid": 2**22 - 1, "job": "17_1"},
+        {**FAR, "job": "17_0", "submission": "bnnrepro-a"},
+        {"host": process.host(), "pid": 2**22 - 1, "job": "17_1", "submission": "bnnrepro-a"},
         FAR,
     ],
 )
