@@ -9,7 +9,7 @@ from hydra.core.override_parser.types import Override, RangeSweep
 from bnnrepro.errors import UserError
 
 MOST_POINTS = 10_000
-"""Points of a sweep; each takes some 0.2 MB and 0.2 s before the first is run."""
+"""Points of a sweep; all are composed and checked, in some 4 ms each, before the first is run."""
 
 _ENDLESS = 10**15
 """Stands for as many values, or more, or no end of them."""
