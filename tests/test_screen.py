@@ -147,6 +147,19 @@ def test_a_command_ends_quietly_with_its_reader(tmp_path: Path, words: list[str]
     assert (process.wait(60), said) == (0, b"")
 
 
+@pytest.mark.parametrize(
+    "words", [[str(RUN_PY), "--cfg", "job"], ["-m", "bnnrepro.store", "status", "multirun"]]
+)
+def test_a_command_whose_output_finds_no_room_has_failed(tmp_path: Path, words: list[str]) -> None:
+    failed_at(tmp_path / "multirun", "0123456789", "for a reason")
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [sys.executable, *words], cwd=tmp_path, stdout=full, stderr=subprocess.PIPE
+        )
+    assert (done.returncode, done.stderr.count(b"\n")) == (1, 1)
+    assert b"error: standard output: No space left on device" in done.stderr
+
+
 def test_a_programs_own_screen_is_left_alone(
     run_small: Callable, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

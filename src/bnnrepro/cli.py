@@ -24,6 +24,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 import bnnrepro
+from bnnrepro import screen
 from bnnrepro.cluster.detached import detached
 from bnnrepro.cluster.estimate import dry_run
 from bnnrepro.cluster.listing import Listing
@@ -103,7 +104,7 @@ def _dispatch(arguments: argparse.Namespace) -> int:
             _hydra_command(hydra, arguments, name)
         else:
             return _execute(hydra, arguments, name)
-    return 0
+    return screen.code_of_output()
 
 
 def _shown(hydra: Hydra, arguments: argparse.Namespace, name: str) -> str:

@@ -5,6 +5,7 @@ end a training. ``guard`` is called once, where a process of ours begins; a prog
 imports bnnrepro keeps its own streams.
 """
 
+import errno
 import io
 import logging
 import os
@@ -49,7 +50,7 @@ def traceback_of(error: BaseException) -> str:
 class _Screen(io.FileIO):
     """An output file that, from its first error on, takes everything and shows nothing."""
 
-    lost = False
+    lost: OSError | None = None
 
     def write(self, data: Any) -> int:
         """Write bytes; return how many are dealt with."""
@@ -61,7 +62,7 @@ class _Screen(io.FileIO):
         return memoryview(data).nbytes if written is None else written  # None: nobody reads
 
     def _lose(self, error: OSError) -> None:
-        self.lost = True
+        self.lost = error
         with suppress(OSError):  # what writes past Python must not fail either
             null = os.open(os.devnull, os.O_WRONLY)
             os.dup2(null, self.fileno())
@@ -87,8 +88,25 @@ def guard() -> None:
 
 def lost() -> bool:
     """Return whether nobody sees any more what is printed."""
-    raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
-    return isinstance(raw, _Screen) and raw.lost
+    return _error_of(sys.stdout) is not None
+
+
+def code_of_output() -> int:
+    """Return the exit code of a command that does nothing but print: 1 if its output is not whole.
+
+    A reader who left early, as ``head`` does, had what he wanted.
+    """
+    sys.stdout.flush()
+    error = _error_of(sys.stdout)
+    if error is None or error.errno == errno.EPIPE:
+        return 0
+    print(f"error: standard output: {error.strerror}", file=sys.stderr)
+    return 1
+
+
+def _error_of(stream: Any) -> OSError | None:
+    raw = getattr(getattr(stream, "buffer", None), "raw", None)
+    return raw.lost if isinstance(raw, _Screen) else None
 
 
 def _guarded(stream: Any, number: int) -> TextIO:

@@ -282,3 +282,19 @@ def test_a_folder_that_cannot_be_read_is_not_passed_over(make_tree, monkeypatch)
     part = compose("dataset=image_folder", f"dataset.root={root}").dataset
     with pytest.raises(UserError, match=rf"^dataset.root={below}: cannot be read \(Permission"):
         instantiate(part)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder", "device"])
+def test_what_is_no_regular_file_is_refused_and_not_waited_for(make_tree, kind):
+    root = make_tree()
+    strange = root / "train" / "cat" / "strange.png"
+    if kind == "pipe":
+        os.mkfifo(strange)
+    elif kind == "device":
+        strange.symlink_to("/dev/zero")
+    else:
+        strange.mkdir()
+        shutil.copy(root / "train" / "cat" / "0.png", strange)
+        assert len(image_folder.load(root=root).train) == 7  # a folder is one like any other
+        return
+    refused(r"strange\.png is no regular file", root=root)

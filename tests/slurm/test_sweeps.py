@@ -73,7 +73,9 @@ def test_one_raises_one_eats_its_memory_and_retry_completes_them(desk: Desk) -> 
     done = {run.name: run.status.attempt for run in desk.runs("state=done")}
     for name in ("raise-17", "eat-18"):
         (desk.folder / name).unlink()
-    assert "2 runs submitted in 2 jobs" in desk.word("retry")
+    assert "nothing to retry" in desk.word("retry"), "a part of one's own is to be offered again"
+    assert FAULTY[0] in err, "as the line that was printed does"
+    assert "2 runs submitted in 2 jobs" in desk.word("retry", FAULTY[0])
     assert desk.states() == ["done"] * 4
     assert {run.name: run.status.attempt for run in desk.runs() if run.name in done} == done
 

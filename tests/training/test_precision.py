@@ -71,6 +71,17 @@ def test_a_trained_state_keeps_what_auto_chose(monkeypatch, tmp_path, caplog):
     assert "take 45.0 times as long" in caplog.text
 
 
+def test_a_resumed_run_keeps_what_auto_chose(monkeypatch, run_small, tmp_path):
+    line = ("precision=auto", "epochs=4")
+    monkeypatch.setattr(module, "bf16_factor", lambda device: 0.5)
+    undisturbed = run_small(*line, out=tmp_path / "undisturbed").values
+    run_small(*line, "stop_after=2")
+    monkeypatch.setattr(module, "bf16_factor", lambda device: 45.0)
+    resumed = run_small(*line).values
+    assert resumed["precision"] == undisturbed["precision"] == "bf16"
+    assert resumed["final"] == undisturbed["final"]
+
+
 @pytest.mark.parametrize(("factor", "warned"), [(0.5, False), (45.0, True)])
 def test_bf16_asked_for_where_it_is_slower_is_a_warning_with_the_factor(
     factor, warned, monkeypatch, caplog

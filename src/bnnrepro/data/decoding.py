@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from bnnrepro.errors import UserError, cannot_read, readable
 
@@ -44,6 +44,13 @@ def read_all(
         return list(itertools.chain.from_iterable(done))
 
 
+def refuse_strange(key: str, root: Path, paths: Sequence[Path]) -> None:
+    """Raise UserError for a folder, a pipe, which would be waited for, or a device, without end."""
+    for path in paths:
+        if not path.is_file() and path.exists():
+            raise UserError(key, str(root), f"{path} is no regular file")
+
+
 def _threads() -> int:
     return min(16, os.cpu_count() or 1)
 
@@ -57,7 +64,8 @@ def _read(path: Path, work: Callable[[Path, bytes], T], key: str) -> T:
     except Exception as error:  # Pillow's formats raise whatever their parsers raise
         with readable(key, path):
             bytearray(SPARE)  # libjpeg and libwebp call a want of memory broken data
-        reason = " ".join(str(error).split())
+        unknown = isinstance(error, UnidentifiedImageError)  # whose text names an object of ours
+        reason = "of no kind that is known" if unknown else " ".join(str(error).split())
         allowed = f"{path} cannot be read as an image ({reason})"
         raise UserError(key, str(path.parent), allowed) from error
 

@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 from bnnrepro.data.assemble import assemble
-from bnnrepro.data.decoding import decode, on_white, read_all
+from bnnrepro.data.decoding import decode, on_white, read_all, refuse_strange
 from bnnrepro.data.torchvision_import import torchvision
 from bnnrepro.data.types import ImageData, Split
 from bnnrepro.errors import UserError
@@ -135,6 +135,7 @@ def find_tree(root: Path, folder: Path) -> Tree:
             raise UserError(KEY, str(root), allowed)
         found = files_below(folder / name)
         images = [path for path in found if path.suffix.lower() in ENDINGS]
+        refuse_strange(KEY, root, images)
         left_out.update(path.suffix for path in found if path.suffix.lower() not in ENDINGS)
         if not images:
             allowed = f"no images in {folder.name}/{name}; they end in {' '.join(ENDINGS)}"

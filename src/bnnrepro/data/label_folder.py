@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from bnnrepro.data.assemble import channel_statistics, per_channel
-from bnnrepro.data.decoding import decode, read_all
+from bnnrepro.data.decoding import decode, read_all, refuse_strange
 from bnnrepro.data.segmentation import Pairs, SegmentationData, Turning, content_of
 from bnnrepro.errors import UserError
 
@@ -224,6 +224,7 @@ def numbered(root: Path, folder: Path) -> dict[int, Path]:
     for path in sorted(folder.iterdir()):
         if path.name.startswith(".") or path.suffix.lower() != ".png":
             continue
+        refuse_strange(KEY, root, [path])
         match = re.fullmatch(rf"{prefix}_([0-9]+)\.png", path.name)
         if match is None:
             allowed = f"{folder} has {path.name}; its files are named {prefix}_N.png"

@@ -187,6 +187,9 @@ class BinaryOptimizer(torch.optim.Optimizer):
         if known or not group["binary"] or not parameter.requires_grad:
             return
         if parameter not in self.state or not self._shows_mode(parameter, group):
+            if not parameter.is_meta and bool(parameter.isnan().any()):
+                shape = tuple(parameter.shape)
+                raise ValueError(f"params: a weight is NaN, in a parameter of shape {shape}")
             self._start(parameter, group)
             self.state[parameter]["previous_mode"] = parameter > 0
         self._written[parameter] = _content(parameter)
@@ -509,18 +512,10 @@ def _content(parameter: Parameter) -> tuple[int, int]:
 
 
 def signs_of(weights: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Return the signs of weights to start from, in new memory; random ones where they are 0.
-
-    Raises:
-        ValueError: if a weight is NaN.
-    """
+    """Return the signs of weights to start from, in new memory; random ones where they are 0."""
     signs = weights.detach().sign()
-    if signs.is_meta:
-        return signs
-    if bool(weights.isnan().any()):
-        raise ValueError(f"params: a weight is NaN, in a parameter of shape {tuple(weights.shape)}")
     zero = signs == 0
-    if bool(zero.any()):
+    if not signs.is_meta and bool(zero.any()):
         coins = torch.empty_like(signs).bernoulli_(0.5, generator=generator)
         signs = torch.where(zero, zero_one_to_signs_(coins), signs)
     return signs

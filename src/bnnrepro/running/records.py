@@ -91,12 +91,13 @@ def logging_to(folder: RunFolder) -> Iterator[None]:
 
 def recorded_failure(folder: RunFolder, error: Exception) -> Exception:
     """Record a failure as far as the disk lets it; return what the caller raises."""
-    line = failures.record(folder, error)
+    refusal = refused(folder, error)
+    line = failures.record(folder, error, str(refusal or error))
     if isinstance(error, UserError):
         return error
     if isinstance(error, NonFiniteLossError):
         return RunFailedError(line)
-    return refused(folder, error) or error
+    return refusal or error
 
 
 def refused(folder: RunFolder, error: Exception) -> RunFailedError | None:
@@ -104,8 +105,8 @@ def refused(folder: RunFolder, error: Exception) -> RunFailedError | None:
     if not isinstance(error, OSError) or (reason := cannot_read(error)) is None:
         return None
     full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-    cure = "free some space; " if full else ""
+    cure = "free some space" if full else "mend that"
     where = error.filename2 or error.filename or folder.path
     return RunFailedError(
-        f"{where}: {reason}; {cure}the same command goes on from the last checkpoint"
+        f"{where}: {reason}; {cure}, and the same command goes on from the last checkpoint"
     )

@@ -80,7 +80,7 @@ def _status(arguments: argparse.Namespace) -> int:
         text = overview(*_runs(arguments, arguments.what), everything=arguments.all)
         if arguments.watch is None:
             print(text)
-            break
+            return screen.code_of_output()
         clear = "\033[H\033[2J" if sys.stdout.isatty() else ""
         print(f"{clear}{time.strftime('%H:%M:%S')}  {text}", flush=True)
         time.sleep(max(0.1, arguments.watch))

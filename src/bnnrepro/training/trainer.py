@@ -84,6 +84,7 @@ class Trainer:
         if reason := refused(precision, self.device):
             raise ValueError(f"precision={precision}: {reason}")
         self.precision = precision
+        self._choose_precision = precision == "auto"
         self.model = model.to(self.device)
         self.source: Source | None = None  # what is, or was, trained on
         self._network = _compiled_network(self.model) if compile_network else self.model
@@ -477,8 +478,8 @@ class Trainer:
         self.load_weights(state)
         self.optimizer.compiled = compiling.again(state["compiled"], self.device)
         self._compile_decided = True
-        if self.precision == "auto":
-            self.precision = state["precision"]
+        if self._choose_precision:  # what was chosen when training began
+            self.precision = settle(state["precision"], self.device)
         self.epoch, self.rows = state["epoch"], [dict(row) for row in state["rows"]]
         self.running = Running(self.device, state["batch"], state["running"]["seconds"])
         self.running.sums.copy_(state["running"]["sums"])
