@@ -1,0 +1,53 @@
+"""What later work must not change is as it was recorded: see ``golden.py``."""
+
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from . import golden
+
+GOLDEN = json.loads(golden.FILE.read_text())
+
+
+def numbers(node: object, key: str = "") -> Iterator[tuple[str, float]]:
+    items = node.items() if isinstance(node, dict) else enumerate(node)
+    for name, value in items:
+        if isinstance(value, dict | list):
+            yield from numbers(value, f"{key}.{name}")
+        elif isinstance(value, int | float):
+            yield f"{key}.{name}", value
+
+
+def test_every_choice_is_recorded() -> None:
+    assert {" ".join(words) for words in golden.choices()} == set(GOLDEN["signatures"])
+
+
+@pytest.mark.parametrize("words", golden.choices(), ids=" ".join)
+def test_signatures_stay(words: tuple[str, ...]) -> None:
+    assert golden.signature_of(words) == GOLDEN["signatures"][" ".join(words)]
+
+
+@pytest.mark.parametrize("name", golden.SHOWN)
+def test_settings_stay(name: str) -> None:
+    assert golden.settings_of(name) == GOLDEN["settings"][name]
+
+
+@pytest.mark.parametrize("resumed", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", golden.RUNS)
+def test_figures_stay(name: str, resumed: bool, tmp_path: Path) -> None:
+    """The same bits on the machine of the record; elsewhere the same but for rounding."""
+    if resumed and name != "shapes":  # of a single epoch
+        golden.figures_of(name, tmp_path, "stop_after=1")
+    found, expected = golden.figures_of(name, tmp_path), GOLDEN["runs"][name]
+    assert found["signature"] == expected["signature"]
+    if golden.machine() == GOLDEN["machine"]:
+        assert json.loads(json.dumps(found)) == expected
+        return
+    before = dict(numbers(expected["rows"]))
+    for key, value in numbers(found["rows"]):
+        accuracy = key.endswith(("accuracy", "iou", "flipped", "saturated"))
+        # A handful of samples may fall on the other side; losses are means of many.
+        assert math.isclose(value, before[key], rel_tol=0.05, abs_tol=10 if accuracy else 0.05), key
