@@ -13,6 +13,7 @@ from bnnrepro.paper.cells import Cell, Expected
 from bnnrepro.paper.columns import Columns, read_columns
 from bnnrepro.paper.published import SPLITS
 from bnnrepro.store import finding, reading
+from bnnrepro.store.outlook import STATES as STATES_OF_A_STORE
 from bnnrepro.store.result import (
     DamagedResultError,
     is_number,
@@ -21,18 +22,8 @@ from bnnrepro.store.result import (
     settings_of,
 )
 
-STATES = (
-    "done",
-    "left out",
-    "running",
-    "queued",
-    "interrupted",
-    "failed",
-    "stale",
-    "damaged",
-    "unreadable",
-    "missing",
-)
+_DONE, *_OTHERS, _NEW = STATES_OF_A_STORE
+STATES = (_DONE, "left out", *_OTHERS, "missing")
 """The store's states, with ``missing`` for a run that nobody has started, and ``left out`` for one
 that is done, by other code than the cell's other runs."""
 
