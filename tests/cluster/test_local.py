@@ -28,7 +28,13 @@ from bnnrepro.store.finding import Run, find
 from ..run.processes import on_screen
 
 RUN_PY = Path(__file__).parents[2] / "run.py"
-TINY = ("hydra/launcher=local", "model.hidden=[16]", "device=cpu", "checkpoint_seconds=0")
+TINY = (
+    "hydra/launcher=local",
+    "model.hidden=[16]",
+    "device=cpu",
+    "checkpoint_seconds=0",
+    "threads=1",
+)
 MINUTES = "epochs=100000"
 
 
