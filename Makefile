@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 ARGS ?=
 PRESET ?= paper
-PAPER = $(BIN)/python -m bnnrepro.paper
+PAPER = $(BIN)/python -m bnnrepro
 CHOSEN = --preset $(PRESET) $(if $(SEEDS),--seeds $(SEEDS)) $(ARGS)
 switch = $(if $($1),$(if $(filter 1 y yes true,$($1)),$2,$(if $(filter 0 n no false,$($1)),,$(error $1=$($1): must be 1 or 0))))
 STARTED = $(if $(LAUNCHER),--launcher $(LAUNCHER)) $(call switch,YES,--yes) $(call switch,DETACH,--detach) $(call switch,PLAN,--plan)
@@ -41,19 +41,19 @@ figure: $(READY)  ## a figure of what is there (FIGURE=6 PRESET=quick)
 	$(PAPER) figure $(FIGURE) $(CHOSEN)
 
 status: $(READY)  ## how all runs stand (ARGS="dataset=mnist method=ste --watch")
-	$(BIN)/python -m bnnrepro.store status $(ARGS)
+	$(BIN)/python -m bnnrepro status $(ARGS)
 
 retry: $(READY)  ## start again what failed or was cut short (ARGS as for status)
-	$(BIN)/python -m bnnrepro.store retry $(ARGS)
+	$(BIN)/python -m bnnrepro retry $(ARGS)
 
 cancel: $(READY)  ## stop what is queued or running (ARGS as for status)
-	$(BIN)/python -m bnnrepro.store cancel $(ARGS)
+	$(BIN)/python -m bnnrepro cancel $(ARGS)
 
 submit: $(READY)  ## submit a sweep (ARGS="--detach hydra/launcher=slurm seed=0,1")
-	$(BIN)/python -m bnnrepro.store submit $(ARGS)
+	$(BIN)/python -m bnnrepro submit $(ARGS)
 
 data: $(READY)  ## fetch mnist, cifar10 and cifar100 ahead (ARGS="mnist --root DIR")
-	$(BIN)/python -m bnnrepro.data.fetch $(ARGS)
+	$(BIN)/python -m bnnrepro data $(ARGS)
 
 test: $(READY)  ## run the fast tests (ARGS="-k word")
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 -m 'not slow' $(ARGS)

@@ -25,12 +25,12 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from bnnrepro import optim
-from bnnrepro.data.prepare import prepare
+from bnnrepro.data.splits import prepare
+from bnnrepro.experiment.threads import set_threads
 from bnnrepro.models.mlp import MLP
 from bnnrepro.models.vgg import VGG
-from bnnrepro.optim.memory import keep_freed_memory
-from bnnrepro.running.cpu import set_threads
-from bnnrepro.store import atomic, environment
+from bnnrepro.optim.kernels.malloc import keep_freed_memory
+from bnnrepro.runs import atomic, provenance
 from bnnrepro.tasks import Classification
 from bnnrepro.training.trainer import Trainer
 
@@ -352,7 +352,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if name != "plain":
             keep_freed_memory()
         rows += measured[name]()
-    about = environment.describe(["benchmarks/bench.py", *(argv or sys.argv[1:])])
+    about = provenance.describe(["benchmarks/bench.py", *(argv or sys.argv[1:])])
     git = about["git"] or {}
     print(f"{about['cpu']}, {about['cores']} cores, {about['threads']} threads; {about['gpu']}")
     print(f"torch {torch.__version__}, {about['date']}, commit {git.get('commit')}")

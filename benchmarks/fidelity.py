@@ -21,9 +21,9 @@ from statistics import mean
 
 from bnnrepro.config.compose import compose
 from bnnrepro.errors import UserError
-from bnnrepro.running import run
-from bnnrepro.store import atomic, environment
-from bnnrepro.store.metrics import read_metrics
+from bnnrepro.experiment import run
+from bnnrepro.runs import atomic, provenance
+from bnnrepro.runs.metrics import read_metrics
 
 FIGURES = ("train_loss", "train_accuracy", "test_accuracy")
 TOLERANCE = {"train_loss": 0.01, "train_accuracy": 0.35, "test_accuracy": 0.35}
@@ -169,7 +169,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(f"{len(off)} figures off" if off else "all figures within the tolerance")
     if options.write:
         content = {
-            "environment": environment.describe(["benchmarks/fidelity.py"]),
+            "environment": provenance.describe(["benchmarks/fidelity.py"]),
             "overrides": options.overrides,
             "trained_at": [json.loads(commit) for commit in sorted(COMMITS)],
             "figures": records,

@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 from bnnrepro.config.compose import compose
-from bnnrepro.running import build, run
+from bnnrepro.experiment import build, run
 
 TARGET = "dataset._target_=synthetic.load"
 

@@ -15,11 +15,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from tests.paper import synthetic
+from tests.report import synthetic
 
-from bnnrepro.paper.collect import collect
-from bnnrepro.paper.report import write_table
-from bnnrepro.paper.tables import TABLES
+from bnnrepro.report.collect import collect
+from bnnrepro.report.render import write_table
+from bnnrepro.report.tables import TABLES
 
 
 def make(out: Path, runs: int, epochs: int) -> list[synthetic.Cell]:

@@ -15,7 +15,7 @@ from pathlib import Path
 import matplotlib as mpl
 import yaml
 
-from bnnrepro.store.result import read_result
+from bnnrepro.runs.result import read_result
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt

@@ -2,7 +2,7 @@
 
 import torch
 
-from bnnrepro.data.types import Augmentation, ImageData, Split
+from bnnrepro.data.dataset import Augmentation, ImageData, Split
 
 SIZES = {  # training images, test images, shape
     "mnist": (60_000, 10_000, (1, 28, 28)),

@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 from bnnrepro.errors import UserError
-from bnnrepro.paper.cells import cells
-from bnnrepro.paper.collect import collect
-from bnnrepro.paper.figures import figure2, figure3, uncertainty
+from bnnrepro.report.cells import cells
+from bnnrepro.report.collect import collect
+from bnnrepro.report.figures import figure2, figure3, uncertainty
 
 FIGURES = {
     "2": (figure2.draw, figure2.CELLS),

@@ -19,9 +19,9 @@ from statistics import mean, stdev
 
 from bnnrepro.config.compose import compose
 from bnnrepro.errors import UserError
-from bnnrepro.running import run
-from bnnrepro.store import atomic, environment
-from bnnrepro.store.metrics import read_metrics
+from bnnrepro.experiment import run
+from bnnrepro.runs import atomic, provenance
+from bnnrepro.runs.metrics import read_metrics
 
 # question: {setting: overrides}; the first setting is ours.
 DIGITS: dict[str, dict[str, tuple[str, ...]]] = {
@@ -165,7 +165,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                         {"question": question, "data": data, "setting": setting, **figures}
                     )
     if options.write:
-        content = {"environment": environment.describe(["benchmarks/traps.py"]), "answers": answers}
+        content = {"environment": provenance.describe(["benchmarks/traps.py"]), "answers": answers}
         atomic.write_json(options.write, json.loads(json.dumps(content)))
     return 0
 

@@ -30,7 +30,7 @@ SMALL = ("model.hidden=[32]", "checkpoint_seconds=0", "device=cpu", "threads=1")
 def run_small(tmp_path):
     """Compose, check and run a small digits run in this process; return its Result."""
     from bnnrepro.config.compose import compose
-    from bnnrepro.running import run
+    from bnnrepro.experiment import run
 
     def run_with(*overrides: str, out: Path = tmp_path / "runs"):
         return run(compose(*SMALL, f"out={out}", *overrides))

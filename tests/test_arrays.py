@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bnnrepro.arrays import read_arrays
 from bnnrepro.errors import UserError
+from bnnrepro.runs.arrays import read_arrays
 
 WHOLE = {"places": np.linspace(0, 1, 20, dtype=np.float32), "average": np.array("logits")}
 

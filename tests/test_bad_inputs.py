@@ -13,11 +13,11 @@ from typing import NamedTuple
 import pytest
 from PIL import Image
 
-from bnnrepro import legacy
-from bnnrepro.cli import main
+from bnnrepro.cli import legacy
+from bnnrepro.cli.report import main as paper
+from bnnrepro.cli.run import main
 from bnnrepro.errors import UserError
-from bnnrepro.paper.__main__ import main as paper
-from bnnrepro.store import lock, process
+from bnnrepro.runs import lock, process
 
 Prepare = Callable[[Path, pytest.MonkeyPatch], None]
 RUN_PY = Path(__file__).parents[1] / "run.py"

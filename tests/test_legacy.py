@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from bnnrepro import legacy
+from bnnrepro.cli import legacy
 from bnnrepro.config.compose import compose
 from bnnrepro.errors import UserError
-from bnnrepro.store.result import read_result
+from bnnrepro.runs.result import read_result
 
 PAGE = (Path(__file__).parents[1] / "docs" / "legacy.md").read_text(encoding="utf-8")
 EXAMPLE = re.search(r"```json\n(.*?)```", PAGE, re.DOTALL)[1]
@@ -314,9 +314,9 @@ def test_the_printed_line_is_what_is_composed_and_passes_overrides_on(tmp_path, 
 def on_the_page(command, folder, **environment):
     (folder / "mnist.json").write_text(EXAMPLE)
     words = shlex.split(command)
-    assert words[0] == "python"
+    assert words[0] == "bnnrepro"
     return subprocess.run(
-        [sys.executable, *words[1:]],
+        [sys.executable, "-m", *words],
         cwd=folder,
         env=os.environ | environment,
         capture_output=True,
@@ -347,5 +347,5 @@ def test_commands_on_the_page_run(tmp_path, real_data, command):
 
 
 def test_importing_the_module_imports_no_torch():
-    code = "import sys, bnnrepro.legacy; sys.exit('torch' in sys.modules)"
+    code = "import sys, bnnrepro.cli.legacy; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -12,13 +12,13 @@ import yaml
 
 import bnnrepro
 from bnnrepro.errors import UserError
-from bnnrepro.running import Result, build
+from bnnrepro.experiment import Result, build
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Result:
     from bnnrepro.config.compose import compose
-    from bnnrepro.running import run
+    from bnnrepro.experiment import run
 
     method = ["method.temperature=1", "method.init=1", "method.lr=1e-3", "scheduler=constant"]
     out = f"out={tmp_path_factory.mktemp('runs')}"
@@ -172,7 +172,7 @@ def test_points_in_their_own_units_are_the_run_s_inputs(
 
 def test_images_to_be_segmented_are_of_any_size(tmp_path: Path) -> None:
     from bnnrepro.config.compose import compose
-    from bnnrepro.running import run
+    from bnnrepro.experiment import run
 
     words = ("dataset=shapes", "dataset.size=45", "dataset.images=8", "dataset.test_images=3")
     words += ("model.channels=[3,4,4]", "method=ste", "epochs=1", "device=cpu", "threads=1")

@@ -16,20 +16,20 @@ import pytest
 import torch
 
 from bnnrepro import screen
-from bnnrepro.cluster import submission
-from bnnrepro.cluster.frozen import freeze, here
-from bnnrepro.cluster.job import Batch
-from bnnrepro.cluster.plan import plan
-from bnnrepro.cluster.submission import Announcement
 from bnnrepro.config.compose import compose
 from bnnrepro.errors import RunFailedError, UserError
-from bnnrepro.running.records import logging_to
-from bnnrepro.store import failures, status
-from bnnrepro.store.finding import Run
-from bnnrepro.store.folder import RunFolder
-from bnnrepro.store.overview import overview
+from bnnrepro.experiment.logs import logging_to
+from bnnrepro.launch import submission
+from bnnrepro.launch.job import Batch
+from bnnrepro.launch.payload import freeze, here
+from bnnrepro.launch.plan import plan
+from bnnrepro.launch.submission import Announcement
+from bnnrepro.runs import failures, status
+from bnnrepro.runs.layout import RunFolder
+from bnnrepro.runs.query import Run
+from bnnrepro.runs.status_table import overview
 
-from .run.processes import on_screen
+from .experiment.processes import on_screen
 
 RUN_PY = Path(__file__).parents[1] / "run.py"
 TINY = ("preset=smoke", "model.hidden=[8]", "device=cpu", "threads=1")
@@ -127,8 +127,8 @@ def test_a_job_outlives_a_full_disk_under_its_log(
     "words",
     [
         [str(RUN_PY), "--help"],
-        ["-m", "bnnrepro.store", "status", "--all", "multirun"],
-        ["-m", "bnnrepro.store", "status", "--watch", "0.1", "multirun"],
+        ["-m", "bnnrepro", "status", "--all", "multirun"],
+        ["-m", "bnnrepro", "status", "--watch", "0.1", "multirun"],
     ],
     ids=["help", "status", "watch"],
 )
@@ -148,7 +148,7 @@ def test_a_command_ends_quietly_with_its_reader(tmp_path: Path, words: list[str]
 
 
 @pytest.mark.parametrize(
-    "words", [[str(RUN_PY), "--cfg", "job"], ["-m", "bnnrepro.store", "status", "multirun"]]
+    "words", [[str(RUN_PY), "--cfg", "job"], ["-m", "bnnrepro", "status", "multirun"]]
 )
 def test_a_command_whose_output_finds_no_room_has_failed(tmp_path: Path, words: list[str]) -> None:
     failed_at(tmp_path / "multirun", "0123456789", "for a reason")
@@ -201,8 +201,8 @@ ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIO
 FAILS = """
 import sys
 from pathlib import Path
-from bnnrepro.store import failures
-from bnnrepro.store.folder import RunFolder
+from bnnrepro.runs import failures
+from bnnrepro.runs.layout import RunFolder
 failures.record(RunFolder(Path(sys.argv[1])), ValueError("\\u00b1 5 \\u2026 \\u4e2d"))
 """
 
@@ -214,7 +214,7 @@ def test_a_failure_is_recorded_and_shown_under_any_locale(tmp_path: Path) -> Non
     subprocess.run([sys.executable, "-c", FAILS, folder], env=environment, check=True)
     assert status.read(RunFolder(folder)).error == "± 5 … 中"
     assert "ValueError: ± 5 … 中\n" in (folder / "train.log").read_text(encoding="utf-8")
-    listed = [sys.executable, "-m", "bnnrepro.store", "status", tmp_path / "multirun"]
+    listed = [sys.executable, "-m", "bnnrepro", "status", tmp_path / "multirun"]
     done = subprocess.run(listed, env=environment, capture_output=True, check=True)
     assert rb"\xb1 5 \u2026 \u4e2d" in done.stdout
 
@@ -266,7 +266,7 @@ def test_a_user_error_is_safe_to_print() -> None:
 def test_a_listing_is_safe_to_print(tmp_path: Path) -> None:
     """Every part of it may come from a folder that somebody else made."""
     run = Run(failed_at(tmp_path, "0123456789", EVIL, method="s\x1bte"))
-    run.outlook = run.outlook.__class__("failed", run.status.error or "")
+    run.state = run.state.__class__("failed", run.status.error or "")
     shown = overview([run], [tmp_path / EVIL[:9]])
     assert not COMMANDS.search(shown)
     assert len(shown.splitlines()) == 3
@@ -278,7 +278,7 @@ def test_logs_and_records_are_safe_to_print(
 ) -> None:
     folder = RunFolder(tmp_path)
     with logging_to(folder):
-        from bnnrepro.running.records import log
+        from bnnrepro.experiment.logs import log
 
         monkeypatch.setattr(log, "propagate", False)  # pytest's own record is not made safe
         log.warning("a logger said: %s", EVIL)

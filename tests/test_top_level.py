@@ -10,7 +10,7 @@ import bnnrepro
 
 def test_the_top_level_loads_nothing_heavy() -> None:
     code = (
-        "import sys, bnnrepro, bnnrepro.config, bnnrepro.cli, bnnrepro.store; "
+        "import sys, bnnrepro, bnnrepro.config, bnnrepro.cli.run, bnnrepro.runs; "
         "loaded = {'torch', 'sklearn', 'wandb', 'matplotlib', 'torchvision'} & set(sys.modules); "
         "sys.exit(f'loaded: {loaded}' if loaded else 0)"
     )
@@ -19,7 +19,7 @@ def test_the_top_level_loads_nothing_heavy() -> None:
 
 def test_running_loads_no_data_sets_package() -> None:
     code = (
-        "import sys, bnnrepro.running, bnnrepro.tasks; "
+        "import sys, bnnrepro.experiment, bnnrepro.tasks; "
         "heavy = {'sklearn', 'scipy', 'wandb', 'matplotlib', 'torchvision'} & set(sys.modules); "
         "sys.exit(f'loaded: {heavy}' if heavy else 0)"
     )
@@ -33,8 +33,8 @@ def test_the_top_level_has_what_it_promises() -> None:
 
 
 def test_the_facades_run_stays_a_function_whatever_is_imported() -> None:
-    import bnnrepro.running
+    import bnnrepro.experiment
 
-    assert bnnrepro.run is bnnrepro.running.run
+    assert bnnrepro.run is bnnrepro.experiment.run
     assert callable(bnnrepro.run)
-    assert bnnrepro.run is bnnrepro.running.run
+    assert bnnrepro.run is bnnrepro.experiment.run

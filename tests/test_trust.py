@@ -11,17 +11,18 @@ import pytest
 import yaml
 
 import bnnrepro
-from bnnrepro import cli
-from bnnrepro.cluster.launching import Submitter
+from bnnrepro.cli import run as cli
+from bnnrepro.cli.runs import main as store
 from bnnrepro.config.compose import compose
-from bnnrepro.config.folder import conf_dir
+from bnnrepro.config.location import conf_dir
 from bnnrepro.errors import UserError
-from bnnrepro.paper.cells import Cell, Expected
-from bnnrepro.paper.collect import collect
-from bnnrepro.store import status
-from bnnrepro.store.__main__ import main as store
-from bnnrepro.store.finding import find
-from bnnrepro.store.folder import RunFolder
+from bnnrepro.launch import sweep
+from bnnrepro.launch.launching import Submitter
+from bnnrepro.report.cells import Cell, Expected
+from bnnrepro.report.collect import collect
+from bnnrepro.runs import status
+from bnnrepro.runs.layout import RunFolder
+from bnnrepro.runs.query import find
 
 SMALL = ["model.hidden=[8]", "device=cpu", "threads=1", "preset=smoke", "batch_size=20"]
 SECRET = "s3cr3t"
@@ -420,7 +421,7 @@ def test_a_detached_launcher_is_told_where_the_config_files_are(
     project: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[str] = []
-    monkeypatch.setattr(cli, "detached", lambda words, out: told.extend(words) or 0)
+    monkeypatch.setattr(sweep, "detached", lambda words, out: told.extend(words) or 0)
     assert cli.main(["-m", "--detach", "hydra/launcher=local", *project]) == 0
     assert told[:2] == ["--config-dir", "myconf"]
     assert "method=own" in told
@@ -438,14 +439,14 @@ def test_the_line_that_retries_a_sweep_offers_its_own_parts(
     monkeypatch.setattr(Submitter, "where", "multirun/.hydra/x")
     line = [*project[:2], *how, *project[3:]]
     assert cli.main(["-m", "hydra/launcher=local", *line]) == 1
-    last = shlex.split(capsys.readouterr().err.splitlines()[-1].partition("python ")[2])
-    assert last[:4] == ["-m", "bnnrepro.store", "retry", "multirun/.hydra/x"]
+    last = shlex.split(capsys.readouterr().err.splitlines()[-1].partition("retry them: ")[2])
+    assert last[:3] == ["bnnrepro", "retry", "multirun/.hydra/x"]
     (planned,) = started
     planned.run.folder.path.mkdir(parents=True)
     planned.run.folder.config.write_text(yaml.safe_dump(planned.config.to_dict()))
     status.write(planned.run.folder, "failed")
     monkeypatch.setattr(Submitter, "tell", lambda self, runs: [])
-    assert store(["retry", *last[4:]]) == 0
+    assert store(["retry", *last[3:]]) == 0
     assert len(started) == 2
 
 
@@ -457,8 +458,8 @@ def test_a_config_dir_that_is_none_is_refused(run: RunFolder) -> None:
 
 def test_a_frozen_run_keeps_text_that_looks_like_an_interpolation(place: Path) -> None:
     """What was resolved once is never resolved again."""
-    from bnnrepro.cluster.frozen import freeze
-    from bnnrepro.cluster.plan import plan
+    from bnnrepro.launch.payload import freeze
+    from bnnrepro.launch.plan import plan
 
     config = compose(*SMALL, r"dataset.name='d'", r"out='a\${oc.env:SECRET}'")
     assert config.out == "a${oc.env:SECRET}"

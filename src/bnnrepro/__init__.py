@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-_HOMES = {"Trainer": "bnnrepro.api", "run": "bnnrepro.running", "load": "bnnrepro.api"}
+_HOMES = {"Trainer": "bnnrepro.api", "run": "bnnrepro.experiment", "load": "bnnrepro.api"}
 
 __all__ = ["Trainer", "load", "optim", "run"]
 
 if TYPE_CHECKING:
     from bnnrepro import optim
     from bnnrepro.api import Trainer, load
-    from bnnrepro.running import run
+    from bnnrepro.experiment import run
 
 
 def __getattr__(name: str) -> Any:

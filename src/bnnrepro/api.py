@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from bnnrepro.data.augment import normalise
 from bnnrepro.errors import UserError
 from bnnrepro.models.summary import Summary, summarise
-from bnnrepro.store.folder import RunFolder
-from bnnrepro.store.result import read_result
-from bnnrepro.store.stored import read_config
+from bnnrepro.runs.layout import RunFolder
+from bnnrepro.runs.result import read_result
+from bnnrepro.runs.stored_config import read_config
 from bnnrepro.tasks import TASKS, Classification, Task
 from bnnrepro.training import checkpoint, trainer
 

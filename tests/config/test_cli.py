@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from bnnrepro.cli import main
+from bnnrepro.cli.run import main
 from bnnrepro.config import check
 from bnnrepro.config.compose import compose
 
@@ -60,7 +60,7 @@ def test_flags_may_stand_anywhere(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize("flags", [["--help"], ["--cfg", "job"], ["method=nope"]])
 def test_without_torch(flags: list[str]) -> None:
     code = (
-        "import sys; from bnnrepro.cli import main; main(sys.argv[1:]); "
+        "import sys; from bnnrepro.cli.run import main; main(sys.argv[1:]); "
         "loaded = {'torch', 'sklearn', 'wandb', 'matplotlib'} & set(sys.modules); "
         "sys.exit(f'loaded: {loaded}' if loaded else 0)"
     )

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from bnnrepro.cli import main
+from bnnrepro.cli.run import main
 from bnnrepro.errors import UserError
 
 

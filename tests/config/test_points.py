@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import DictConfig, OmegaConf
 
-from bnnrepro.cli import main
-from bnnrepro.config.checking import check
+from bnnrepro.cli.run import main
 from bnnrepro.config.compose import explain, hydra_session, load_master, refuse_unknown_protocol
-from bnnrepro.config.points import Points
+from bnnrepro.config.sweep_points import Points
+from bnnrepro.config.validation import check
 from bnnrepro.errors import UserError
 
 CHOICES = [

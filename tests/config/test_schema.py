@@ -9,11 +9,11 @@ import pytest
 from omegaconf import OmegaConf
 
 from bnnrepro.config import check, instantiate
-from bnnrepro.config.checking import DECLARED, locate
+from bnnrepro.config.annotated_yaml import annotated, field_docs
 from bnnrepro.config.compose import compose, conf_dir
-from bnnrepro.config.rules import Length, Range, convert, describe
+from bnnrepro.config.constraints import Length, Range, convert, describe
 from bnnrepro.config.schema import REGISTRY, Config, Evaluate, Preset
-from bnnrepro.config.show import annotated, field_docs
+from bnnrepro.config.validation import DECLARED, locate
 from bnnrepro.errors import UserError
 
 FILES = [

@@ -3,7 +3,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bnnrepro.data.augment import augment, draw, normalise
-from bnnrepro.data.types import Augmentation
+from bnnrepro.data.dataset import Augmentation
 
 
 def stream(seed):

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bnnrepro.data.batches import Batches
-from bnnrepro.data.types import Augmentation, Split
+from bnnrepro.data.dataset import Augmentation, Split
 from bnnrepro.errors import UserError
 
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bnnrepro.config.building import instantiate
 from bnnrepro.config.compose import compose
+from bnnrepro.config.instantiation import instantiate
 from bnnrepro.data import decoding, image_folder, label_folder
 from bnnrepro.errors import UserError
 

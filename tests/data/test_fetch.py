@@ -1,11 +1,12 @@
 import subprocess
 import sys
 
-from bnnrepro.data import fetch, mnist
+from bnnrepro.cli import data
+from bnnrepro.data import mnist
 
 
 def test_a_misspelt_name_is_one_line_and_exit_2():
-    command = [sys.executable, "-m", "bnnrepro.data.fetch", "cifar10", "mnits"]
+    command = [sys.executable, "-m", "bnnrepro", "data", "cifar10", "mnits"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stdout == ""
@@ -15,12 +16,12 @@ def test_a_misspelt_name_is_one_line_and_exit_2():
 
 
 def test_what_is_fetched_can_be_loaded(tmp_path, small_mnist):
-    assert fetch.main(["mnist", "--root", str(tmp_path)]) == 0
+    assert data.main(["mnist", "--root", str(tmp_path)]) == 0
     assert len(mnist.load(root=tmp_path).train) == 30
 
 
 def test_a_failed_fetch_is_exit_2(tmp_path, small_mnist, server, capsys):
     server.shutdown()
     server.server_close()
-    assert fetch.main(["mnist", "--root", str(tmp_path)]) == 2
+    assert data.main(["mnist", "--root", str(tmp_path)]) == 2
     assert "error: dataset.root" in capsys.readouterr().err

@@ -10,8 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from bnnrepro.config.building import instantiate
 from bnnrepro.config.compose import compose
+from bnnrepro.config.instantiation import instantiate
 from bnnrepro.data import image_folder
 from bnnrepro.data.torchvision_import import torchvision
 from bnnrepro.errors import UserError

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from bnnrepro.data.types import Augmentation, ImageData, Split
+from bnnrepro.data.dataset import Augmentation, ImageData, Split
 
 IMAGES = torch.zeros(4, 1, 2, 3, dtype=torch.uint8)
 LABELS = torch.tensor([0, 1, 2, 1])

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
+from bnnrepro.data.dataset import ImageData, Split
 from bnnrepro.data.permuted import PermutedImages, permutations
-from bnnrepro.data.prepare import prepare
-from bnnrepro.data.types import ImageData, Split
+from bnnrepro.data.splits import prepare
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from bnnrepro.data import snelson, toy_regression, two_moons
-from bnnrepro.data.points import PointBatches, Points, standardised
-from bnnrepro.data.prepare import prepare
+from bnnrepro.data.splits import prepare
+from bnnrepro.data.toy import PointBatches, Points, standardised
 from bnnrepro.errors import UserError
 
 GENERATED = [two_moons.load, toy_regression.load]

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from bnnrepro.data.prepare import prepare
-from bnnrepro.data.types import Augmentation, ImageData, Split
+from bnnrepro.data.dataset import Augmentation, ImageData, Split
+from bnnrepro.data.splits import prepare
 from bnnrepro.errors import UserError
 
 

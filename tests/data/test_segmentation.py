@@ -6,15 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bnnrepro.data import shapes
-from bnnrepro.data.prepare import prepare
-from bnnrepro.data.segmentation import (
-    Crops,
-    Pairs,
-    SegmentationData,
-    Turning,
-    WholeImages,
-    mirrored,
-)
+from bnnrepro.data.label_maps import Crops, Pairs, SegmentationData, Turning, WholeImages, mirrored
+from bnnrepro.data.splits import prepare
 from bnnrepro.errors import UserError
 
 

@@ -10,8 +10,8 @@ The rules, by the language of a fence:
     checking are those of the line as printed, at each point of a sweep. Then a run is trained, in
     the size that ``shortened`` gives it; one that needs a network, for data or wandb, ends here.
   - ``make TARGET``: ``make -n``; what this prints of ``python run.py`` and ``python -m
-    bnnrepro.paper`` goes by the other rules.
-  - ``python -m bnnrepro.paper``: its words are read and its cells composed; nothing is run.
+    bnnrepro.report`` goes by the other rules.
+  - ``bnnrepro``: its words are read and its cells composed; nothing is run.
   - ``python FILE.py``, ``python -m MODULE``: with ``--help``.
   - anything else is an error: such a fence must be ``text``.
 
@@ -33,14 +33,15 @@ import torch
 from PIL import Image
 
 import bnnrepro.optim
-from bnnrepro import cli
+from bnnrepro.cli import run as cli
+from bnnrepro.cli.report import wish_of
 from bnnrepro.config import check
 from bnnrepro.config.compose import compose
 from bnnrepro.config.schema import Preset
-from bnnrepro.paper import reproduce
-from bnnrepro.paper.__main__ import wish_of
-from bnnrepro.running import run
-from bnnrepro.store.signature import signature
+from bnnrepro.experiment import run
+from bnnrepro.launch import sweep
+from bnnrepro.report import reproduce
+from bnnrepro.runs.signature import signature
 
 from .pages import PAGES, ROOT, blocks
 
@@ -77,7 +78,8 @@ def reader(tmp_path, monkeypatch):
         if not needs_network(config):
             run(shortened(config))
 
-    monkeypatch.setattr(cli, "task", task)
+    monkeypatch.setattr(cli, "run_composed", task)
+    monkeypatch.setattr(sweep, "run_composed", task)
     monkeypatch.chdir(tmp_path)
     for name in os.environ:
         if name.startswith(("WANDB_", "BNNREPRO_DATA", "HYDRA_FULL_ERROR")):
@@ -138,17 +140,27 @@ def run_command(words: list[str], started: list, monkeypatch: pytest.MonkeyPatch
                 _, command, arguments = line.partition("python run.py")
                 if command:
                     run_line(arguments.split(), started)
-                _, command, arguments = line.partition("python -m bnnrepro.paper ")
+                _, command, arguments = line.partition("-m bnnrepro ")
                 if command:
-                    composed(arguments.split())
-        case ["python", "-m", "bnnrepro.paper", *rest]:
-            composed(rest)
+                    run_subcommand(arguments.split(), started)
+        case ["bnnrepro", *rest]:
+            run_subcommand(rest, started)
         case ["python", "-m", module, *_]:
             helped("-m", module)
         case ["python", script, *_] if (ROOT / script).is_file():
             helped(str(ROOT / script))
         case _:
             pytest.fail(f"no rule for this command; mark the fence as text: {' '.join(words)}")
+
+
+def run_subcommand(words: list[str], started: list) -> None:
+    command, *rest = words
+    if command in ("table", "figure", "reproduce-table", "reproduce-figure"):
+        composed(words)
+    elif command in ("run", "sweep"):
+        run_line([*(["-m"] if command == "sweep" else []), *rest], started)
+    else:
+        helped("-m", "bnnrepro", command)
 
 
 def composed(words: list[str]) -> None:

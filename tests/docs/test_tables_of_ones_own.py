@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from bnnrepro.config.compose import compose
-from bnnrepro.store.signature import signature
+from bnnrepro.runs.signature import signature
 
 from .pages import ROOT, blocks
 

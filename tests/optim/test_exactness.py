@@ -12,7 +12,7 @@ from torch import nn
 from bnnrepro.optim import PMF, STE, BayesBiNN, Bop, FullPrecision
 from bnnrepro.optim.base import BinaryOptimizer
 from bnnrepro.optim.bayesbinn import _draw, _reach, _weigh, noise, relax, scale
-from bnnrepro.optim.near import SHARE
+from bnnrepro.optim.kernels.active_set import SHARE
 
 from . import reference
 

@@ -12,7 +12,8 @@ import pytest
 import torch
 from torch import nn
 
-from bnnrepro.optim import BayesBiNN, memory
+from bnnrepro.optim import BayesBiNN
+from bnnrepro.optim.kernels import malloc
 
 from .methods_under_test import every_method, tensors_of_state, train, weights
 
@@ -63,16 +64,16 @@ def test_the_limits_are_ones_that_the_library_takes(largest, expected, monkeypat
             calls.append((option, value))
             return int(option == -1 or value <= largest)
 
-    monkeypatch.setattr(memory.ctypes, "CDLL", lambda name: Library())
-    monkeypatch.setattr(memory, "_keeping", False)
-    memory.keep_freed_memory()
+    monkeypatch.setattr(malloc.ctypes, "CDLL", lambda name: Library())
+    monkeypatch.setattr(malloc, "_keeping", False)
+    malloc.keep_freed_memory()
     assert calls == expected
-    assert memory._keeping == bool(largest)
+    assert malloc._keeping == bool(largest)
 
 
 @every_method
 def test_a_loaded_state_leaves_nothing_of_the_one_before(method, monkeypatch):
-    monkeypatch.setattr("bnnrepro.optim.memory._keeping", False)
+    monkeypatch.setattr("bnnrepro.optim.kernels.malloc._keeping", False)
     params = weights((40, 50))
     optimizer = method.seeded(params)
     train(optimizer, params, 1)
@@ -87,7 +88,7 @@ def test_a_loaded_state_leaves_nothing_of_the_one_before(method, monkeypatch):
 
 @every_method
 def test_no_memory_around_a_gradient_is_kept(method, monkeypatch):
-    monkeypatch.setattr("bnnrepro.optim.memory._keeping", False)
+    monkeypatch.setattr("bnnrepro.optim.kernels.malloc._keeping", False)
     (p,) = params = weights((4, 5))
     optimizer = method.seeded(params)
     with optimizer.sampled_params(train=True):
@@ -100,7 +101,7 @@ def test_no_memory_around_a_gradient_is_kept(method, monkeypatch):
 @pytest.mark.parametrize("keeping", [False, True])
 def test_one_gradient_is_kept_until_the_next_ones_are_there(keeping, monkeypatch):
     """None where the process keeps what is freed, as a trainer's does."""
-    monkeypatch.setattr("bnnrepro.optim.memory._keeping", keeping)
+    monkeypatch.setattr("bnnrepro.optim.kernels.malloc._keeping", keeping)
     layers = nn.ParameterList([torch.zeros(40, 50), torch.zeros(60, 70), torch.zeros(3, 4)])
     optimizer = BayesBiNN(layers, lr=1e-4, train_set_size=10)
 

@@ -5,9 +5,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bnnrepro.optim import near as module
-from bnnrepro.optim.blocks import flat
-from bnnrepro.optim.near import SHARE, Near, mark, merged, true_places
+from bnnrepro.optim.kernels import active_set as module
+from bnnrepro.optim.kernels.active_set import SHARE, Near, mark, merged, true_places
+from bnnrepro.optim.kernels.chunks import flat
 
 REACH = 9.0
 SIZES = [0, 1, 7, 8, 63, 64, 65, 4096, 4097, 64 * 64 * 9 + 3, (1 << 19) + 5]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bnnrepro.store.finding import Run, find
+from bnnrepro.runs.query import Run, find
 
 from .cluster import Cluster, missing
 
@@ -55,7 +55,7 @@ class Desk:
 
     def word(self, *words: str) -> str:
         """Type a word of the store, which must succeed; return what it prints."""
-        return self.finish(self.start("-m", "bnnrepro.store", *words))[0]
+        return self.finish(self.start("-m", "bnnrepro", *words))[0]
 
     def finish(self, started: subprocess.Popen[str], code: int = 0) -> tuple[str, str]:
         out, err = started.communicate(timeout=240)
@@ -81,7 +81,7 @@ class Desk:
         return run
 
     def states(self) -> list[str]:
-        return sorted(run.outlook.state for run in self.runs())
+        return sorted(run.state.name for run in self.runs())
 
     def sweeps(self) -> list[Path]:
         return sorted(self.folder.glob("multirun/.hydra/*/submission.json"))

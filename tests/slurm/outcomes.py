@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from bnnrepro.store.folder import RunFolder
+from bnnrepro.runs.layout import RunFolder
 
 
 def outcome(folder: RunFolder) -> tuple[Any, ...]:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from bnnrepro.store.finding import find
-from bnnrepro.store.folder import RunFolder
-from bnnrepro.store.overview import seconds_an_epoch
+from bnnrepro.runs.layout import RunFolder
+from bnnrepro.runs.query import find
+from bnnrepro.runs.status_table import seconds_an_epoch
 
 from .cluster import Cluster, wait_for
 from .conftest import RUN_PY, TINY, Desk
@@ -62,7 +62,7 @@ def started(desk: Desk, *filters: str) -> None:
         120,
         f"{filters} to train",
     )
-    assert desk.run(*filters).outlook.state == "running", desk.logs()
+    assert desk.run(*filters).state.name == "running", desk.logs()
 
 
 def assert_same(desk: Desk, undisturbed: Path, *filters: str) -> RunFolder:
@@ -143,7 +143,7 @@ def test_a_node_is_lost_and_slurmd_is_lost_while_its_process_lives_on(
     assert Path(f"/proc/{left.pid}").exists(), "the first process should have lived on"
     os.kill(left.pid, signal.SIGCONT)
     wait_for(lambda: "was taken over by process" in desk.logs(), 30, "the first to notice")
-    assert desk.run("seed=1").outlook.state == "running", "the two should have run side by side"
+    assert desk.run("seed=1").state.name == "running", "the two should have run side by side"
     wait_for(lambda: not Path(f"/proc/{left.pid}").exists(), 30, "the first to leave")
     for driver in drivers:
         desk.finish(driver)

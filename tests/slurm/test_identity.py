@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bnnrepro.store import status
+from bnnrepro.runs import status
 
 from .cluster import wait_for
 from .conftest import RUN_PY, TINY, Desk
@@ -29,9 +29,9 @@ def test_a_death_restarts_its_own_job_of_an_array_alone(desk: Desk) -> None:
     desk.finish(desk.sweep(f"epochs={','.join(map(str, lengths))}", "--detach"))
     training(desk)
     ended, cancelled, healthy, killed = (f"epochs={each}" for each in lengths)
-    wait_for(lambda: desk.run(ended).outlook.state == "done", 60, "the short run")
+    wait_for(lambda: desk.run(ended).state.name == "done", 60, "the short run")
     assert "cancelled 1 run in 1 job" in desk.word("cancel", cancelled)
-    wait_for(lambda: desk.run(cancelled).outlook.state == "interrupted", 60, "the cancelled run")
+    wait_for(lambda: desk.run(cancelled).state.name == "interrupted", 60, "the cancelled run")
     before = {each: desk.run(each).status for each in (ended, cancelled, healthy, killed)}
     array = str(before[killed].job).partition("_")[0]
     (python,) = desk.cluster.python(array)  # the array's number is the last one's own
@@ -62,15 +62,15 @@ def test_inside_an_allocation_runs_are_processes_and_submissions_are_new_jobs(de
     wait_for(lambda: len(desk.runs()) == 3, 90, desk.logs())
     training(desk)
     submitted, (killed, other) = desk.run("seed=5"), (desk.run(f"seed={seed}") for seed in (0, 1))
-    assert submitted.outlook.state == "done", (desk.folder / "new.log").read_text()
+    assert submitted.state.name == "done", (desk.folder / "new.log").read_text()
     (allocation,) = [number for number, *_, name in desk.cluster.queue() if name == "foreign"]
     assert submitted.status.job not in (None, allocation)
     assert (killed.status.job, other.status.job) == (None, None)
     os.kill(killed.status.pid or 0, signal.SIGKILL)
-    wait_for(lambda: desk.run("seed=0").outlook.state == "failed", 30, "the launcher to notice")
-    assert "was ended by SIGKILL" in desk.run("seed=0").outlook.note
+    wait_for(lambda: desk.run("seed=0").state.name == "failed", 30, "the launcher to notice")
+    assert "was ended by SIGKILL" in desk.run("seed=0").state.note
     assert desk.word("cancel") == "cancelled 1 run\n"
-    wait_for(lambda: desk.run("seed=1").outlook.state == "interrupted", 60, "the other to save")
+    wait_for(lambda: desk.run("seed=1").state.name == "interrupted", 60, "the other to save")
     assert [(number, name) for number, *_, name in desk.cluster.queue()] == [
         (allocation, "foreign")
     ]

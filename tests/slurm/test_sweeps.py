@@ -53,7 +53,7 @@ def test_one_raises_one_eats_its_memory_and_retry_completes_them(desk: Desk) -> 
     units = "model.hidden=[16],[17],[18],[19]"
     started = desk.sweep(*FAULTY, units, "hydra.launcher.max_deaths=1")
     _, err = desk.finish(started, code=1)
-    assert "2 of the runs failed; to retry them: python -m bnnrepro.store retry" in err
+    assert "2 of the runs failed; to retry them: bnnrepro retry" in err
     assert "RuntimeError" not in err, "a line, not a traceback"
     assert desk.states() == ["done", "done", "failed", "stale"]
     raised, eater = desk.run("state=failed"), desk.run("state=stale")

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from bnnrepro.config.compose import compose
-from bnnrepro.running import Result, build
-from bnnrepro.store.metrics import read_metrics
+from bnnrepro.experiment import Result, build
+from bnnrepro.runs.metrics import read_metrics
 from bnnrepro.tasks.continual import entropy_bits, summary
 from bnnrepro.training.callbacks import Callback
 

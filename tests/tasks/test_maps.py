@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import torch
 
-from bnnrepro.tasks import maps
+from bnnrepro.tasks import prediction_grid
 
 
 def test_of_images_no_more_than_a_batch_is_looked_at(tmp_path):
@@ -15,5 +15,7 @@ def test_of_images_no_more_than_a_batch_is_looked_at(tmp_path):
             yield torch.zeros(5, 1, 8, 8), torch.zeros(5, dtype=torch.int64)
             raise AssertionError("a second batch was asked for")
 
-    maps.write(SimpleNamespace(source=Images()), tmp_path, samples=2, average="probabilities")
+    prediction_grid.write(
+        SimpleNamespace(source=Images()), tmp_path, samples=2, average="probabilities"
+    )
     assert not list(tmp_path.iterdir())

@@ -13,13 +13,13 @@ from PIL import Image
 from torch.nn import functional as nn_functional
 
 from bnnrepro import load
-from bnnrepro.cli import main
+from bnnrepro.cli.run import main
 from bnnrepro.config.compose import compose
-from bnnrepro.data.segmentation import Pairs, mirrored
-from bnnrepro.running import run
-from bnnrepro.running.building import build
-from bnnrepro.tasks.pictures import write_pictures
+from bnnrepro.data.label_maps import Pairs, mirrored
+from bnnrepro.experiment import run
+from bnnrepro.experiment.parts import build
 from bnnrepro.tasks.segmentation import Segmentation, count
+from bnnrepro.tasks.segmentation_images import write_pictures
 from bnnrepro.training.callbacks import Callback, Interrupted
 
 SHAPES = ("dataset=shapes", "device=cpu", "threads=1", "checkpoint_seconds=0", "evaluate.samples=2")

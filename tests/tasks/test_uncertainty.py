@@ -9,7 +9,7 @@ from sklearn.metrics import roc_auc_score
 from torch import nn
 
 import bnnrepro
-from bnnrepro.tasks import Classification, uncertainty
+from bnnrepro.tasks import Classification, reliability
 
 
 def drawn(count: int, classes: int = 3, seed: int = 0) -> torch.Tensor:
@@ -31,8 +31,8 @@ def test_one_output_is_the_binary_cross_entropy() -> None:
 
 def test_the_brier_score_is_0_when_certain_and_right_and_2_when_wrong() -> None:
     certain = torch.eye(3)
-    assert uncertainty.brier(certain, torch.tensor([0, 1, 2])) == 0
-    assert uncertainty.brier(certain, torch.tensor([1, 2, 0])) == 2
+    assert reliability.brier(certain, torch.tensor([0, 1, 2])) == 0
+    assert reliability.brier(certain, torch.tensor([1, 2, 0])) == 2
 
 
 def test_auroc_is_scikit_learn_s_ties_included() -> None:
@@ -41,14 +41,14 @@ def test_auroc_is_scikit_learn_s_ties_included() -> None:
     outside = torch.randint(3, 12, (150,), generator=stream)
     labels = [0] * 200 + [1] * 150
     wanted = roc_auc_score(labels, torch.cat([inside, outside]).numpy())
-    assert uncertainty.auroc(inside, outside) == pytest.approx(wanted, abs=1e-12)
-    assert uncertainty.auroc(torch.zeros(5), torch.zeros(4)) == 0.5
+    assert reliability.auroc(inside, outside) == pytest.approx(wanted, abs=1e-12)
+    assert reliability.auroc(torch.zeros(5), torch.zeros(4)) == 0.5
 
 
 def test_rejection_begins_at_the_accuracy_and_drops_the_uncertain_first() -> None:
     probabilities = torch.tensor([[0.99, 0.01]] * 15 + [[0.6, 0.4]] * 5)
     targets = torch.tensor([0] * 15 + [1] * 5)  # all of the uncertain ones are wrong
-    curve = uncertainty.curves(probabilities, targets, 10)["rejection"]
+    curve = reliability.curves(probabilities, targets, 10)["rejection"]
     assert curve["rate"][0] == 0
     assert curve["accuracy"][0] == 75
     assert curve["accuracy"][curve["rate"].index(0.25)] == 100
@@ -59,7 +59,7 @@ def test_reliability_adds_up_to_the_calibration_error() -> None:
     probabilities = drawn(500)
     targets = drawn(500, seed=2).argmax(1)
     task = Classification(ece_bins=7)
-    bins = uncertainty.curves(probabilities, targets, 7)["reliability"]
+    bins = reliability.curves(probabilities, targets, 7)["reliability"]
     assert sum(bins["count"]) == 500
     gaps = [
         n * abs(a - c)
@@ -71,18 +71,18 @@ def test_reliability_adds_up_to_the_calibration_error() -> None:
 
 def test_mutual_information_is_0_where_draws_agree_and_log_2_where_they_are_certain_and_differ():
     agree = torch.tensor([[0.3, 0.7]])
-    predictive, mutual = uncertainty.scores_of_draws([agree, agree])
+    predictive, mutual = reliability.scores_of_draws([agree, agree])
     assert float(mutual) == pytest.approx(0, abs=1e-12)
-    assert float(predictive) == pytest.approx(float(uncertainty.entropy(agree)))
-    _, mutual = uncertainty.scores_of_draws(iter(torch.eye(2)[:, None]))
+    assert float(predictive) == pytest.approx(float(reliability.entropy(agree)))
+    _, mutual = reliability.scores_of_draws(iter(torch.eye(2)[:, None]))
     assert float(mutual) == pytest.approx(math.log(2))
 
 
 def test_draws_that_agree_have_no_mutual_information_to_the_bit() -> None:
     same = drawn(300)
-    predictive, mutual = uncertainty.scores_of_draws([same] * 7)
+    predictive, mutual = reliability.scores_of_draws([same] * 7)
     assert not mutual.any()
-    assert torch.equal(predictive, uncertainty.entropy(same))
+    assert torch.equal(predictive, reliability.entropy(same))
 
 
 @pytest.mark.parametrize("average", ["probabilities", "logits"])
@@ -97,10 +97,10 @@ def test_others_are_told_by_the_entropy_of_the_prediction_as_it_was_averaged(ave
         return trainer.task.detect(trainer, own, other, samples=4, average=how)["mean"]
 
     entropies = [
-        uncertainty.entropy(trainer.predict(inputs, samples=4, average=average).mean)
+        reliability.entropy(trainer.predict(inputs, samples=4, average=average).mean)
         for inputs, _ in (own, other)
     ]
-    assert detected(average)["entropy"] == pytest.approx(uncertainty.auroc(*entropies))
+    assert detected(average)["entropy"] == pytest.approx(reliability.auroc(*entropies))
     assert detected("logits")["entropy"] != detected("probabilities")["entropy"]
     mutual = {detected(how)["mutual_information"] for how in ("logits", "probabilities")}
     assert len(mutual) == 1

@@ -20,7 +20,7 @@ import pytest
 import torch
 
 from bnnrepro.errors import UserError
-from bnnrepro.running import Result
+from bnnrepro.experiment import Result
 from bnnrepro.training import checkpoint
 
 from ..file_operations import before_operation

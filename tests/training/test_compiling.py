@@ -11,8 +11,9 @@ import torch
 from torch import nn
 
 from bnnrepro import Trainer
-from bnnrepro.cli import main
-from bnnrepro.optim import PMF, BayesBiNN, FullPrecision, compiling
+from bnnrepro.cli.run import main
+from bnnrepro.optim import PMF, BayesBiNN, FullPrecision
+from bnnrepro.optim.kernels import compiling
 
 ROOT = Path(__file__).parents[2]
 SMOKE = ("preset=smoke", "model.hidden=[16]", "device=cpu", "threads=1")

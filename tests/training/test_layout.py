@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from bnnrepro import Trainer
 from bnnrepro.data import image_folder
 from bnnrepro.data.augment import normalise
-from bnnrepro.data.prepare import prepare
+from bnnrepro.data.splits import prepare
 from bnnrepro.training.callbacks import Callback
 from bnnrepro.training.methods import method_names
 

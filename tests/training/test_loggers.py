@@ -17,7 +17,7 @@ import torch
 
 from bnnrepro.config.compose import compose
 from bnnrepro.errors import RunFailedError, UserError
-from bnnrepro.running import Result, run
+from bnnrepro.experiment import Result, run
 
 CHECKOUT = Path(__file__).parents[2]
 RunIt = Callable[..., Result]
@@ -235,7 +235,7 @@ def test_online_without_a_login_does_not_ask_on_a_terminal(tmp_path: Path) -> No
 
 STRIKE = """
 import os, sys
-from bnnrepro.cli import main
+from bnnrepro.cli.run import main
 from bnnrepro.training.trainer import Trainer
 
 train_batch = Trainer._train_batch

@@ -10,7 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from bnnrepro import Trainer
 from bnnrepro.data.batches import Batches
-from bnnrepro.data.types import Augmentation, Split
+from bnnrepro.data.dataset import Augmentation, Split
 from bnnrepro.optim import BayesBiNN
 from bnnrepro.training.methods import method_names
 

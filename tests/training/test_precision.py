@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from bnnrepro import Trainer
-from bnnrepro.cli import main
+from bnnrepro.cli.run import main
 from bnnrepro.training import precision as module
 from bnnrepro.training.precision import arithmetic, bf16_factor, refused
 

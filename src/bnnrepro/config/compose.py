@@ -20,10 +20,10 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from bnnrepro.config.checking import check
-from bnnrepro.config.folder import conf_dir
+from bnnrepro.config.location import conf_dir
 from bnnrepro.config.schema import Config
-from bnnrepro.config.sweeps import refuse_too_many
+from bnnrepro.config.sweep_size import refuse_too_many
+from bnnrepro.config.validation import check
 from bnnrepro.errors import UserError, nearest
 
 CONFIG_NAME = "config"

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
-from bnnrepro.config.rules import Length, Range
+from bnnrepro.config.constraints import Length, Range
 from bnnrepro.config.schema import (
     Count,
     Fraction,

@@ -4,9 +4,9 @@ from pathlib import Path
 
 from hydra.core.config_loader import ConfigLoader
 
+from bnnrepro.config.annotated_yaml import annotated
 from bnnrepro.config.compose import groups
 from bnnrepro.config.schema import Config
-from bnnrepro.config.show import annotated
 
 USAGE = """\
 bnnrepro trains networks with binary weights, by every rule on one identical protocol, and records

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
-from bnnrepro.config.rules import Length
+from bnnrepro.config.constraints import Length
 from bnnrepro.config.schema import Count, Fraction, NotNegative, Part, Positive, Share, schema
 
 NormPosition = Literal["before_activation", "after_activation"]

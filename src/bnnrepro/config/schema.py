@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
-from bnnrepro.config.rules import Length, Pattern, Range
+from bnnrepro.config.constraints import Length, Pattern, Range
 
 Count = Annotated[int, Range(1)]
 Number = Annotated[float, Range()]

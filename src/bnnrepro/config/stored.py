@@ -11,10 +11,10 @@ from typing import Any
 
 import yaml
 
-from bnnrepro.config.checking import GROUPS, typed
-from bnnrepro.config.folder import conf_dir
-from bnnrepro.config.rules import shown
+from bnnrepro.config.constraints import shown
+from bnnrepro.config.location import conf_dir
 from bnnrepro.config.schema import Config
+from bnnrepro.config.validation import GROUPS, typed
 from bnnrepro.errors import UserError
 
 Targets = Mapping[str, set[str]]
@@ -52,7 +52,7 @@ def check_stored(values: Mapping[str, Any], targets: Targets) -> Config:
     """Return the typed config of a run's ``config.yaml``.
 
     Args:
-        values: as ``bnnrepro.store.stored.read_config`` returns them.
+        values: as ``bnnrepro.runs.stored_config.read_config`` returns them.
         targets: what may be called, as ``offered`` returns it.
 
     Raises:

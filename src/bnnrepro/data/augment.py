@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bnnrepro.data.types import Augmentation
+from bnnrepro.data.dataset import Augmentation
 
 
 def augment(images: Tensor, changes: Tensor, pad: int) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from bnnrepro.data.augment import augment, draw, normalise
-from bnnrepro.data.types import Augmentation, Split
+from bnnrepro.data.dataset import Augmentation, Split
 from bnnrepro.errors import UserError
 from bnnrepro.seeds import derive
 

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from bnnrepro.data.assemble import assemble
+from bnnrepro.data.dataset import ImageData, Split
 from bnnrepro.data.download import ensure_whole
+from bnnrepro.data.metadata import assemble
 from bnnrepro.data.torchvision_import import torchvision
-from bnnrepro.data.types import ImageData, Split
 from bnnrepro.errors import UserError, nearest
 
 SETS = {"cifar10": torchvision.datasets.CIFAR10, "cifar100": torchvision.datasets.CIFAR100}
@@ -35,7 +35,7 @@ def load(
         name: ``cifar10`` or ``cifar100``: which of the two.
         root: the folder that holds ``cifar-10-batches-py`` or ``cifar-100-python``.
         download: whether missing or damaged files may be fetched.
-        mean: see :func:`bnnrepro.data.assemble.assemble`, also for what follows.
+        mean: see :func:`bnnrepro.data.metadata.assemble`, also for what follows.
         std: likewise.
         augment: likewise.
         shape: likewise.

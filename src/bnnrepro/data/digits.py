@@ -11,8 +11,8 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from torch.nn.functional import interpolate
 
-from bnnrepro.data.assemble import assemble
-from bnnrepro.data.types import ImageData, Split
+from bnnrepro.data.dataset import ImageData, Split
+from bnnrepro.data.metadata import assemble
 from bnnrepro.errors import UserError
 
 TEST_SIZE = 360
@@ -32,7 +32,7 @@ def load(
 
     The set comes without a test set, so one is drawn here: the same for every seed of a run,
     with each class's share. The arguments are those of
-    :func:`bnnrepro.data.assemble.assemble`.
+    :func:`bnnrepro.data.metadata.assemble`.
 
     Raises:
         UserError: a declared value that the data contradict.

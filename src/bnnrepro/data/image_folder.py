@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from bnnrepro.data.assemble import assemble
+from bnnrepro.data.dataset import ImageData, Split
 from bnnrepro.data.decoding import decode, on_white, read_all, refuse_strange
+from bnnrepro.data.metadata import assemble
 from bnnrepro.data.torchvision_import import torchvision
-from bnnrepro.data.types import ImageData, Split
 from bnnrepro.errors import UserError
 
 KEY = "dataset.root"
@@ -58,7 +58,7 @@ def load(
         name: the data set's name.
         root: the folder that holds ``train`` and ``test`` (or ``val``).
         size: the side in pixels that every image is resized to, bilinear; None: as they are.
-        mean: see :func:`bnnrepro.data.assemble.assemble`, also for what follows.
+        mean: see :func:`bnnrepro.data.metadata.assemble`, also for what follows.
         std: likewise.
         augment: likewise.
         shape: likewise.

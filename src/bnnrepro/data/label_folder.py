@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from bnnrepro.data.assemble import channel_statistics, per_channel
 from bnnrepro.data.decoding import decode, read_all, refuse_strange
-from bnnrepro.data.segmentation import Pairs, SegmentationData, Turning, content_of
+from bnnrepro.data.label_maps import Pairs, SegmentationData, Turning, content_of
+from bnnrepro.data.metadata import channel_statistics, per_channel
 from bnnrepro.errors import UserError
 
 KEY = "dataset.root"

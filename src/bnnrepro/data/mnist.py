@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 from urllib.error import URLError
 
-from bnnrepro.data.assemble import assemble
+from bnnrepro.data.dataset import ImageData, Split
 from bnnrepro.data.download import ensure_whole
+from bnnrepro.data.metadata import assemble
 from bnnrepro.data.torchvision_import import torchvision
-from bnnrepro.data.types import ImageData, Split
 
 RAW = Path("MNIST", "raw")
 # torchvision has the md5 of the archives only; these are the unpacked files'.
@@ -39,7 +39,7 @@ def load(
         name: the data set's name.
         root: the folder that holds ``MNIST/raw``, as torchvision lays it out.
         download: whether missing or damaged files may be fetched.
-        mean: see :func:`bnnrepro.data.assemble.assemble`, also for what follows.
+        mean: see :func:`bnnrepro.data.metadata.assemble`, also for what follows.
         std: likewise.
         augment: likewise.
         shape: likewise.

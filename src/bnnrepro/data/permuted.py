@@ -19,8 +19,8 @@ from torch import Tensor
 from bnnrepro.data import digits as digits_file
 from bnnrepro.data import mnist as mnist_file
 from bnnrepro.data.batches import Batches
-from bnnrepro.data.prepare import Sources, prepare
-from bnnrepro.data.types import ImageData
+from bnnrepro.data.dataset import ImageData
+from bnnrepro.data.splits import Sources, prepare
 from bnnrepro.seeds import derive
 
 

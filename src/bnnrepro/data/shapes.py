@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from bnnrepro.data.label_folder import finished
-from bnnrepro.data.segmentation import Pairs, SegmentationData
+from bnnrepro.data.label_maps import Pairs, SegmentationData
 from bnnrepro.errors import UserError
 
 SMALLEST = 16  # pixels a side: less has no room for cells

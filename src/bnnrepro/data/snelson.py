@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from bnnrepro.data.points import Points, Values, standardised
+from bnnrepro.data.toy import Points, Values, standardised
 from bnnrepro.errors import UserError
 
 KEY = "dataset.root"

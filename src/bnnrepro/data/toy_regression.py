@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from bnnrepro.data.points import Points, Values, standardised
+from bnnrepro.data.toy import Points, Values, standardised
 
 TRAIN_SEED, TEST_SEED = 0, 1  # the same points whatever the run's seed
 LENGTH, GAP = 2.2, 1.6

@@ -6,7 +6,7 @@ import torch
 from sklearn.datasets import make_moons
 from torch import Tensor
 
-from bnnrepro.data.points import Points, TwoClasses, standardised
+from bnnrepro.data.toy import Points, TwoClasses, standardised
 
 TRAIN_SEED, TEST_SEED = 0, 1  # the same points whatever the run's seed
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.optim.adam import adam
 
-from bnnrepro.optim.blocks import like
+from bnnrepro.optim.kernels.chunks import like
 
 ADAM_DEFAULTS: dict[str, Any] = {
     "lr": 1e-3,

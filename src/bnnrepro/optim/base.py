@@ -20,12 +20,12 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-from bnnrepro.optim import memory
 from bnnrepro.optim.adam import ADAM_DEFAULTS, adam_, check_adam
-from bnnrepro.optim.blocks import alike, blocks, flat
-from bnnrepro.optim.compiling import Kernel, compiled
-from bnnrepro.optim.gradients import own_gradient
-from bnnrepro.optim.loading import label_of, refuse_foreign
+from bnnrepro.optim.kernels import malloc
+from bnnrepro.optim.kernels.chunks import alike, blocks, flat
+from bnnrepro.optim.kernels.compiling import Kernel, compiled
+from bnnrepro.optim.kernels.gradients import own_gradient
+from bnnrepro.optim.state_check import label_of, refuse_foreign
 
 Group = dict[str, Any]
 
@@ -336,7 +336,7 @@ class BinaryOptimizer(torch.optim.Optimizer):
                 adam_(params, chosen, [self.state[p] for p in params], group)
                 _clamp(params, group.get("clip"))
         _weights_changed()
-        self._spent = memory.to_keep(gradients.values())
+        self._spent = malloc.to_keep(gradients.values())
         return loss
 
     def _evaluate(self, closure: Callable[[], Any]) -> Any:

@@ -39,9 +39,9 @@ from bnnrepro.optim.base import (
     sign_,
     signs_of,
 )
-from bnnrepro.optim.blocks import alike, dense, flat, like
-from bnnrepro.optim.compiling import Kernel
-from bnnrepro.optim.near import Near, mark
+from bnnrepro.optim.kernels.active_set import Near, mark
+from bnnrepro.optim.kernels.chunks import alike, dense, flat, like
+from bnnrepro.optim.kernels.compiling import Kernel
 
 SMOOTHING = 1e-10
 

@@ -10,12 +10,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bnnrepro.tasks import maps, uncertainty
-from bnnrepro.tasks.base import Task, class_numbers
+from bnnrepro.tasks import prediction_grid
+from bnnrepro.tasks import reliability as uncertainty
+from bnnrepro.training.task import Task, class_numbers
 
 if TYPE_CHECKING:
     from bnnrepro.config import Config
-    from bnnrepro.data.source import Source
+    from bnnrepro.data.batch_source import Source
     from bnnrepro.training.trainer import Trainer
 
 
@@ -137,11 +138,13 @@ class Classification(Task):
 
     def finish(self, trainer: Trainer, test: Source | None, folder: Path) -> None:
         """Write ``map.npz`` for points in the plane; see ``tasks.maps``."""
-        maps.write(trainer, folder, samples=self.samples_drawn, average=self.average)
+        prediction_grid.write(trainer, folder, samples=self.samples_drawn, average=self.average)
 
     def is_finished(self, trainer: Trainer, test: Source | None, folder: Path) -> bool:
         """Return whether ``map.npz`` is of this task's draws, where there is to be one."""
-        return maps.is_current(trainer, folder, samples=self.samples_drawn, average=self.average)
+        return prediction_grid.is_current(
+            trainer, folder, samples=self.samples_drawn, average=self.average
+        )
 
 
 def _logits(outputs: Tensor) -> Tensor:

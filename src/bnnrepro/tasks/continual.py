@@ -24,14 +24,14 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor, nn
 
-from bnnrepro.data.source import Kept
-from bnnrepro.store import atomic
+from bnnrepro.data.batch_source import Kept
+from bnnrepro.runs import atomic
 from bnnrepro.tasks.classification import Classification
 
 if TYPE_CHECKING:
     from bnnrepro.config import Config
+    from bnnrepro.data.batch_source import Source
     from bnnrepro.data.permuted import PermutedBatches
-    from bnnrepro.data.source import Source
     from bnnrepro.training.trainer import Trainer
 
 EPOCH_DRAWS = 5  # of the posterior, for each task's accuracy after an epoch

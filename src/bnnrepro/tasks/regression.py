@@ -17,12 +17,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bnnrepro.tasks import maps
-from bnnrepro.tasks.base import Task
+from bnnrepro.tasks import prediction_grid
+from bnnrepro.training.task import Task
 
 if TYPE_CHECKING:
     from bnnrepro.config import Config
-    from bnnrepro.data.source import Source
+    from bnnrepro.data.batch_source import Source
     from bnnrepro.training.trainer import Trainer
 
 NOISE_VARIANCE = 0.5  # of standardised targets
@@ -107,11 +107,13 @@ class Regression(Task):
 
     def finish(self, trainer: Trainer, test: Source | None, folder: Path) -> None:
         """Write ``map.npz``: predictions beside and between the points; see ``tasks.maps``."""
-        maps.write(trainer, folder, samples=self.samples_drawn, average=self.average)
+        prediction_grid.write(trainer, folder, samples=self.samples_drawn, average=self.average)
 
     def is_finished(self, trainer: Trainer, test: Source | None, folder: Path) -> bool:
         """Return whether ``map.npz`` is of this task's draws."""
-        return maps.is_current(trainer, folder, samples=self.samples_drawn, average=self.average)
+        return prediction_grid.is_current(
+            trainer, folder, samples=self.samples_drawn, average=self.average
+        )
 
 
 def _same_shape(outputs: Tensor, targets: Tensor) -> None:

@@ -24,14 +24,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bnnrepro.data.segmentation import WholeImages
-from bnnrepro.tasks.base import Task, class_numbers
-from bnnrepro.tasks.pictures import are_predicted, write_pictures, write_predictions
+from bnnrepro.data.label_maps import WholeImages
+from bnnrepro.tasks.segmentation_images import are_predicted, write_pictures, write_predictions
 from bnnrepro.training.evaluation import outputs_and_targets
+from bnnrepro.training.task import Task, class_numbers
 
 if TYPE_CHECKING:
     from bnnrepro.config import Config
-    from bnnrepro.data.source import Source
+    from bnnrepro.data.batch_source import Source
     from bnnrepro.training.trainer import Trainer
 
 COUNTS = "counts"

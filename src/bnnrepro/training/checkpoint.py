@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, cast
 import torch
 
 from bnnrepro.errors import UserError, cannot_read
-from bnnrepro.store import atomic, reading
+from bnnrepro.runs import atomic, reading
 
 log = logging.getLogger(__name__)
 FORMAT = 4

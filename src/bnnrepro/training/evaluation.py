@@ -5,11 +5,11 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from bnnrepro.data.source import Source
+from bnnrepro.data.batch_source import Source
 from bnnrepro.optim import BinaryOptimizer
 from bnnrepro.seeds import derive
-from bnnrepro.tasks.base import Task
 from bnnrepro.training.precision import arithmetic
+from bnnrepro.training.task import Task
 
 
 @torch.inference_mode()

@@ -8,13 +8,13 @@ from typing import Any
 
 import torch
 
-from bnnrepro.store import status
-from bnnrepro.store.folder import RunFolder
-from bnnrepro.store.metrics import write_metrics
-from bnnrepro.tasks.base import Task
+from bnnrepro.runs import status
+from bnnrepro.runs.layout import RunFolder
+from bnnrepro.runs.metrics import write_metrics
 from bnnrepro.training import checkpoint
 from bnnrepro.training.callbacks import Callback, Row
 from bnnrepro.training.progress import epoch_line
+from bnnrepro.training.task import Task
 from bnnrepro.training.trainer import Trainer
 
 log = logging.getLogger(__name__)

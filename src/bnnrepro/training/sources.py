@@ -16,9 +16,9 @@ from torch.utils.data import (
     default_collate,
 )
 
-from bnnrepro.data.source import Source
+from bnnrepro.data.batch_source import Source
 from bnnrepro.seeds import derive
-from bnnrepro.tasks.base import Task
+from bnnrepro.training.task import Task
 
 Pair = tuple[Tensor, Tensor]
 

@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from bnnrepro.data.source import Source
-from bnnrepro.optim import BinaryOptimizer, compiling, param_groups
-from bnnrepro.optim.memory import keep_freed_memory
+from bnnrepro.data.batch_source import Source
+from bnnrepro.optim import BinaryOptimizer, param_groups
+from bnnrepro.optim.kernels import compiling
+from bnnrepro.optim.kernels.malloc import keep_freed_memory
 from bnnrepro.optim.schedules import Attached, Constant, Schedule
 from bnnrepro.seeds import derive
-from bnnrepro.tasks.base import Task
 from bnnrepro.training import checkpoint
 from bnnrepro.training.callbacks import Callback, NonFiniteLossError, Row
 from bnnrepro.training.denormals import no_denormals
@@ -24,8 +24,9 @@ from bnnrepro.training.history import History, Running
 from bnnrepro.training.interrupts import StopRequest
 from bnnrepro.training.methods import Factory, method_factory
 from bnnrepro.training.precision import PRECISIONS, arithmetic, autocast, refused, settle
+from bnnrepro.training.rng_state import random_state, seed_generators, set_random_state
 from bnnrepro.training.sources import Intake, as_source
-from bnnrepro.training.state import random_state, seed_generators, set_random_state
+from bnnrepro.training.task import Task
 
 EVALUATION_BATCH = 1000
 

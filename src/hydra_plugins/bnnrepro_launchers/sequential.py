@@ -9,8 +9,8 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn, JobStatus, run_job, setup_globals
 
-from bnnrepro.config.points import Points
-from bnnrepro.config.sweeps import refuse_too_many
+from bnnrepro.config.sweep_points import Points
+from bnnrepro.config.sweep_size import refuse_too_many
 from bnnrepro.errors import RunFailedError, UserError
 from bnnrepro.screen import traceback_of
 

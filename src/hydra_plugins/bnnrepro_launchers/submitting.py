@@ -2,7 +2,7 @@
 
 Hydra's own compose again when a job starts, start everything at once on one machine, and know
 nothing of runs that are done; here each point is composed and checked first, and the rest is
-``bnnrepro.cluster``.
+``bnnrepro.launch``.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from typing import Any
 from hydra.core.utils import JobReturn, JobStatus, setup_globals
 from hydra_plugins.hydra_submitit_launcher import submitit_launcher as plugin
 
-from bnnrepro.config.points import Points
+from bnnrepro.config.sweep_points import Points
 
 
 class _Submitting(plugin.BaseSubmititLauncher):
@@ -29,8 +29,8 @@ class _Submitting(plugin.BaseSubmititLauncher):
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
         """Submit what is left of the sweep's runs; wait for them unless detached."""
-        from bnnrepro.cluster.plan import plan
         from bnnrepro.errors import RunFailedError
+        from bnnrepro.launch.plan import plan
 
         setup_globals()
         assert self.config is not None
@@ -54,9 +54,9 @@ class SlurmLauncher(_Submitting, plugin.SlurmLauncher):
     """Runs as a SLURM array job."""
 
     def _submitter(self) -> Any:
-        from bnnrepro.cluster.settings import Slurm
-        from bnnrepro.cluster.slurm_jobs import SlurmJobs
-        from bnnrepro.config.rules import build
+        from bnnrepro.config.constraints import build
+        from bnnrepro.launch.settings import Slurm
+        from bnnrepro.launch.slurm_jobs import SlurmJobs
 
         return SlurmJobs(build("hydra.launcher", self.params, Slurm))
 
@@ -65,8 +65,8 @@ class LocalLauncher(_Submitting, plugin.LocalLauncher):
     """Runs as processes of this machine, so many at a time."""
 
     def _submitter(self) -> Any:
-        from bnnrepro.cluster.local_jobs import LocalJobs
-        from bnnrepro.cluster.settings import Local
-        from bnnrepro.config.rules import build
+        from bnnrepro.config.constraints import build
+        from bnnrepro.launch.local_jobs import LocalJobs
+        from bnnrepro.launch.settings import Local
 
         return LocalJobs(build("hydra.launcher", self.params, Local))

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable, Sequence
 
 from bnnrepro.config import Config
-from bnnrepro.store.folder import RunFolder
+from bnnrepro.runs.layout import RunFolder
 from bnnrepro.training.callbacks import Callback, Row
 from bnnrepro.training.loggers.tensorboard import TensorBoard
 from bnnrepro.training.loggers.wandb import WandB

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from bnnrepro.store.folder import RunFolder
+from bnnrepro.runs.layout import RunFolder
 from bnnrepro.training.callbacks import Callback, Row
 from bnnrepro.training.trainer import Trainer
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from bnnrepro.config import Config
-from bnnrepro.store import atomic, reading
-from bnnrepro.store.folder import RunFolder
+from bnnrepro.runs import atomic, reading
+from bnnrepro.runs.layout import RunFolder
 from bnnrepro.training.callbacks import Callback, Row
 from bnnrepro.training.trainer import Trainer
 

@@ -1,0 +1,209 @@
+"""One run from its configuration: build, train, evaluate, record."""
+
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bnnrepro.config import Config
+from bnnrepro.errors import RunFailedError
+from bnnrepro.experiment import console
+from bnnrepro.experiment.exclusive import alone, refuse_busy
+from bnnrepro.experiment.logs import describe, log, logging_to, recorded_failure
+from bnnrepro.experiment.parts import Parts, build
+from bnnrepro.experiment.results import figures_of, load_judged, result_values, whole_result
+from bnnrepro.runs import atomic, provenance_check, status
+from bnnrepro.runs.cleanup import say_done, tidy
+from bnnrepro.runs.layout import RunFolder, run_folder
+from bnnrepro.runs.lock import LostError
+from bnnrepro.runs.result import DamagedResultError, settings_of, write_result
+from bnnrepro.runs.signature import signature
+from bnnrepro.training.callbacks import Interrupted
+from bnnrepro.training.denormals import no_denormals
+from bnnrepro.training.interrupts import stop_on_signals
+from bnnrepro.training.loggers import Guarded, make_logger
+from bnnrepro.training.progress import progress
+from bnnrepro.training.recorder import Recorder
+
+
+@dataclass(frozen=True)
+class Result:
+    """Where a run's files are, and its result; ``values`` is None while it is unfinished."""
+
+    folder: RunFolder
+    signature: str
+    values: dict[str, Any] | None
+
+    @property
+    def path(self) -> Path:
+        """The path of ``result.json``."""
+        return self.folder.result
+
+
+def run(cfg: Config) -> Result:
+    """Do what a configuration says, or as much of it as is not done yet.
+
+    A finished run is not trained again (``on_done``); an interrupted one goes on where it stopped;
+    other evaluation settings evaluate a finished run again and add to its result.
+
+    Raises:
+        UserError: for input that cannot be used; before anything is written, where possible.
+        RunFailedError: if training failed; the run's folder says how.
+        SystemExit: with code 128 + n, if signal n stopped it. Its state is saved.
+    """
+    with no_denormals():
+        return _run(cfg)
+
+
+def _run(cfg: Config) -> Result:
+    parts = build(cfg)
+    key = signature(cfg.to_dict(), parts.data.fingerprint)
+    folder = run_folder(cfg.out, cfg.dataset.name, cfg.model.name, cfg.method.name, key)
+    if cfg.summary:
+        print(parts.summary)
+    values = _finished(folder, cfg)
+    if values is not None:
+        print(f"done before: {folder.path}")
+        values = _bring_up_to_date(parts, folder, values)
+    else:
+        values = _train(parts, folder, key)
+    if values is not None:
+        print(console.report(values, parts.summary))
+        print(f"result: {folder.result}")
+    return Result(folder, key, values)
+
+
+def _finished(folder: RunFolder, cfg: Config) -> dict[str, Any] | None:
+    """Return a finished run's result; None if there is something to train."""
+    state = status.read(folder)
+    refuse_busy(folder)
+    if state.state == "failed" and cfg.on_failed == "skip":
+        raise RunFailedError(f"{folder.path}: failed before ({state.error}); on_failed=retry")
+    if not folder.result.exists():
+        return None
+    if cfg.on_done == "rerun":
+        with alone(folder):
+            _clear(folder)
+        return None
+    try:
+        values = whole_result(folder)
+    except DamagedResultError:
+        if not folder.checkpoint.exists():
+            raise
+        _set_aside(folder)
+        return None
+    tidy(folder)
+    return values
+
+
+def _clear(folder: RunFolder) -> None:
+    """Remove a run's files; the result first, so that a kill leaves no run that seems done."""
+    for path in (folder.result, *sorted(folder.path.glob("[!.]*"))):
+        atomic.check_fence(folder.path)
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _set_aside(folder: RunFolder) -> None:
+    """Keep a damaged result under another name; the checkpoint makes it anew, training nothing."""
+    with alone(folder):
+        try:
+            whole_result(folder)  # another process may have made it anew before the lock
+        except DamagedResultError as error:
+            name = folder.damaged_result.name
+            if folder.result.is_file():
+                atomic.write_bytes(folder.damaged_result, folder.result.read_bytes())
+            print(f"{error}; kept as {name}, and made anew from the checkpoint", file=sys.stderr)
+
+
+def _bring_up_to_date(parts: Parts, folder: RunFolder, values: dict[str, Any]) -> dict[str, Any]:
+    """Evaluate a finished run as is wanted now, and make its other files anew where they differ."""
+    wanted = parts.cfg.to_dict()["evaluate"]
+    task, finishing = parts.trainer.task, (parts.trainer, parts.sources.test, folder.path)
+    evaluated = any(settings_of(one) == wanted for one in (values, *values["evaluations"]))
+    finished = task.is_finished(*finishing)
+    if evaluated and finished:
+        return values
+    with alone(folder):
+        if evaluated:
+            load_judged(parts, folder, values["signature"])
+        else:
+            figures = figures_of(parts, folder, values["signature"])
+        if not finished:
+            task.finish(*finishing)
+        if not evaluated:
+            values = whole_result(folder)  # another process may have added to it before the lock
+            values["evaluations"].append({"evaluate": wanted, **figures})
+            write_result(folder.result, values)
+    return values
+
+
+def _train(parts: Parts, folder: RunFolder, key: str) -> dict[str, Any] | None:
+    folder.create()
+    with alone(folder), logging_to(folder):
+        return _train_alone(parts, folder, key)
+
+
+def _train_alone(parts: Parts, folder: RunFolder, key: str) -> dict[str, Any] | None:
+    cfg = parts.cfg
+    recorder = Recorder(
+        folder,
+        key,
+        every=cfg.checkpoint_every,
+        seconds=cfg.checkpoint_seconds,
+        stop_after=cfg.stop_after,
+        about=parts.data.about(),
+        loggers=make_logger(cfg, folder, key),
+    )
+    recorder.read(parts.trainer.device)  # before anything in the folder changes
+    bar = Guarded("progress", progress())
+    exit_code = 1
+    try:
+        status.write(folder, "running", epochs=cfg.effective_epochs)
+        provenance_check.compare(folder, cfg.code)
+        describe(parts, folder)
+        values = _fit_and_evaluate(parts, folder, key, [recorder, bar])
+        exit_code = 0
+        return values
+    except Interrupted as stop:
+        exit_code = stop.exit_code
+        status.write(folder, "interrupted")
+        log.warning("%s; the same command goes on from there", stop)
+        raise SystemExit(exit_code) from stop
+    except LostError:
+        raise  # the run is another process's now: nothing may be recorded
+    except (SystemExit, KeyboardInterrupt):  # asked to stop while nothing was being trained
+        status.write(folder, "interrupted")
+        raise
+    except Exception as error:
+        raise recorded_failure(folder, error) from error
+    finally:
+        bar.close(exit_code)
+        recorder.close(exit_code)
+
+
+def _fit_and_evaluate(
+    parts: Parts, folder: RunFolder, key: str, callbacks: list[Any]
+) -> dict[str, Any] | None:
+    cfg, sources, trainer = parts.cfg, parts.sources, parts.trainer
+    with stop_on_signals() as trainer.stop_request:
+        trainer.fit(
+            sources.train,
+            validation_data=sources.validation,
+            test_data=sources.test,
+            epochs=cfg.effective_epochs,
+            callbacks=callbacks,
+        )
+    if trainer.epoch < cfg.effective_epochs:
+        status.write(folder, "interrupted")
+        log.info("stopped after epoch %d; without stop_after the run goes on", trainer.epoch)
+        return None
+    values = result_values(parts, folder, key)
+    trainer.task.finish(trainer, sources.test, folder.path)
+    write_result(folder.result, values)
+    say_done(folder)
+    log.debug("done: %s", folder.result)
+    return values

@@ -1,0 +1,110 @@
+"""What a run writes about itself: configuration, environment, log, failures."""
+
+import errno
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from io import TextIOWrapper
+from typing import Any
+
+import yaml
+
+from bnnrepro.errors import RunFailedError, UserError, cannot_read
+from bnnrepro.experiment import console
+from bnnrepro.experiment.parts import Parts
+from bnnrepro.runs import atomic, failures, provenance, reading
+from bnnrepro.runs.layout import RunFolder
+from bnnrepro.screen import printable
+from bnnrepro.training.callbacks import NonFiniteLossError
+
+log = logging.getLogger("bnnrepro")
+
+
+def describe(parts: Parts, folder: RunFolder) -> None:
+    """Write configuration and environment, and say what is about to be trained."""
+    config = yaml.safe_dump(parts.cfg.to_dict(), sort_keys=False)
+    atomic.write_text(folder.config, config)
+    atomic.write_json(folder.env, provenance.describe(sys.argv) | {"earlier": _earlier(folder)})
+    trainer = parts.trainer
+    heading = console.heading(parts.cfg, trainer.task, parts.sources, parts.summary, trainer.device)
+    log.debug("%s", heading.replace("\n", "; "))
+    with suppress(OSError, ValueError):  # a program of which this run is a part may lose its screen
+        print(printable(f"{heading}\nfolder: {folder.path}", lines=True), flush=True)
+
+
+def _earlier(folder: RunFolder) -> list[Any]:
+    """Return the environments of the run's earlier starts, oldest first."""
+    try:
+        last = reading.parsed(folder.env)
+        return [*last.pop("earlier"), last]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return []  # the first start, or a file that somebody damaged: it decides nothing
+
+
+class _Plain(logging.Formatter):
+    """What is logged, without control characters."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line; of an exception, its lines."""
+        return printable(super().format(record), lines=True)
+
+
+class _LogFile(logging.FileHandler):
+    """A log that a full disk cuts short, and that then says no more about it."""
+
+    def _open(self) -> TextIOWrapper:
+        return open(self.baseFilename, "a", encoding="utf-8", opener=reading.regular)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        """Lose the line."""
+
+    def close(self) -> None:
+        """Close the file, whether or not its last lines find room."""
+        with suppress(OSError):
+            super().close()
+
+
+@contextmanager
+def logging_to(folder: RunFolder) -> Iterator[None]:
+    """Send all of the log to the run's ``train.log``, and all but the epochs to the screen."""
+    to_file = _LogFile(folder.log, delay=True, encoding="utf-8")
+    to_file.setFormatter(_Plain("%(asctime)s %(levelname)s %(message)s"))
+    to_screen = logging.StreamHandler(sys.stderr)
+    to_screen.setFormatter(_Plain())
+    to_screen.setLevel(logging.INFO)
+    handlers: list[logging.Handler] = [to_file, to_screen]
+    level = log.level
+    log.setLevel(logging.DEBUG)
+    for handler in handlers:
+        log.addHandler(handler)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
+        for handler in handlers:
+            log.removeHandler(handler)
+            handler.close()
+
+
+def recorded_failure(folder: RunFolder, error: Exception) -> Exception:
+    """Record a failure as far as the disk lets it; return what the caller raises."""
+    refusal = refused(folder, error)
+    line = failures.record(folder, error, str(refusal or error))
+    if isinstance(error, UserError):
+        return error
+    if isinstance(error, NonFiniteLossError):
+        return RunFailedError(line)
+    return refusal or error
+
+
+def refused(folder: RunFolder, error: Exception) -> RunFailedError | None:
+    """Return what the caller raises where the system refuses a file, None for any other error."""
+    if not isinstance(error, OSError) or (reason := cannot_read(error)) is None:
+        return None
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    cure = "free some space" if full else "mend that"
+    where = error.filename2 or error.filename or folder.path
+    return RunFailedError(
+        f"{where}: {reason}; {cure}, and the same command goes on from the last checkpoint"
+    )

@@ -1,0 +1,138 @@
+"""From a configuration to what it stands for: data, model, method, trainer."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+
+from bnnrepro.config import Config, instantiate
+from bnnrepro.config.ood import foreign_set
+from bnnrepro.data.batch_source import Source
+from bnnrepro.data.dataset import Data
+from bnnrepro.data.ood_images import foreign_batches
+from bnnrepro.data.splits import Sources, prepare
+from bnnrepro.errors import UserError
+from bnnrepro.experiment.threads import set_threads
+from bnnrepro.models.summary import Summary, summarise
+from bnnrepro.optim.kernels.compiling import why_not
+from bnnrepro.tasks import TASKS
+from bnnrepro.training.precision import refused
+from bnnrepro.training.rng_state import seed_generators
+from bnnrepro.training.trainer import Trainer
+
+
+@dataclass
+class Parts:
+    """What a configuration stands for, built; ``foreign`` is the test set of ``evaluate.ood``."""
+
+    cfg: Config
+    data: Data
+    sources: Sources
+    trainer: Trainer
+    summary: Summary
+    foreign: Source | None = None
+
+
+def build(cfg: Config) -> Parts:
+    """Load the data and build model, method and trainer; nothing is written."""
+    set_threads(cfg.threads)
+    device = _device(cfg.device)
+    _refuse_impossible(cfg, device)
+    seed_generators(cfg.seed, "data")  # a data set of the user's own may draw its samples
+    data = load_data(cfg)
+    sources = prepare(
+        data,
+        validation_split=getattr(cfg.dataset, "validation_split", 0.0),
+        seed=cfg.seed,
+        device=device,
+        batch_size=cfg.batch_size,
+        train_limit=cfg.preset.train_limit,
+        test_limit=cfg.preset.test_limit,
+    )
+    data = data.without_samples()  # the sources have theirs
+    foreign = _foreign(cfg, data, device)
+    seed_generators(cfg.seed, "init")
+    model = instantiate(cfg.effective_model, shape=data.shape, classes=data.outputs)
+    sources = sources.around(getattr(model, "margin", 0))
+
+    def method(groups: Any, train_set_size: int, generator: torch.Generator) -> Any:
+        offered = {"train_set_size": train_set_size, "generator": generator}
+        return instantiate(cfg.method, params=groups, offered=offered)
+
+    task = TASKS[data.task].of(cfg, data.about())
+    trainer = Trainer(
+        model,
+        task,
+        device=str(device),
+        seed=cfg.seed,
+        precision=cfg.precision,
+        compile_network=cfg.compile_network,
+    )
+    trainer.compile(
+        method,
+        scheduler=instantiate(cfg.scheduler),
+        compile_optimizer=cfg.optimizer.compile,
+    )
+    trainer.source = sources.train  # a finished run is not fitted again
+    try:
+        optimizer = trainer.build_optimizer(sources.train.n_samples)
+    except TypeError as error:
+        raise UserError("method", cfg.method.name, str(error)) from error
+    summary = summarise(trainer.model, data.shape, optimizer.binary_parameters().__contains__)
+    return Parts(cfg, data, sources, trainer, summary, foreign)
+
+
+def _foreign(cfg: Config, data: Any, device: torch.device) -> Source | None:
+    if cfg.evaluate.ood is None:
+        return None
+    try:
+        other = instantiate(foreign_set(cfg.evaluate.ood))
+    except UserError as error:
+        where = "BNNREPRO_DATA names the folder that holds it"
+        raise UserError("evaluate.ood", cfg.evaluate.ood, f"{error}; {where}") from error
+    return foreign_batches(data, other, device=device, limit=cfg.preset.test_limit)
+
+
+def load_data(cfg: Config) -> Data:
+    """Return the data set, or what stands in for it.
+
+    Raises:
+        UserError: the data are missing or contradict their configuration.
+    """
+    if cfg.preset.stand_in is None:
+        data: Data = instantiate(cfg.dataset)
+        return data
+    part = cfg.dataset
+    if cfg.preset.stand_in == "shapes":
+        from bnnrepro.data import shapes
+
+        return shapes.in_place(part.crop, part.crops, asdict(part.augment))
+    from bnnrepro.data import digits  # brings scikit-learn: 160 MB that other runs do not need
+
+    return digits.resized(
+        part.shape, part.classes, mean=part.mean, std=part.std, augment=asdict(part.augment)
+    )
+
+
+def _refuse_impossible(cfg: Config, device: torch.device) -> None:
+    """Find out before anything is written what this machine cannot do."""
+    if reason := refused(cfg.precision, device):
+        raise UserError("precision", cfg.precision, reason)
+    for key, wish in (
+        ("optimizer.compile", cfg.optimizer.compile == "on"),
+        ("compile_network", cfg.compile_network),
+    ):
+        if wish and (reason := why_not(device)):
+            raise UserError(key, "on", f"nothing can be compiled for {device}: {reason}")
+
+
+def _device(name: str) -> torch.device:
+    available = torch.cuda.device_count()
+    if name == "auto":
+        name = "cuda" if available else "cpu"
+    device = torch.device(name)
+    if device.type == "cuda":
+        if (device.index or 0) >= available:
+            raise UserError("device", name, f"there are {available} GPUs here; cpu or auto works")
+        torch.use_deterministic_algorithms(True, warn_only=True)
+    return device

@@ -1,0 +1,141 @@
+"""A trained network's figures: the content of ``result.json``."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bnnrepro.errors import UserError
+from bnnrepro.experiment.parts import Parts
+from bnnrepro.runs.layout import RunFolder
+from bnnrepro.runs.result import DamagedResultError, read_result
+from bnnrepro.training import checkpoint
+
+
+def result_values(parts: Parts, folder: RunFolder, key: str) -> dict[str, Any]:
+    """Return the result of a run that has trained to its end."""
+    cfg, sources, trainer, summary = parts.cfg, parts.sources, parts.trainer, parts.summary
+    rows = trainer.rows
+    started = time.perf_counter()
+    figures = figures_of(parts, folder, key)
+    return {
+        "signature": key,
+        "preset": cfg.preset.name,
+        "seed": cfg.seed,
+        "task": trainer.task.name,
+        "dataset": parts.data.name,
+        "fingerprint": parts.data.fingerprint,
+        "model": cfg.model.name,
+        "method": cfg.method.name,
+        "epochs": cfg.effective_epochs,
+        "n_train": sources.train.n_samples,
+        "n_validation": sources.validation.n_samples if sources.validation else 0,
+        "n_test": sources.test.n_samples if sources.test else 0,
+        **figures,
+        "evaluate": cfg.to_dict()["evaluate"],
+        "evaluations": [],
+        "parameters": {"binary": summary.binary, "real": summary.real, "bits": summary.bits},
+        "seconds": sum(row["seconds"] for row in rows) + time.perf_counter() - started,
+        "device": _device_name(trainer.device),
+        "precision": trainer.precision,
+        "stands_for": cfg.dataset.name if cfg.preset.stand_in else None,
+    }
+
+
+def figures_of(parts: Parts, folder: RunFolder, key: str) -> dict[str, Any]:
+    """Return ``final`` and, with a validation split, ``best``: each at mode and mean."""
+    files = {"final": folder.checkpoint}
+    if parts.sources.validation is not None:
+        files["best"] = folder.best
+    figures: dict[str, Any] = {}
+    rows: list[dict[str, Any]] = []
+    for name, file in files.items():
+        state = _state(parts, file, key)
+        rows = state.get("rows", rows)  # the final state has them, and comes first
+        if name == "best" and state["epoch"] == figures["final"]["epoch"]:
+            figures[name] = figures["final"]  # the same weights
+            continue
+        parts.trainer.load_weights(state)
+        figures[name] = _judge(parts, rows[state["epoch"] - 1])
+    return figures
+
+
+def load_judged(parts: Parts, folder: RunFolder, key: str) -> None:
+    """Put into the trainer the weights that ``figures_of`` leaves there: the best, else last."""
+    file = folder.checkpoint if parts.sources.validation is None else folder.best
+    parts.trainer.load_weights(_state(parts, file, key))
+
+
+def _state(parts: Parts, file: Path, key: str) -> dict[str, Any]:
+    """Return a checkpoint's state; UserError if it is missing, unusable or of another run."""
+    try:
+        state = checkpoint.load(file, parts.trainer.device)
+    except (checkpoint.UnusableError, FileNotFoundError) as error:
+        reason = getattr(error, "reason", "missing")
+        cure = "put a copy back if you have one; on_done=rerun trains the run again"
+        raise UserError("checkpoint", str(file), f"{reason}; {cure}") from error
+    checkpoint.check_signature(file, state, key)
+    return state
+
+
+def _judge(parts: Parts, row: dict[str, Any]) -> dict[str, Any]:
+    """Return one epoch's figures on every split, for the weights that the trainer holds.
+
+    Where there is no test set, the training samples are judged at mode and mean, and said to be
+    what they are.
+    """
+    trainer, cfg, metric = parts.trainer, parts.cfg, parts.trainer.task.metric
+    sources = parts.sources
+    figures: dict[str, Any] = {
+        "epoch": row["epoch"],
+        "train": {metric: row[f"train_{metric}"], "loss": row["train_loss"]},
+    }
+    beside: dict[str, Any] = {}
+    judged = {"validation": sources.validation, "test": sources.test}
+    if sources.test is None:
+        judged["train"] = sources.train
+    for name, source in judged.items():
+        if source is not None:
+            found = trainer.task.judge(
+                trainer, source, samples=cfg.evaluate.samples, average=cfg.evaluate.average
+            )
+            kinds = {kind: found.pop(kind) for kind in ("mode", "mean") if kind in found}
+            figures.setdefault(name, {}).update(kinds)
+            beside = found if name == "test" else {}
+    return figures | beside | _detected(parts)
+
+
+def _detected(parts: Parts) -> dict[str, Any]:
+    """Return ``ood``: how well the samples of ``evaluate.ood`` are told from the test set's."""
+    foreign, test = parts.foreign, parts.sources.test
+    if foreign is None or test is None:
+        return {}
+    evaluate, task = parts.cfg.evaluate, parts.trainer.task
+    found = task.detect(
+        parts.trainer, test, foreign, samples=evaluate.samples, average=evaluate.average
+    )
+    return {"ood": {"n": foreign.n_samples, **found}}
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"cpu, {torch.get_num_threads()} threads"
+
+
+def whole_result(folder: RunFolder) -> dict[str, Any]:
+    """Return a run's result.
+
+    Raises:
+        DamagedResultError: it is not a result, or another run's.
+        UserError: it is missing, or the system does not give it.
+    """
+    values = read_result(folder.result)
+    kinds = {"signature": str, "evaluate": dict, "evaluations": list}
+    wrong = [key for key, kind in kinds.items() if not isinstance(values.get(key), kind)]
+    if values["signature"] != folder.path.name:
+        wrong.append("signature")
+    if wrong:
+        raise DamagedResultError("result", str(folder.result), f"damaged: {wrong[0]!r} is wrong")
+    return values

@@ -1,0 +1,1 @@
+"""What makes the methods fast and changes nothing else: memory, chunks, compiled kernels."""

@@ -1,0 +1,114 @@
+"""The cells of tables and figures: an experiment, its runs, and where their folders must lie."""
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from hydra.core.config_loader import ConfigLoader
+
+from bnnrepro.config import Config, check
+from bnnrepro.config.compose import hydra_session, load
+from bnnrepro.errors import UserError
+from bnnrepro.launch.plan import folder_of
+from bnnrepro.runs.layout import RunFolder
+
+
+@dataclass(frozen=True)
+class Expected:
+    """A run that belongs to a cell; its folder is known from ``conf/`` alone."""
+
+    seed: int
+    folder: RunFolder
+    config: Config
+
+
+@dataclass(frozen=True)
+class Cell:
+    """An experiment at a preset: ``dataset`` is what it is about, even where others stand in."""
+
+    name: str
+    preset: str
+    dataset: str
+    model: str
+    method: str
+    runs: tuple[Expected, ...]
+
+
+def command(cell: Cell, run: Expected) -> str:
+    """Return the line that makes a cell's run, or brings it up to date."""
+    config = run.config
+    words = [f"experiment={cell.name}", f"preset={cell.preset}", f"seed={run.seed}"]
+    words += [f"out={config.out}"]
+    words += [f"evaluate.{key}={getattr(config.evaluate, key)}" for key in ("samples", "average")]
+    if root := getattr(config.dataset, "root", None):
+        words.append(f"dataset.root={root}")
+    return shlex.join(["python", "run.py", *words])
+
+
+def cells(
+    names: Sequence[str], *, preset: str, seeds: int, out: str, overrides: Sequence[str] = ()
+) -> list[Cell]:
+    """Return cells with their runs; nothing is read from disk but ``conf/``.
+
+    Args:
+        names: files of ``conf/experiment/``, without ``.yaml``.
+        preset: ``paper``, ``quick``, ``smoke`` or another file of ``conf/preset/``.
+        seeds: runs of each cell, with the seeds 0 to ``seeds - 1``; >= 1.
+        out: the folder of all runs; an ``out=`` among the overrides wins.
+        overrides: Hydra's, for all cells; only such as change no run's signature.
+
+    Raises:
+        UserError: a name, a preset or an override is not allowed, or an override would make other
+            runs than those of the cell.
+    """
+    fixed = [f"preset={preset}", f"out={out}"]
+    with hydra_session() as hydra:
+        loader = hydra.config_loader
+        configs = [_composed(loader, [f"experiment={name}", *fixed]) for name in names]
+        if overrides:
+            whole = [
+                _composed(loader, [f"experiment={name}", *fixed, *overrides]) for name in names
+            ]
+            for name, before, after in zip(names, configs, whole, strict=True):
+                if (without := _signature(before)) != _signature(after):
+                    _refuse(loader, [f"experiment={name}", *fixed], without, overrides)
+            configs = whole
+    return [_cell(*each, seeds) for each in zip(names, configs, strict=True)]
+
+
+def _composed(loader: ConfigLoader, words: Sequence[str]) -> Config:
+    return check(load(loader, words))
+
+
+def _signature(config: Config) -> str:
+    return folder_of(config, {}).path.name
+
+
+def _refuse(
+    loader: ConfigLoader, words: Sequence[str], before: str, overrides: Sequence[str]
+) -> None:
+    """Name the first override that changes the runs."""
+    grown = (overrides[: end + 1] for end in range(len(overrides)))
+    first = next(each for each in grown if _signature(_composed(loader, [*words, *each])) != before)
+    key, _, value = first[-1].partition("=")
+    allowed = (
+        "would make other runs than the cell's; allowed is what changes no number: "
+        "dataset.root, threads, device, out, cluster, hydra.launcher..., evaluate..."
+    )
+    raise UserError(key, value, allowed)
+
+
+def _cell(name: str, config: Config, seeds: int) -> Cell:
+    runs = []
+    fingerprints: dict[str, str | None] = {}
+    for seed in range(seeds):
+        seeded = replace(config, seed=seed)
+        runs.append(Expected(seed, folder_of(seeded, fingerprints), seeded))
+    return Cell(
+        name,
+        config.preset.name,
+        config.dataset.name,
+        config.model.name,
+        config.method.name,
+        tuple(runs),
+    )

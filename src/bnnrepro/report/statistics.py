@@ -1,0 +1,162 @@
+"""Few runs, summed up and compared: mean, the two standard deviations, interval, Welch's test.
+
+Published figures have a mean and a spread alone, rounded; what can be said of ours beside them has
+to allow for both.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bnnrepro.report.published import Quoted
+
+FEWEST = 3
+"""Runs that a verdict needs: of two, nearly every difference would pass for agreement."""
+
+LEVEL = 0.05
+"""Significance level of ``agrees`` against ``differs``, and one minus the interval's confidence."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Runs of one kind: ``n`` >= 1, their mean, and the sample standard deviation (None at n=1)."""
+
+    n: int
+    mean: float
+    sample_std: float | None
+
+    @property
+    def population_std(self) -> float:
+        """The standard deviation with ddof 0, as the paper prints it; 0 for one run."""
+        return 0.0 if self.sample_std is None else self.sample_std * math.sqrt(1 - 1 / self.n)
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """The mean's 95 % interval by Student's t; None for one run."""
+        if self.sample_std is None:
+            return None
+        from scipy.special import stdtrit
+
+        half = float(stdtrit(self.n - 1, 1 - LEVEL / 2)) * self.sample_std / math.sqrt(self.n)
+        return self.mean - half, self.mean + half
+
+
+@dataclass(frozen=True)
+class Welch:
+    """Welch's test of two means: statistic, degrees of freedom, two-sided p."""
+
+    t: float
+    df: float
+    p: float
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What may be said of ours beside a published figure.
+
+    ``word`` is ``agrees``, ``differs``, ``too few runs`` or ``cannot be tested``; ``reason`` says
+    why where it is one of the last two. ``difference`` is ours minus theirs. ``p`` is Welch's at
+    the printed digits, ``p_range`` over all that would be printed so, None where not tested.
+    """
+
+    word: str
+    difference: float | None
+    reason: str = ""
+    p: float | None = None
+    p_range: tuple[float, float] | None = None
+
+    @property
+    def text(self) -> str:
+        """The verdict in words."""
+        if self.word == "differs":
+            return f"differs by {self.difference:+.2f}"
+        return f"{self.word}: {self.reason}" if self.reason else self.word
+
+
+def summary(values: Sequence[float]) -> Summary:
+    """Return the summary of one value or more, all finite.
+
+    Raises:
+        ValueError: there is none, or one is not finite.
+    """
+    if not values or not all(map(math.isfinite, values)):
+        raise ValueError("needs one finite value or more")
+    n = len(values)
+    mean = math.fsum(values) / n
+    if n == 1:
+        return Summary(1, mean, None)
+    if min(values) == max(values):
+        return Summary(n, values[0], 0.0)  # exactly: rounding of the mean is no spread
+    squares = math.fsum((value - mean) ** 2 for value in values)
+    return Summary(n, mean, math.sqrt(squares / (n - 1)))
+
+
+def quoted_summary(figure: Quoted) -> Summary | None:
+    """Return a published figure with its spread as the sample's; None if its runs are not known."""
+    if figure.runs is None:
+        return None
+    if figure.std is None or figure.runs < 2:
+        return Summary(figure.runs, figure.mean, None)
+    return Summary(figure.runs, figure.mean, _sample_std(figure.std, figure))
+
+
+def welch(one: Summary, other: Summary) -> Welch:
+    """Compare two means whose variances need not be equal (Welch 1947, Satterthwaite's df).
+
+    Raises:
+        ValueError: a side has no spread, or a spread of zero.
+    """
+    if not one.sample_std or not other.sample_std:
+        raise ValueError("Welch's test needs a spread on both sides")
+    from scipy.special import stdtr
+
+    # Relative to the larger: their squares' squares must neither vanish nor overflow.
+    scale = max(one.sample_std, other.sample_std)
+    parts = [(each.sample_std or 0.0) / scale for each in (one, other)]
+    a, b = parts[0] ** 2 / one.n, parts[1] ** 2 / other.n
+    t = (one.mean - other.mean) / scale / math.sqrt(a + b)
+    df = (a + b) ** 2 / (a**2 / (one.n - 1) + b**2 / (other.n - 1))
+    return Welch(t, df, float(2 * stdtr(df, -abs(t))))
+
+
+def compare(ours: Summary | None, figure: Quoted) -> Verdict:
+    """Compare ours with a published figure, in words.
+
+    Its digits are rounded, and a spread of 0.02 may be 0.015 or 0.025. ``differs`` is said only
+    where the test finds a difference whatever was rounded, ``agrees`` elsewhere.
+    """
+    if ours is None:
+        return Verdict("too few runs", None, "none is done")
+    difference = ours.mean - figure.mean
+    theirs = quoted_summary(figure)
+    if ours.n < FEWEST:
+        return Verdict("too few runs", difference, f"n is {ours.n}")
+    if theirs is None or theirs.sample_std is None:
+        return Verdict("cannot be tested", difference, "the published figure has no spread")
+    if theirs.sample_std == 0:
+        return Verdict("cannot be tested", difference, "the published spread is printed as zero")
+    if not ours.sample_std:
+        return Verdict("cannot be tested", difference, "our runs have no spread")
+    p = welch(ours, theirs).p
+    extremes = [welch(ours, each).p for each in _roundings(figure, difference)]
+    low, high = min(p, *extremes), max(p, *extremes)
+    return Verdict("agrees" if high >= LEVEL else "differs", difference, "", p, (low, high))
+
+
+def _roundings(figure: Quoted, difference: float) -> list[Summary]:
+    """Return the corners of what rounds to the printed digits, and the mean nearest to ours."""
+    assert figure.std is not None
+    assert figure.runs is not None
+    half = 0.5 * 10.0**-figure.digits
+    nearest = max(-half, min(half, difference))
+    stds = [max(figure.std - half, figure.std / 100), figure.std + half]
+    return [
+        Summary(figure.runs, figure.mean + shift, _sample_std(std, figure))
+        for shift in (-half, nearest, half)
+        for std in stds
+    ]
+
+
+def _sample_std(std: float, figure: Quoted) -> float:
+    assert figure.runs is not None
+    return std if figure.ddof == 1 else std * math.sqrt(figure.runs / (figure.runs - 1))

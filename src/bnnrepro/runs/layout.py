@@ -1,0 +1,100 @@
+"""Where a run's files lie."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from bnnrepro.errors import UserError
+from bnnrepro.runs import atomic
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """One run's folder, and the names of the files in it. Nothing is made before ``create``."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The resolved configuration."""
+        return self.path / "config.yaml"
+
+    @property
+    def env(self) -> Path:
+        """Versions, hardware, commit, command line."""
+        return self.path / "env.json"
+
+    @property
+    def status(self) -> Path:
+        """How far the run is, and which process runs it."""
+        return self.path / "status.json"
+
+    @property
+    def metrics(self) -> Path:
+        """One row an epoch."""
+        return self.path / "metrics.csv"
+
+    @property
+    def checkpoint(self) -> Path:
+        """The newest state, from which the run resumes."""
+        return self.path / "checkpoint.pt"
+
+    @property
+    def checkpoint_prev(self) -> Path:
+        """The state before the newest, should that one be damaged."""
+        return self.path / "checkpoint.prev.pt"
+
+    @property
+    def best(self) -> Path:
+        """The state of the best validation value."""
+        return self.path / "best.pt"
+
+    @property
+    def result(self) -> Path:
+        """The figures, written last."""
+        return self.path / "result.json"
+
+    @property
+    def damaged_result(self) -> Path:
+        """A result that could not be read, kept when it was made anew."""
+        return self.path / "result.damaged.json"
+
+    @property
+    def submitted(self) -> Path:
+        """The code that a cluster's run was submitted with, and the submission's name."""
+        return self.path / "submitted.json"
+
+    @property
+    def log(self) -> Path:
+        """What the run said, with the traceback if it failed."""
+        return self.path / "train.log"
+
+    def create(self) -> None:
+        """Make the folder where it is missing, and make sure that files can be written in it.
+
+        Raises:
+            UserError: it cannot be made or written; the error names the key ``out``.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            with atomic.nameless_file(self.path):
+                pass
+        except OSError as error:
+            reason = f"must be a folder that can be written ({error.strerror}: {self.path})"
+            raise UserError("out", str(self._out()), reason) from error
+
+    def _out(self) -> Path:
+        """Return the folder of all runs, four levels up."""
+        parents = self.path.parents
+        return parents[3] if len(parents) > 3 else self.path
+
+
+def run_folder(out: str | Path, dataset: str, model: str, method: str, signature: str) -> RunFolder:
+    """Return ``out/<dataset>/<model>/<method>/<signature>``; nothing is made on disk.
+
+    Raises:
+        UserError: a name is empty, hidden (begins with a dot) or holds a slash.
+    """
+    for key, name in (("dataset", dataset), ("model", model), ("method", method)):
+        if not name or name.startswith(".") or set(name) & set("/\\\0"):
+            raise UserError(key, name, "must be the name of one folder, without slash or first dot")
+    return RunFolder(Path(out) / dataset / model / method / signature)

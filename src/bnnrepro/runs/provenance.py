@@ -1,0 +1,148 @@
+"""What a run ran on: versions, hardware, commit, command line."""
+
+import hashlib
+import os
+import platform
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from importlib import metadata
+from pathlib import Path
+
+PACKAGES = ("bnnrepro", "torch", "torchvision", "numpy", "hydra-core", "omegaconf")
+"""The distributions whose versions are recorded."""
+
+
+def describe(argv: Sequence[str]) -> dict[str, object]:
+    """Return the content of ``env.json``.
+
+    GPU and thread count are those of torch, None where it is not imported yet (this imports
+    nothing) or has no GPU. ``memory`` is the machine's, in bytes; ``cores`` are those that the
+    process may use. No user's name and no environment variable enters: the home folder in the
+    command line stands as ``~``.
+
+    Args:
+        argv: the command line, as ``sys.argv``.
+    """
+    return {
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "command": _command(argv),
+        "versions": {"python": platform.python_version(), **{p: _version(p) for p in PACKAGES}},
+        "platform": platform.platform(),
+        "cpu": _cpu(),
+        "cores": _cores(),
+        "memory": _memory(),
+        **_torch(),
+        **code(),
+    }
+
+
+NO_NUMBERS = (
+    "report",
+    "runs",
+    "launch",
+    "config",  # it says values, which stand in the signature
+    "__init__.py",
+    "api.py",
+    "cli",
+    "errors.py",
+    "screen.py",
+)
+"""Parts of the package that no number of a run depends on."""
+
+
+def code() -> dict[str, object]:
+    """Return ``{"git", "source", "numerics"}``: commit and changes, and two hashes of the package.
+
+    ``source`` is of all Python files, ``numerics`` of those that can change a run's numbers (all
+    but ``NO_NUMBERS``): figures of runs that differ in it are never averaged together. The hashes
+    tell two states of a changed working tree apart, and work without git.
+    """
+    package = Path(__file__).parents[1]
+    source, numerics = hashlib.sha256(), hashlib.sha256()
+    for file in sorted(package.rglob("*.py")):
+        place = file.relative_to(package)
+        content = f"{place}\n".encode() + file.read_bytes()
+        source.update(content)
+        if place.parts[0] not in NO_NUMBERS:
+            numerics.update(content)
+    return {
+        "git": git_state(package / "runs"),
+        "source": source.hexdigest()[:16],
+        "numerics": numerics.hexdigest()[:16],
+    }
+
+
+def git_state(source: Path) -> dict[str, object] | None:
+    """Return ``{"commit", "dirty"}`` of the repository that tracks the files in ``source``.
+
+    ``dirty`` is whether a file of the working tree is changed, or neither tracked nor ignored.
+    None where there is no git or no commit, or where ``source`` merely lies inside a repository
+    that does not track it, as an environment's installed packages do.
+    """
+    if not _git(source, "ls-files"):
+        return None
+    commit, changes = _git(source, "rev-parse", "HEAD"), _git(source, "status", "--porcelain")
+    if not commit or changes is None:
+        return None
+    return {"commit": commit, "dirty": bool(changes)}
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    # A hook's GIT_DIR would point elsewhere; runs side by side must not wait for the index's lock.
+    env = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
+    env["GIT_OPTIONAL_LOCKS"] = "0"
+    command = ["git", "-C", str(folder), *arguments]
+    try:
+        done = subprocess.run(
+            command, env=env, capture_output=True, encoding="utf-8", errors="replace", timeout=20
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def _command(argv: Sequence[str]) -> str:
+    home = os.path.expanduser("~").rstrip("/")  # noqa: PTH111 (Path.home raises without a home)
+    if not home:
+        return shlex.join(argv)
+    folder = re.compile(re.escape(home) + r"(?=/|$)")
+    return shlex.join(folder.sub("~", word) for word in argv)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _cpu() -> str | None:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine() or None
+
+
+def _cores() -> int | None:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
+def _memory() -> int | None:
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return None
+
+
+def _torch() -> dict[str, object]:
+    torch = sys.modules.get("torch")
+    if torch is None:
+        return {"gpu": None, "cuda": None, "threads": None}
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return {"gpu": gpu, "cuda": torch.version.cuda, "threads": torch.get_num_threads()}

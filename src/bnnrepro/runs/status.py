@@ -1,0 +1,145 @@
+"""How far a run is, and whether the process that runs it still lives."""
+
+import os
+import re
+from dataclasses import asdict, dataclass, fields, replace
+from datetime import datetime, timezone
+
+from bnnrepro.errors import cannot_read
+from bnnrepro.runs import atomic, process, reading, slurm_queue
+from bnnrepro.runs.layout import RunFolder
+from bnnrepro.screen import printable
+
+STATES = ("submitted", "running", "done", "failed", "interrupted")
+"""What a run says of itself. ``read`` adds ``absent`` (no file), ``damaged`` and ``unreadable``."""
+
+_NUMBERS = ("epoch", "epochs", "pid", "attempt")
+# A job is a word of scancel's command line, a submission the name of a folder in .hydra.
+_FORMS = {"job": re.compile(r"[0-9_+]+"), "submission": re.compile(r"(?a)\w[\w .-]{0,200}")}
+
+
+@dataclass(frozen=True)
+class Status:
+    """The content of ``status.json``.
+
+    ``started`` is the time of the first start, ``updated`` of the last write (ISO 8601, UTC);
+    ``attempt`` counts the starts. ``host``, ``pid`` and ``process`` (which tells a process from a
+    later one with its number) are those of the last process to run it, None while it waits.
+    ``job`` is the number a cluster gave it, ``submission`` names the sweep that it was submitted
+    with, ``error`` is a line that says why it failed.
+    """
+
+    state: str
+    epoch: int | None = None
+    epochs: int | None = None
+    started: str | None = None
+    updated: str | None = None
+    host: str | None = None
+    pid: int | None = None
+    process: str | None = None
+    job: str | None = None
+    attempt: int = 0
+    error: str | None = None
+    submission: str | None = None
+
+    @property
+    def effective(self) -> str:
+        """The state, or ``stale`` for a run that says ``running`` and whose process is dead."""
+        return "stale" if self.state == "running" and alive(self) is False else self.state
+
+
+def write(
+    folder: RunFolder,
+    state: str,
+    *,
+    epoch: int | None = None,
+    epochs: int | None = None,
+    job: str | None = None,
+    error: str | None = None,
+    submission: str | None = None,
+    here: bool = False,
+) -> Status:
+    """Replace the run's status, atomically, and return it.
+
+    ``started`` and, where not given, ``epoch`` and ``epochs`` stay as they were. ``attempt`` goes
+    up by one when a process starts to run it: when ``running`` follows another state or another
+    process's ``running``. The process that writes ``running`` is the one that the status names,
+    with the job that it was started as unless ``job`` says another; ``submitted`` names none, but
+    the ``job`` and the ``submission``; with ``here`` the process in whose queue the run waits.
+
+    Raises:
+        ValueError: ``state`` is none of ``STATES``.
+    """
+    if state not in STATES:
+        raise ValueError(f"state={state}: must be one of {', '.join(STATES)}")
+    old = read(folder)
+    now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    new = replace(
+        old,
+        state=state,
+        epoch=old.epoch if epoch is None else epoch,
+        epochs=old.epochs if epochs is None else epochs,
+        updated=now,
+        job=job or old.job,
+        error=error,
+    )
+    if state == "submitted":
+        new = replace(new, host=None, pid=None, process=None, job=job, submission=submission)
+    if state == "running" or here:
+        pid = os.getpid()
+        new = replace(new, host=process.host(), pid=pid, process=process.start_mark(pid))
+    if state == "running":
+        name = slurm_queue.job_name() or new.submission
+        new = replace(new, job=job or slurm_queue.job_number(), submission=name)
+        if old.state != "running" or _runner(old) != _runner(new):
+            new = replace(new, attempt=old.attempt + 1, started=old.started or now)
+    atomic.write_json(folder.status, asdict(new))
+    return new
+
+
+def read(folder: RunFolder) -> Status:
+    """Return the run's status; whatever stands on disk, this raises nothing.
+
+    The state is ``absent`` where there is no file, ``damaged`` where it cannot be understood, and
+    ``unreadable`` where the system does not give it; ``error`` then says why.
+    """
+    try:
+        content = reading.parsed(folder.status)
+    except FileNotFoundError:
+        return Status("absent")
+    except (OSError, ValueError) as error:
+        reason = cannot_read(error)
+        return Status("unreadable", error=reason) if reason else Status("damaged")
+    return _parse(content) or Status("damaged")
+
+
+def alive(status: Status) -> bool | None:
+    """Return whether the process that wrote ``status`` lives; None where that cannot be known.
+
+    It cannot for a process of another machine, or where no process has run it yet.
+    """
+    if status.pid is None or status.host != process.host():
+        return None
+    return process.is_alive(status.pid, status.process)
+
+
+def _parse(content: object) -> Status | None:
+    """Return the status that the file's content stands for, None if it stands for none."""
+    if not isinstance(content, dict) or content.get("state") not in STATES:
+        return None
+    known = {field.name: content[field.name] for field in fields(Status) if field.name in content}
+    known = {k: printable(v) if isinstance(v, str) else v for k, v in known.items()}
+    for name, value in known.items():
+        if value is None and name != "attempt":
+            continue
+        if type(value) is not (int if name in _NUMBERS else str):
+            return None
+        if name in _FORMS and not _FORMS[name].fullmatch(str(value)):
+            return None
+    if any(isinstance(value, int) and value < 0 for value in known.values()):
+        return None
+    return None if known.get("pid") == 0 else Status(**known)
+
+
+def _runner(status: Status) -> tuple[str | None, int | None, str | None]:
+    return status.host, status.pid, status.process

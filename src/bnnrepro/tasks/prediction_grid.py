@@ -1,0 +1,84 @@
+"""What a network of one or two inputs predicts everywhere, as figures 2 and 3 show it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bnnrepro.errors import UserError
+from bnnrepro.runs import atomic
+from bnnrepro.runs.arrays import read_arrays
+
+if TYPE_CHECKING:
+    from bnnrepro.training.trainer import Trainer
+
+FILE = "map.npz"
+REACH = 4.0  # standard deviations of the inputs, from their mean
+STEPS = {1: 401, 2: 121}  # grid points an axis, by the number of inputs
+
+
+def write(trainer: Trainer, folder: Path, *, samples: int, average: str) -> None:
+    """Write ``map.npz`` if the training inputs are points in one or two dimensions.
+
+    It holds float32 arrays, all standardised: ``inputs`` (N, D) and ``targets`` (N,) of training,
+    ``grid`` (M, D), evenly spaced over [-4, 4] in each input, and the predictions there (M,):
+    ``mode``; for a method with a posterior the ``mean`` of draws, the draws' standard deviation
+    ``spread`` (of what was averaged), and how both were made, ``samples`` and ``average``. A
+    prediction is a value, or the probability of class 1.
+
+    Args:
+        trainer: trained, on ``trainer.source``.
+        folder: the run's.
+        samples: draws of the mean, >= 1.
+        average: what is averaged over them, ``probabilities`` or ``logits``.
+    """
+    assert trainer.source is not None
+    if not _of_points(trainer):
+        return  # images: their whole training set would be in memory as float32
+    inputs, targets = (torch.cat(parts) for parts in zip(*trainer.source.epoch(0), strict=True))
+    places = grid(inputs.shape[1])
+    mode = trainer.predict(places)
+    assert isinstance(mode, Tensor)
+    found = {"inputs": inputs, "targets": targets.flatten(), "grid": places, "mode": mode[:, -1]}
+    settings: dict[str, Any] = {}
+    if trainer.optimizer.has_posterior:
+        drawn = trainer.predict(places, samples=samples, average=average)
+        assert not isinstance(drawn, Tensor)
+        found |= {"mean": drawn.mean[:, -1], "spread": drawn.std[:, -1]}
+        settings = {"samples": np.array(samples), "average": np.array(average)}
+    with atomic.replacing(folder / FILE) as handle:
+        np.savez_compressed(handle, allow_pickle=False, **_numpy(found), **settings)
+
+
+def is_current(trainer: Trainer, folder: Path, *, samples: int, average: str) -> bool:
+    """Return whether ``write`` has nothing to do: the map is whole and of these settings."""
+    if not _of_points(trainer):
+        return True
+    try:
+        found = read_arrays(folder / FILE)
+    except UserError:
+        return False
+    if not trainer.optimizer.has_posterior:
+        return "mode" in found
+    return [str(found.get(key)) for key in ("samples", "average")] == [str(samples), average]
+
+
+def _of_points(trainer: Trainer) -> bool:
+    """Return whether the training inputs are points in one or two dimensions."""
+    assert trainer.source is not None
+    first, _ = next(trainer.source.epoch(0))
+    return first.ndim == 2 and first.shape[1] in STEPS
+
+
+def grid(dimensions: int) -> Tensor:
+    """Return the grid's points (M, D); the last input changes fastest."""
+    axis = torch.linspace(-REACH, REACH, STEPS[dimensions])
+    return torch.cartesian_prod(*[axis] * dimensions).reshape(-1, dimensions)
+
+
+def _numpy(arrays: dict[str, Tensor]) -> dict[str, Any]:
+    return {name: each.float().cpu().numpy() for name, each in arrays.items()}

@@ -1,0 +1,91 @@
+"""Pictures of segmentations, as PNG files in a run's folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from bnnrepro.data.label_maps import Pairs, content_of
+from bnnrepro.runs import atomic, reading
+
+MOST = 12  # pictures of a run
+OF = "images.sha256"  # beside predictions: the content of the images that they are of
+GAP = 4  # white pixels between the panels
+RED, BLUE = (214, 39, 40), (31, 119, 180)
+
+
+def write_pictures(folder: Path, pairs: Pairs, predicted: Tensor) -> None:
+    """Write ``<name>.png`` for the first images: image, label, prediction, errors side by side.
+
+    The errors are red where a pixel was given a lower class than its own, blue where a higher
+    one: of membrane (0) and cell (1), a cell's pixel lost is red, a membrane's blue.
+
+    Args:
+        folder: where to; made if it is missing.
+        pairs: the images with their labels.
+        predicted: classes, int64 (N, H, W).
+    """
+    folder.mkdir(exist_ok=True)
+    shown = zip(pairs.names, pairs.images, pairs.labels, predicted, strict=True)
+    top = int(pairs.labels.max()) if len(pairs) else 1
+    for _, (name, image, label, guess) in zip(range(MOST), shown, strict=False):
+        write_png(folder / f"{name}.png", panels(image, label, guess, top))
+
+
+def panels(image: Tensor, label: Tensor, guess: Tensor, top: int) -> np.ndarray:
+    """Return the four panels, uint8 (H, 4 W + 3 gaps, 3); class ``top`` is white."""
+    label, guess = label.cpu().long(), guess.cpu()
+    pixels = image.cpu().float().mean(0).to(torch.uint8)
+    grey = [
+        plane.numpy()[..., None].repeat(3, -1)
+        for plane in (pixels, shade(label, top), shade(guess, top))
+    ]
+    errors = np.full_like(grey[0], 255)
+    errors[(guess < label).numpy()] = RED
+    errors[(guess > label).numpy()] = BLUE
+    gap = np.full((len(pixels), GAP, 3), 255, np.uint8)
+    joined = [gap] * 7
+    joined[::2] = [*grey, errors]
+    return np.concatenate(joined, 1)
+
+
+def write_predictions(folder: Path, pairs: Pairs, predicted: Tensor) -> None:
+    """Write ``<name>.png`` of every prediction: the last class 255, the first 0.
+
+    Predictions of other images are removed. What these are of is written last.
+
+    Args:
+        folder: where to; made if it is missing.
+        pairs: the images.
+        predicted: classes, int64 (N, H, W).
+    """
+    folder.mkdir(exist_ok=True)
+    for path in folder.glob("*.png"):
+        if path.stem not in pairs.names:
+            path.unlink()
+    for name, guess in zip(pairs.names, predicted.cpu(), strict=True):
+        write_png(folder / f"{name}.png", shade(guess, max(1, int(predicted.max()))).numpy())
+    atomic.write_text(folder / OF, content_of(pairs))
+
+
+def are_predicted(folder: Path, pairs: Pairs) -> bool:
+    """Return whether a folder has the predictions of these very images."""
+    try:
+        return reading.text(folder / OF) == content_of(pairs)
+    except (OSError, ValueError):
+        return False
+
+
+def shade(classes: Tensor, top: int) -> Tensor:
+    """Return grey values, uint8: 0 for class 0, 255 for class ``top``."""
+    return (classes * 255 // top).to(torch.uint8)
+
+
+def write_png(path: Path, pixels: np.ndarray) -> None:
+    """Write grey (H, W) or colour (H, W, 3) pixels, atomically."""
+    with atomic.replacing(path) as handle:
+        Image.fromarray(pixels).save(handle, "PNG", optimize=True)

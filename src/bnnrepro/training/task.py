@@ -1,0 +1,220 @@
+"""The seam between training and what is learnt: a task knows its loss and its metrics."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from bnnrepro.config import Config
+    from bnnrepro.data.batch_source import Source
+    from bnnrepro.training.trainer import Trainer
+
+
+class Task(ABC):
+    """Loss, metrics and prediction of one kind of problem, and what its outer loop adds.
+
+    Attributes:
+        name: the kind, as data sets and results name it.
+        metric: name of the metric that stands beside the loss in every row, and that selects the
+            best epoch on validation.
+        higher_is_better: the direction of that selection.
+        samples: what a sample is called, in the plural.
+        period: epochs after which the schedule begins anew; None: it spans the whole run.
+    """
+
+    name: ClassVar[str]
+    metric: ClassVar[str]
+    higher_is_better: ClassVar[bool]
+    samples: ClassVar[str] = "samples"
+    period: int | None = None
+
+    @classmethod
+    def of(cls, cfg: Config, about: Mapping[str, Any]) -> Task:
+        """Return the task of a configuration.
+
+        Args:
+            cfg: the run's.
+            about: what the data set says of itself (``Data.about``).
+        """
+        return cls()
+
+    # -- one batch, one evaluation ------------------------------------------------------------
+
+    def accept(self, targets: Tensor) -> Tensor:
+        """Return a caller's targets, one a sample, as loss and metrics take them.
+
+        Raises:
+            ValueError: if they are of a kind that would be misread.
+        """
+        return targets
+
+    def check_outputs(self, outputs: Tensor, highest: int) -> None:
+        """Raise ``ValueError`` if the model has no output for the highest class number of targets.
+
+        Args:
+            outputs: the model's, or predictions.
+            highest: -1 where no targets were accepted.
+        """
+
+    @abstractmethod
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return the mean loss of a batch, a scalar."""
+
+    @abstractmethod
+    def score(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return the metric summed over the samples of a batch, a scalar on their device."""
+
+    def metric_of(self, total: float, count: float) -> float:
+        """Return the metric of ``count`` samples from the sum of their scores."""
+        return total / count
+
+    @abstractmethod
+    def predict(self, outputs: Tensor) -> Tensor:
+        """Return what is averaged over draws by default, one row a sample."""
+
+    @abstractmethod
+    def from_outputs(self, averaged: Tensor) -> Tensor:
+        """Return predictions from outputs that were averaged over draws instead."""
+
+    @abstractmethod
+    def measure(self, predictions: Tensor, targets: Tensor) -> dict[str, float]:
+        """Return the task's metrics of predictions, one row a sample."""
+
+    def measure_draws(self, mean: Tensor, spread: Tensor, targets: Tensor) -> dict[str, float]:
+        """Return the metrics of predictions averaged over draws.
+
+        Args:
+            mean: the averaged predictions, one row a sample.
+            spread: the standard deviation over the draws of what was averaged.
+            targets: one a sample.
+        """
+        return self.measure(mean, targets)
+
+    def look(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
+        """Return an epoch's figures of a whole split at the mode: ``loss``, then the metrics."""
+        loss = float(self.loss(outputs, targets))
+        score = float(self.score(outputs, targets))
+        return {"loss": loss, self.metric: self.metric_of(score, len(targets))}
+
+    def better(self, new: float, old: float) -> bool:
+        """Return whether a value of the metric beats another; NaN beats none, and any beats it."""
+        if math.isnan(old):
+            return not math.isnan(new)
+        return new > old if self.higher_is_better else new < old
+
+    # -- around the epochs --------------------------------------------------------------------
+
+    def before_epoch(self, trainer: Trainer) -> None:
+        """Do what comes before the first step of epoch ``trainer.epoch`` (from 0)."""
+
+    def training_source(self, source: Source, epoch: int) -> Source:
+        """Return what an epoch (from 0) trains on, a function of its number alone."""
+        return source
+
+    def epoch_figures(self, trainer: Trainer, source: Source) -> dict[str, float]:
+        """Return an epoch's figures of a held-out split at the mode: ``loss``, then the metrics."""
+        return trainer.look(source)
+
+    def after_epoch(self, trainer: Trainer, held_out: Mapping[str, Source]) -> dict[str, Any]:
+        """Do what comes after the last step of an epoch; return further columns of its row.
+
+        Args:
+            trainer: ``trainer.epoch`` is still the epoch's number, from 0.
+            held_out: the sources for ``validation`` and ``test``, as far as there are.
+        """
+        return {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what the task carries from epoch to epoch; it is part of every checkpoint."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take up what ``state_dict`` returned."""
+
+    # -- a trained network --------------------------------------------------------------------
+
+    def judge(
+        self, trainer: Trainer, source: Source, *, samples: int, average: str
+    ) -> dict[str, dict[str, Any]]:
+        """Return a split's final figures: at the ``mode``, and at the ``mean`` of a posterior.
+
+        What a task returns beside these two, curves for example, stands beside the splits in the
+        result, for the test set alone.
+
+        Args:
+            trainer: holds the weights.
+            source: the split.
+            samples: draws that the mean takes.
+            average: ``probabilities`` or ``logits``.
+        """
+        figures = {"mode": trainer.evaluate(source)}
+        if trainer.optimizer.has_posterior:
+            figures["mean"] = trainer.evaluate(source, samples=samples, average=average)
+        return figures
+
+    def detect(
+        self, trainer: Trainer, test: Source, foreign: Source, *, samples: int, average: str
+    ) -> dict[str, dict[str, float]]:
+        """Return how well the samples of another data set are told from the test set's.
+
+        Args:
+            trainer: holds the weights.
+            test: the test set.
+            foreign: the other data set's.
+            samples: draws that the mean takes.
+            average: ``probabilities`` or ``logits``.
+        """
+        raise NotImplementedError(f"{self.name} tells no data sets apart")
+
+    def finish(self, trainer: Trainer, test: Source | None, folder: Path) -> None:
+        """Write what else belongs into a finished run's folder, such as pictures of predictions.
+
+        Args:
+            trainer: holds the weights of the best epoch on validation, of the last one without a
+                validation split; ``trainer.source`` is what it was trained on.
+            test: the test set; None where there is none.
+            folder: the run's.
+        """
+
+    def is_finished(self, trainer: Trainer, test: Source | None, folder: Path) -> bool:
+        """Return whether a finished run's folder has what ``finish`` would write there now.
+
+        Where it has not, ``finish`` is called again: other evaluation settings, for example.
+
+        Args:
+            trainer: as for ``finish``, but without the weights.
+            test: as for ``finish``.
+            folder: the run's.
+        """
+        return True
+
+
+def class_numbers(targets: Tensor, dims: int) -> Tensor:
+    """Return class numbers as int64, without an axis of length 1 after the samples'.
+
+    Args:
+        targets: integers or booleans, >= 0.
+        dims: how many dimensions they have: 1 for samples, 3 for the pixels of images.
+
+    Raises:
+        ValueError: for floating numbers, another shape, or a negative number.
+    """
+    whole = not (targets.is_floating_point() or targets.is_complex())
+    flat = targets.squeeze(1) if targets.ndim == dims + 1 and targets.shape[1] == 1 else targets
+    if not whole or flat.ndim != dims:
+        shape = ("N", "H", "W")[:dims]
+        raise ValueError(
+            f"targets={str(targets.dtype).removeprefix('torch.')} of shape {tuple(targets.shape)}: "
+            f"must be class numbers, integers of shape ({', '.join(shape)}{',' * (dims == 1)}); "
+            "of one-hot vectors or probabilities, targets.argmax(1)"
+        )
+    flat = flat.long()
+    if flat.numel() and (lowest := int(flat.min())) < 0:
+        raise ValueError(f"targets={lowest}: class numbers must be >= 0")
+    return flat

@@ -1,0 +1,129 @@
+"""Figures 4 and 5 from the folders that continual runs leave."""
+
+import csv
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bnnrepro.config.compose import compose
+from bnnrepro.experiment import Result
+from bnnrepro.report.cells import Cell, Expected
+from bnnrepro.report.cells import cells as planned
+from bnnrepro.report.collect import Collected, collect
+from bnnrepro.report.figures import FIGURES
+from bnnrepro.report.figures.figure5 import with_average
+from bnnrepro.runs.metrics import read_metrics
+
+SMALL = (
+    "dataset=permuted_digits",
+    "dataset.tasks=2",
+    "model.hidden=[16]",
+    "method.init=1",
+    "method.lr=0.05",
+    "evaluate.samples=2",
+    "preset=smoke",
+    "device=cpu",
+    "threads=1",
+    "checkpoint_seconds=0",
+)
+CHOICES = {
+    "figure5_prior": "dataset.prior=posterior",
+    "figure5_no_prior": "dataset.prior=fixed",
+}
+
+
+@pytest.fixture
+def collected(run_small: Callable[..., Result]) -> list[Collected]:
+    """Two seeds of each cell of BayesBiNN, in miniature, read from their folders."""
+    cells = []
+    for name, choice in CHOICES.items():
+        config = compose(*SMALL, choice)
+        runs = []
+        for seed in (0, 1):
+            run = run_small(*SMALL, choice, f"seed={seed}")
+            runs.append(Expected(seed, run.folder, replace(config, seed=seed)))
+        parts = (config.dataset.name, config.model.name, config.method.name)
+        cells.append(Cell(name, "smoke", *parts, tuple(runs)))
+    return collect(cells)
+
+
+def drawn(name: str, collected: list[Collected], folder: Path) -> list[dict[str, str]]:
+    png, pdf, data = FIGURES[name].draw(collected, folder)
+    assert png.stat().st_size > 10_000
+    assert pdf.read_bytes().startswith(b"%PDF")
+    with data.open() as handle:
+        return list(csv.DictReader(handle))
+
+
+def only(rows: list[dict[str, str]], **wanted: str) -> dict[str, str]:
+    (found,) = (row for row in rows if all(row[key] == value for key, value in wanted.items()))
+    return found
+
+
+def test_the_average_is_over_the_tasks_seen() -> None:
+    nan = np.nan
+    columns = {"epoch": np.arange(2), "task_1": np.array([80.0, 60]), "task_2": np.array([nan, 90])}
+    assert with_average(columns)["average"].tolist() == [80, 75]
+    assert "average" not in with_average({"epoch": np.arange(2)})
+
+
+def test_figure_5_is_what_rows_and_results_say(collected: list[Collected], tmp_path: Path) -> None:
+    rows = drawn("5", collected, tmp_path)
+    for cell in collected:
+        name = cell.cell.name
+        tables = [read_metrics(run.expected.folder.metrics) for run in cell.used]
+        for epoch, columns in ((1, ("task_1",)), (2, ("task_1", "task_2"))):
+            for column in columns:
+                values = [table[epoch - 1][column] for table in tables]
+                row = only(rows, cell=name, column=column, epoch=str(epoch), prediction="")
+                assert float(row["mean"]) == pytest.approx(np.mean(values))
+                assert float(row["population_std"]) == pytest.approx(np.std(values))
+        tests = [run.result["final"]["test"] for run in cell.used]
+        for prediction in ("mode", "mean"):
+            values = [test[prediction]["forgetting"] for test in tests]
+            row = only(rows, cell=name, column="forgetting", prediction=prediction)
+            assert float(row["mean"]) == pytest.approx(np.mean(values))
+    assert {row["n"] for row in rows} == {"2"}
+    assert {row["preset"] for row in rows} == {"smoke"}
+
+
+def test_figure_4_is_what_the_posteriors_say(collected: list[Collected], tmp_path: Path) -> None:
+    rows = drawn("4", collected, tmp_path)
+    for cell in collected:
+        files = [run.expected.folder.path / "posterior.json" for run in cell.used]
+        entropies = [json.loads(file.read_text())["entropy_bits"] for file in files]
+        for task in (0, 1):
+            place = {"cell": cell.cell.name, "after_task": str(task + 1)}
+            row = only(rows, **place, column="entropy_bits")
+            assert float(row["mean"]) == pytest.approx(np.mean([each[task] for each in entropies]))
+            shares = [
+                float(row["mean"])
+                for row in rows
+                if row["column"] == "share" and place.items() <= row.items()
+            ]
+            assert sum(shares) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"edges": [0, 1], "counts": [[1]]}'])
+def test_a_damaged_posterior_is_left_out(
+    collected: list[Collected], tmp_path: Path, content: str
+) -> None:
+    run = collected[0].used[0]
+    (run.expected.folder.path / "posterior.json").write_text(content)
+    rows = drawn("4", collected, tmp_path)
+    assert {row["n"] for row in rows if row["cell"] == "figure5_prior"} == {"1"}
+    assert {row["n"] for row in rows if row["cell"] == "figure5_no_prior"} == {"2"}
+
+
+def test_the_cells_are_known_without_the_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BNNREPRO_DATA", str(tmp_path / "nowhere"))
+    made = planned(FIGURES["5"].cells, preset="quick", seeds=3, out=str(tmp_path))
+    folders = [run.folder.path for cell in made for run in cell.runs]
+    assert len(set(folders)) == 9
+    assert {run.config.effective_epochs for cell in made for run in cell.runs} == {50}
