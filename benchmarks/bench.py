@@ -32,7 +32,7 @@ from bnnrepro.models.vgg import VGG
 from bnnrepro.optim.kernels.malloc import keep_freed_memory
 from bnnrepro.runs import atomic, provenance
 from bnnrepro.tasks import Classification
-from bnnrepro.training.trainer import Trainer
+from bnnrepro.training.loop import TrainingLoop
 
 ROOT = Path(__file__).parents[1]
 IMAGES, BATCH = 54_000, 100  # of MNIST's protocol
@@ -188,7 +188,7 @@ def _against_plain(
 def vgg(device: torch.device, repetitions: int) -> list[Row]:
     """Measure the optimizer's share of a step of CIFAR's VGG, batch 50."""
     data = batch((3, 32, 32), 50, device)
-    model = Trainer(VGG((3, 32, 32), 10), Classification(), device=str(device)).model
+    model = TrainingLoop(VGG((3, 32, 32), 10), Classification(), device=str(device)).model
     optimizer = optim.BayesBiNN(model.parameters(), lr=3e-4, train_set_size=45_000)
     network = network_only(model, data)
 
@@ -213,7 +213,7 @@ def epoch(device: torch.device, repetitions: int) -> list[Row]:
     """Measure parts of an epoch of MNIST against bare steps, and evaluation against an epoch."""
     data = synthetic.load("mnist")
     sources = prepare(data, validation_split=0.1, seed=0, device=device, batch_size=BATCH)
-    trainer = Trainer(MLP((1, 28, 28), 10), Classification(), device=str(device))
+    trainer = TrainingLoop(MLP((1, 28, 28), 10), Classification(), device=str(device))
     trainer.compile("bayesbinn", lr=1e-4, compile_optimizer="off")
     trainer._begin(sources.train, epochs=500)
     bare = ours(trainer.model, batch((1, 28, 28), BATCH, device), "bayesbinn")
@@ -230,7 +230,7 @@ def epoch(device: torch.device, repetitions: int) -> list[Row]:
 
     def evaluation() -> None:
         for source in (sources.validation, sources.test):
-            trainer.look(source)
+            trainer.validate(source)
 
     tasks = {"bare": bare_steps, "epoch": part_of_an_epoch, "evaluation": evaluation}
     times = interleaved(tasks, max(repetitions // 3, 3), device, warm_up=1)
@@ -286,11 +286,11 @@ def on_gpu(device: torch.device, peak: float | None) -> list[Row]:
         sources = prepare(data, validation_split=0.1, seed=0, device=device, batch_size=size)
         for precision in ("float32", "tf32", "bf16"):
             model = network(data.shape, 10)
-            trainer = Trainer(model, Classification(), device=str(device), precision=precision)
+            trainer = TrainingLoop(model, Classification(), device=str(device), precision=precision)
             trainer.compile("bayesbinn", lr=1e-4, compile_optimizer="on")
             trainer._begin(sources.train, epochs=500)
 
-            def one(trainer: Trainer = trainer, source: Any = sources.train) -> None:
+            def one(trainer: TrainingLoop = trainer, source: Any = sources.train) -> None:
                 trainer.running.batch = 0
                 trainer._train_epoch(source)
 

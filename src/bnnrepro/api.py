@@ -15,10 +15,11 @@ from bnnrepro.runs.layout import RunFolder
 from bnnrepro.runs.result import read_result
 from bnnrepro.runs.stored_config import read_config
 from bnnrepro.tasks import TASKS, Classification, Task
-from bnnrepro.training import checkpoint, trainer
+from bnnrepro.training import checkpoint
+from bnnrepro.training.loop import TrainingLoop
 
 
-class Trainer(trainer.Trainer):
+class Trainer(TrainingLoop):
     """Trains a model by a method; classification unless another task is given.
 
     ::
@@ -76,7 +77,7 @@ class Loaded:
     ``about`` is what the data set said of itself: shape, number of outputs, classes, normalisation.
     """
 
-    trainer: trainer.Trainer
+    trainer: Trainer
     config: Any
     result: dict[str, Any]
     about: dict[str, Any]

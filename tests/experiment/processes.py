@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from bnnrepro.cli.run import main
-from bnnrepro.training.trainer import Trainer
+from bnnrepro.training.loop import TrainingLoop
 
 # A fork of a process that has everything imported: a start costs 0.1 s instead of 5.
 FORKS = multiprocessing.get_context("forkserver")
@@ -73,9 +73,9 @@ def _strike(argv: list[str], step: int, number: int) -> None:
 
 def strike_at(patch: pytest.MonkeyPatch, step: int, number: int) -> None:
     """Have this process send itself the signal right after so many training steps."""
-    train_batch, done = Trainer._train_batch, 0
+    train_batch, done = TrainingLoop._train_batch, 0
 
-    def counted(self: Trainer, *batch: Any) -> None:
+    def counted(self: TrainingLoop, *batch: Any) -> None:
         nonlocal done
         assert done < step, "the run trains on after the signal"
         train_batch(self, *batch)
@@ -83,4 +83,4 @@ def strike_at(patch: pytest.MonkeyPatch, step: int, number: int) -> None:
         if done == step:
             signal.raise_signal(number)
 
-    patch.setattr(Trainer, "_train_batch", counted)
+    patch.setattr(TrainingLoop, "_train_batch", counted)

@@ -22,7 +22,7 @@ def test_the_loss_is_the_mean_squared_error_and_rmse_its_root() -> None:
     assert float(TASK.loss(outputs, targets)) == pytest.approx(4 / 3)
     score = float(TASK.score(outputs, targets))
     assert TASK.metric_of(score, 3) == pytest.approx(math.sqrt(4 / 3))
-    assert TASK.look(outputs, targets)["rmse"] == pytest.approx(math.sqrt(4 / 3))
+    assert TASK.validate(outputs, targets)["rmse"] == pytest.approx(math.sqrt(4 / 3))
 
 
 def test_half_a_variance_makes_the_nll_the_loss_up_to_a_constant() -> None:

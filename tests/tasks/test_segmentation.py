@@ -52,7 +52,7 @@ def test_figures_are_those_of_the_pixels_of_all_images_together(true, guess, nam
     assert figures["balanced_accuracy"] == pytest.approx(100 * np.mean(present))
     assert figures["accuracy"] == pytest.approx(100 * float((guess == true).double().mean()))
     assert figures["nll"] == pytest.approx(float(task.loss(logits, true)), rel=1e-4, abs=1e-6)
-    look = task.look(logits, true)
+    look = task.validate(logits, true)
     assert {key: look[key] for key in figures if key != "nll"} == {
         key: value for key, value in figures.items() if key != "nll"
     }

@@ -94,7 +94,7 @@ def test_others_are_told_by_the_entropy_of_the_prediction_as_it_was_averaged(ave
     trainer.fit(own, batch_size=20)
 
     def detected(how: str) -> dict:
-        return trainer.task.detect(trainer, own, other, samples=4, average=how)["mean"]
+        return trainer.task.ood_scores(trainer, own, other, samples=4, average=how)["mean"]
 
     entropies = [
         reliability.entropy(trainer.predict(inputs, samples=4, average=average).mean)

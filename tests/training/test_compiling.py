@@ -63,6 +63,11 @@ class FewWeights:
         return {Weight()}
 
 
+def decide(mode, optimizer, steps):
+    weights, pays = optimizer.binary_parameters(), optimizer.compiling_pays_on_cpu
+    return compiling.decide(mode, weights, updates=steps, pays_on_cpu=pays)
+
+
 @pytest.mark.parametrize(
     ("device", "weights", "steps", "pays_on_cpu", "expected"),
     [
@@ -77,22 +82,22 @@ class FewWeights:
 )
 def test_auto_compiles_long_runs_only(can_compile, device, weights, steps, pays_on_cpu, expected):
     optimizer = FewWeights(weights, device, pays_on_cpu)
-    assert compiling.decide("auto", optimizer, steps) == expected
-    assert compiling.decide("on", optimizer, steps)
-    assert not compiling.decide("off", optimizer, steps)
+    assert decide("auto", optimizer, steps) == expected
+    assert decide("on", optimizer, steps)
+    assert not decide("off", optimizer, steps)
 
 
 def test_auto_does_without_a_compiler_and_on_does_not(cannot_compile, caplog):
     optimizer = FewWeights(10_014_720, "cpu", True)
-    assert not compiling.decide("auto", optimizer, 10**9)
+    assert not decide("auto", optimizer, 10**9)
     assert "not compiled: no compiler" in caplog.text
     with pytest.raises(RuntimeError, match="nothing can be compiled for cpu: no compiler"):
-        compiling.decide("on", optimizer, 1)
+        decide("on", optimizer, 1)
 
 
 def test_without_binary_weights_there_is_nothing_to_compile(cannot_compile):
     optimizer = FullPrecision([nn.Parameter(torch.ones(2, 2))])
-    assert not compiling.decide("on", optimizer, 10**9)
+    assert not decide("on", optimizer, 10**9)
 
 
 def test_only_pmf_gains_on_a_cpu():

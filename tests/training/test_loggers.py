@@ -236,16 +236,16 @@ def test_online_without_a_login_does_not_ask_on_a_terminal(tmp_path: Path) -> No
 STRIKE = """
 import os, sys
 from bnnrepro.cli.run import main
-from bnnrepro.training.trainer import Trainer
+from bnnrepro.training.loop import TrainingLoop
 
-train_batch = Trainer._train_batch
+train_batch = TrainingLoop._train_batch
 
 def strike(self, *batch):
     train_batch(self, *batch)
     if self.epoch == 5:
         os.killpg(0, int(sys.argv[1]))
 
-Trainer._train_batch = strike
+TrainingLoop._train_batch = strike
 main(sys.argv[2:])
 """
 

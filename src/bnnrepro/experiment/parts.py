@@ -16,9 +16,9 @@ from bnnrepro.experiment.threads import set_threads
 from bnnrepro.models.summary import Summary, summarise
 from bnnrepro.optim.kernels.compiling import why_not
 from bnnrepro.tasks import TASKS
+from bnnrepro.training.loop import TrainingLoop
 from bnnrepro.training.precision import refused
 from bnnrepro.training.rng_state import seed_generators
-from bnnrepro.training.trainer import Trainer
 
 
 @dataclass
@@ -28,7 +28,7 @@ class Parts:
     cfg: Config
     data: Data
     sources: Sources
-    trainer: Trainer
+    trainer: TrainingLoop
     summary: Summary
     foreign: Source | None = None
 
@@ -60,7 +60,7 @@ def build(cfg: Config) -> Parts:
         return instantiate(cfg.method, params=groups, offered=offered)
 
     task = TASKS[data.task].of(cfg, data.about())
-    trainer = Trainer(
+    trainer = TrainingLoop(
         model,
         task,
         device=str(device),

@@ -97,7 +97,7 @@ def _judge(parts: Parts, row: dict[str, Any]) -> dict[str, Any]:
         judged["train"] = sources.train
     for name, source in judged.items():
         if source is not None:
-            found = trainer.task.judge(
+            found = trainer.task.evaluate(
                 trainer, source, samples=cfg.evaluate.samples, average=cfg.evaluate.average
             )
             kinds = {kind: found.pop(kind) for kind in ("mode", "mean") if kind in found}
@@ -112,7 +112,7 @@ def _detected(parts: Parts) -> dict[str, Any]:
     if foreign is None or test is None:
         return {}
     evaluate, task = parts.cfg.evaluate, parts.trainer.task
-    found = task.detect(
+    found = task.ood_scores(
         parts.trainer, test, foreign, samples=evaluate.samples, average=evaluate.average
     )
     return {"ood": {"n": foreign.n_samples, **found}}

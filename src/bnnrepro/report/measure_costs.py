@@ -22,7 +22,8 @@ from bnnrepro.data.batch_source import Source
 from bnnrepro.errors import UserError
 from bnnrepro.experiment.parts import Parts, build
 from bnnrepro.training.callbacks import Callback
-from bnnrepro.training.trainer import Trainer
+from bnnrepro.training.loop import TrainingLoop
+from bnnrepro.training.task import Training
 
 _WARM_UP, _STEPS = 2, 8
 _ENOUGH = 5.0  # seconds after which no further step is measured
@@ -61,10 +62,10 @@ class _Clock(Callback):
     def __init__(self) -> None:
         self.times: list[float] = []
 
-    def on_fit_start(self, trainer: Trainer) -> None:
+    def on_fit_start(self, trainer: Training) -> None:
         self.times.append(time.perf_counter())
 
-    def on_batch_end(self, trainer: Trainer) -> None:
+    def on_batch_end(self, trainer: Training) -> None:
         _wait(trainer.device)
         self.times.append(time.perf_counter())
         trainer.stop = True
@@ -114,7 +115,7 @@ def _step(parts: Parts) -> float:
     return median(steps[min(_WARM_UP, len(steps) - 1) :])
 
 
-def _look(trainer: Trainer, source: Source) -> float:
+def _look(trainer: TrainingLoop, source: Source) -> float:
     """Return the seconds of an evaluation at the mode, from its first batch."""
     began = time.perf_counter()
     trainer.evaluate(_Few(source, 1))

@@ -17,7 +17,7 @@ from bnnrepro.training.task import Task, class_numbers
 if TYPE_CHECKING:
     from bnnrepro.config import Config
     from bnnrepro.data.batch_source import Source
-    from bnnrepro.training.trainer import Trainer
+    from bnnrepro.training.task import Training
 
 
 class Classification(Task):
@@ -92,23 +92,23 @@ class Classification(Task):
             "brier": uncertainty.brier(predictions, targets),
         }
 
-    def judge(
-        self, trainer: Trainer, source: Source, *, samples: int, average: str
+    def evaluate(
+        self, training: Training, source: Source, *, samples: int, average: str
     ) -> dict[str, dict[str, Any]]:
         """Add ``uncertainty``: rejection and reliability at the mode and at the mean."""
         kinds: dict[str, int | None] = {"mode": None}
-        if trainer.optimizer.has_posterior:
+        if training.optimizer.has_posterior:
             kinds["mean"] = samples
         figures: dict[str, dict[str, Any]] = {}
         curves: dict[str, Any] = {}
         for kind, draws in kinds.items():
-            predictions, _, targets = trainer.predictions(source, samples=draws, average=average)
+            predictions, _, targets = training.predictions(source, samples=draws, average=average)
             figures[kind] = self.measure(predictions, targets)
             curves[kind] = uncertainty.curves(predictions, targets, self.ece_bins)
         return figures | {"uncertainty": curves}
 
-    def detect(
-        self, trainer: Trainer, test: Source, foreign: Source, *, samples: int, average: str
+    def ood_scores(
+        self, training: Training, test: Source, foreign: Source, *, samples: int, average: str
     ) -> dict[str, dict[str, float]]:
         """Return the AUROC of telling the foreign samples by their predictive ``entropy``.
 
@@ -116,12 +116,12 @@ class Classification(Task):
         of averaged probabilities, by which it is defined.
         """
         splits = (test, foreign)
-        at_mode = [uncertainty.entropy(trainer.predictions(each)[0]) for each in splits]
+        at_mode = [uncertainty.entropy(training.predictions(each)[0]) for each in splits]
         figures = {"mode": {"entropy": uncertainty.auroc(*at_mode)}}
-        if trainer.optimizer.has_posterior:
+        if training.optimizer.has_posterior:
             drawn = [
                 uncertainty.scores_of_draws(
-                    self.predict(outputs) for outputs, _ in trainer.draws(each, samples)
+                    self.predict(outputs) for outputs, _ in training.draws(each, samples)
                 )
                 for each in splits
             ]
@@ -130,20 +130,20 @@ class Classification(Task):
             figures["mean"] = {name: uncertainty.auroc(*pair) for name, pair in pairs}
             if average == "logits":
                 averaged = [
-                    trainer.predictions(each, samples=samples, average=average)[0]
+                    training.predictions(each, samples=samples, average=average)[0]
                     for each in splits
                 ]
                 figures["mean"]["entropy"] = uncertainty.auroc(*map(uncertainty.entropy, averaged))
         return figures
 
-    def finish(self, trainer: Trainer, test: Source | None, folder: Path) -> None:
+    def finish(self, training: Training, test: Source | None, folder: Path) -> None:
         """Write ``map.npz`` for points in the plane; see ``tasks.maps``."""
-        prediction_grid.write(trainer, folder, samples=self.samples_drawn, average=self.average)
+        prediction_grid.write(training, folder, samples=self.samples_drawn, average=self.average)
 
-    def is_finished(self, trainer: Trainer, test: Source | None, folder: Path) -> bool:
+    def is_finished(self, training: Training, test: Source | None, folder: Path) -> bool:
         """Return whether ``map.npz`` is of this task's draws, where there is to be one."""
         return prediction_grid.is_current(
-            trainer, folder, samples=self.samples_drawn, average=self.average
+            training, folder, samples=self.samples_drawn, average=self.average
         )
 
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from bnnrepro.config import Config
     from bnnrepro.data.batch_source import Source
     from bnnrepro.data.permuted import PermutedBatches
-    from bnnrepro.training.trainer import Trainer
+    from bnnrepro.training.task import Training
 
 EPOCH_DRAWS = 5  # of the posterior, for each task's accuracy after an epoch
 BINS = 50  # of the histogram of P(w = +1)
@@ -91,35 +91,35 @@ class Continual(Classification):
         """Return the batches of the task that an epoch (from 0) belongs to."""
         return _tasks_of(source).of(epoch // self.period)
 
-    def before_epoch(self, trainer: Trainer) -> None:
+    def before_epoch(self, training: Training) -> None:
         """Pass the posterior on where a new task begins; harmless if done twice."""
-        if trainer.epoch == 0 or trainer.epoch % self.period:
+        if training.epoch == 0 or training.epoch % self.period:
             return
-        if self.prior == "posterior" and trainer.optimizer.has_posterior:
-            cast(Any, trainer.optimizer).set_prior_to_posterior()
+        if self.prior == "posterior" and training.optimizer.has_posterior:
+            cast(Any, training.optimizer).set_prior_to_posterior()
         if self.norm_statistics == "per_task":
-            for module in _norms(trainer.model).values():
+            for module in _norms(training.model).values():
                 module.reset_running_stats()
 
-    def epoch_figures(self, trainer: Trainer, source: Source) -> dict[str, float]:
+    def epoch_figures(self, training: Training, source: Source) -> dict[str, float]:
         """Return loss and accuracy at the mode, averaged over the tasks seen so far."""
         looks, self._latest = [], []
-        for task in range(trainer.epoch // self.period + 1):
-            with self._statistics_of(trainer, task):
+        for task in range(training.epoch // self.period + 1):
+            with self._statistics_of(training, task):
                 of_task = _kept(source, task)
-                looks.append(trainer.look(of_task))
-                self._latest.append(self._few_draws(trainer, of_task, looks[-1]))
+                looks.append(training.validate(of_task))
+                self._latest.append(self._few_draws(training, of_task, looks[-1]))
         return {key: _mean([look[key] for look in looks]) for key in looks[0]}
 
-    def _few_draws(self, trainer: Trainer, source: Source, look: Mapping[str, float]) -> float:
-        if not trainer.optimizer.has_posterior:
+    def _few_draws(self, training: Training, source: Source, look: Mapping[str, float]) -> float:
+        if not training.optimizer.has_posterior:
             return look[self.metric]
-        return trainer.evaluate(source, samples=EPOCH_DRAWS)[self.metric]
+        return training.evaluate(source, samples=EPOCH_DRAWS)[self.metric]
 
-    def after_epoch(self, trainer: Trainer, held_out: Mapping[str, Source]) -> dict[str, Any]:
+    def after_epoch(self, training: Training, held_out: Mapping[str, Source]) -> dict[str, Any]:
         """Return each seen task's accuracy on the test set, few draws averaged; keep what ends."""
-        if (trainer.epoch + 1) % self.period == 0:
-            self.finished.append(_snapshot(trainer))
+        if (training.epoch + 1) % self.period == 0:
+            self.finished.append(_snapshot(training))
         seen = self._latest if "test" in held_out else ()
         return {f"task_{task}": accuracy for task, accuracy in enumerate(seen, start=1)}
 
@@ -132,12 +132,12 @@ class Continual(Classification):
         self.finished = list(state["finished"])
 
     @contextmanager
-    def _statistics_of(self, trainer: Trainer, task: int) -> Iterator[None]:
+    def _statistics_of(self, training: Training, task: int) -> Iterator[None]:
         """Put a finished task's running statistics into the model, where each has its own."""
         if self.norm_statistics == "shared" or task >= len(self.finished):
             yield
             return
-        buffers = _statistics(trainer.model)
+        buffers = _statistics(training.model)
         present = {name: buffer.clone() for name, buffer in buffers.items()}
         try:
             for name, buffer in buffers.items():
@@ -149,50 +149,50 @@ class Continual(Classification):
 
     # -- a trained network --------------------------------------------------------------------
 
-    def judge(
-        self, trainer: Trainer, source: Source, *, samples: int, average: str
+    def evaluate(
+        self, training: Training, source: Source, *, samples: int, average: str
     ) -> dict[str, dict[str, Any]]:
         """Return the figures over all tasks; besides: forgetting, backward transfer, matrix.
 
         Row i of the matrix is after task i + 1: the accuracy on each task up to that one.
         """
         kinds: dict[str, dict[str, Any]] = {"mode": {}}
-        if trainer.optimizer.has_posterior:
+        if training.optimizer.has_posterior:
             kinds["mean"] = {"samples": samples, "average": average}
         measured: dict[str, list[list[dict[str, float]]]] = {kind: [] for kind in kinds}
         for last in range(len(self.finished)):
-            with self._as_after(trainer, last):
+            with self._as_after(training, last):
                 for kind, how in kinds.items():
-                    measured[kind].append(self._on_each(trainer, source, last + 1, how))
+                    measured[kind].append(self._on_each(training, source, last + 1, how))
         return {kind: summary(rows) for kind, rows in measured.items()}
 
     def _on_each(
-        self, trainer: Trainer, source: Source, seen: int, how: Mapping[str, Any]
+        self, training: Training, source: Source, seen: int, how: Mapping[str, Any]
     ) -> list[dict[str, float]]:
         figures = []
         for task in range(seen):
-            with self._statistics_of(trainer, task):
-                figures.append(trainer.evaluate(_kept(source, task), **how))
+            with self._statistics_of(training, task):
+                figures.append(training.evaluate(_kept(source, task), **how))
         return figures
 
     @contextmanager
-    def _as_after(self, trainer: Trainer, task: int) -> Iterator[None]:
+    def _as_after(self, training: Training, task: int) -> Iterator[None]:
         """Put model and method back to where they were after a finished task, from 0."""
-        present = _snapshot(trainer)
+        present = _snapshot(training)
         try:
-            trainer.load_weights(copy.deepcopy(self.finished[task]))
+            training.load_weights(copy.deepcopy(self.finished[task]))
             yield
         finally:
-            trainer.load_weights(present)
+            training.load_weights(present)
 
-    def finish(self, trainer: Trainer, test: Source | None, folder: Path) -> None:
+    def finish(self, training: Training, test: Source | None, folder: Path) -> None:
         """Write ``posterior.json``: the histogram of P(w = +1) after each task, and its entropy."""
-        if not trainer.optimizer.has_posterior:
+        if not training.optimizer.has_posterior:
             return
         counts, entropies = [], []
         for task in range(len(self.finished)):
-            with self._as_after(trainer, task):
-                posterior = cast(Any, trainer.optimizer).probabilities().values()
+            with self._as_after(training, task):
+                posterior = cast(Any, training.optimizer).probabilities().values()
                 probabilities = torch.cat([each.flatten().cpu() for each in posterior])
             counts.append(torch.histc(probabilities, bins=BINS, min=0, max=1).long().tolist())
             entropies.append(entropy_bits(probabilities))
@@ -259,6 +259,6 @@ def _statistics(model: nn.Module) -> dict[str, Tensor]:
     }
 
 
-def _snapshot(trainer: Trainer) -> dict[str, Any]:
-    state = {"model": trainer.model.state_dict(), "optimizer": trainer.optimizer.state_dict()}
+def _snapshot(training: Training) -> dict[str, Any]:
+    state = {"model": training.model.state_dict(), "optimizer": training.optimizer.state_dict()}
     return copy.deepcopy(state)

@@ -14,14 +14,14 @@ from bnnrepro.runs import atomic
 from bnnrepro.runs.arrays import read_arrays
 
 if TYPE_CHECKING:
-    from bnnrepro.training.trainer import Trainer
+    from bnnrepro.training.task import Training
 
 FILE = "map.npz"
 REACH = 4.0  # standard deviations of the inputs, from their mean
 STEPS = {1: 401, 2: 121}  # grid points an axis, by the number of inputs
 
 
-def write(trainer: Trainer, folder: Path, *, samples: int, average: str) -> None:
+def write(training: Training, folder: Path, *, samples: int, average: str) -> None:
     """Write ``map.npz`` if the training inputs are points in one or two dimensions.
 
     It holds float32 arrays, all standardised: ``inputs`` (N, D) and ``targets`` (N,) of training,
@@ -31,22 +31,22 @@ def write(trainer: Trainer, folder: Path, *, samples: int, average: str) -> None
     prediction is a value, or the probability of class 1.
 
     Args:
-        trainer: trained, on ``trainer.source``.
+        training: trained, on ``training.source``.
         folder: the run's.
         samples: draws of the mean, >= 1.
         average: what is averaged over them, ``probabilities`` or ``logits``.
     """
-    assert trainer.source is not None
-    if not _of_points(trainer):
+    assert training.source is not None
+    if not _of_points(training):
         return  # images: their whole training set would be in memory as float32
-    inputs, targets = (torch.cat(parts) for parts in zip(*trainer.source.epoch(0), strict=True))
+    inputs, targets = (torch.cat(parts) for parts in zip(*training.source.epoch(0), strict=True))
     places = grid(inputs.shape[1])
-    mode = trainer.predict(places)
+    mode = training.predict(places)
     assert isinstance(mode, Tensor)
     found = {"inputs": inputs, "targets": targets.flatten(), "grid": places, "mode": mode[:, -1]}
     settings: dict[str, Any] = {}
-    if trainer.optimizer.has_posterior:
-        drawn = trainer.predict(places, samples=samples, average=average)
+    if training.optimizer.has_posterior:
+        drawn = training.predict(places, samples=samples, average=average)
         assert not isinstance(drawn, Tensor)
         found |= {"mean": drawn.mean[:, -1], "spread": drawn.std[:, -1]}
         settings = {"samples": np.array(samples), "average": np.array(average)}
@@ -54,23 +54,23 @@ def write(trainer: Trainer, folder: Path, *, samples: int, average: str) -> None
         np.savez_compressed(handle, allow_pickle=False, **_numpy(found), **settings)
 
 
-def is_current(trainer: Trainer, folder: Path, *, samples: int, average: str) -> bool:
+def is_current(training: Training, folder: Path, *, samples: int, average: str) -> bool:
     """Return whether ``write`` has nothing to do: the map is whole and of these settings."""
-    if not _of_points(trainer):
+    if not _of_points(training):
         return True
     try:
         found = read_arrays(folder / FILE)
     except UserError:
         return False
-    if not trainer.optimizer.has_posterior:
+    if not training.optimizer.has_posterior:
         return "mode" in found
     return [str(found.get(key)) for key in ("samples", "average")] == [str(samples), average]
 
 
-def _of_points(trainer: Trainer) -> bool:
+def _of_points(training: Training) -> bool:
     """Return whether the training inputs are points in one or two dimensions."""
-    assert trainer.source is not None
-    first, _ = next(trainer.source.epoch(0))
+    assert training.source is not None
+    first, _ = next(training.source.epoch(0))
     return first.ndim == 2 and first.shape[1] in STEPS
 
 

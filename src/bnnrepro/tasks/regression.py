@@ -23,7 +23,7 @@ from bnnrepro.training.task import Task
 if TYPE_CHECKING:
     from bnnrepro.config import Config
     from bnnrepro.data.batch_source import Source
-    from bnnrepro.training.trainer import Trainer
+    from bnnrepro.training.task import Training
 
 NOISE_VARIANCE = 0.5  # of standardised targets
 LEVELS = torch.linspace(0.05, 0.95, 19, dtype=torch.float64)
@@ -105,14 +105,14 @@ class Regression(Task):
             "ece": float((below - levels).abs().mean()),
         }
 
-    def finish(self, trainer: Trainer, test: Source | None, folder: Path) -> None:
+    def finish(self, training: Training, test: Source | None, folder: Path) -> None:
         """Write ``map.npz``: predictions beside and between the points; see ``tasks.maps``."""
-        prediction_grid.write(trainer, folder, samples=self.samples_drawn, average=self.average)
+        prediction_grid.write(training, folder, samples=self.samples_drawn, average=self.average)
 
-    def is_finished(self, trainer: Trainer, test: Source | None, folder: Path) -> bool:
+    def is_finished(self, training: Training, test: Source | None, folder: Path) -> bool:
         """Return whether ``map.npz`` is of this task's draws."""
         return prediction_grid.is_current(
-            trainer, folder, samples=self.samples_drawn, average=self.average
+            training, folder, samples=self.samples_drawn, average=self.average
         )
 
 

@@ -32,7 +32,7 @@ from bnnrepro.training.task import Task, class_numbers
 if TYPE_CHECKING:
     from bnnrepro.config import Config
     from bnnrepro.data.batch_source import Source
-    from bnnrepro.training.trainer import Trainer
+    from bnnrepro.training.task import Training
 
 COUNTS = "counts"
 PREDICTIONS = "predictions"
@@ -103,7 +103,7 @@ class Segmentation(Task):
         counts = count(predictions.argmax(1), targets, len(self.classes))
         return self.figures(counts) | {"nll": total / targets.numel()}
 
-    def look(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
+    def validate(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
         """Return an epoch's figures of a split at the mode: ``loss``, then the metrics."""
         counts = count(outputs.argmax(1), targets, len(self.classes))
         return {"loss": float(self.loss(outputs, targets))} | self.figures(counts)
@@ -139,11 +139,11 @@ class Segmentation(Task):
 
     # -- around the epochs --------------------------------------------------------------------
 
-    def before_epoch(self, trainer: Trainer) -> None:
+    def before_epoch(self, training: Training) -> None:
         """Begin to count."""
         self._trained = None
 
-    def after_epoch(self, trainer: Trainer, held_out: Mapping[str, Source]) -> dict[str, Any]:
+    def after_epoch(self, training: Training, held_out: Mapping[str, Source]) -> dict[str, Any]:
         """Return the epoch's training figure, of the counts of all its batches."""
         if self._trained is None:
             return {}
@@ -161,28 +161,28 @@ class Segmentation(Task):
 
     # -- a trained network --------------------------------------------------------------------
 
-    def judge(
-        self, trainer: Trainer, source: Source, *, samples: int, average: str
+    def evaluate(
+        self, training: Training, source: Source, *, samples: int, average: str
     ) -> dict[str, dict[str, Any]]:
         """Return the figures at mode and mean, and those of the best constant prediction."""
-        figures = super().judge(trainer, source, samples=samples, average=average)
+        figures = super().evaluate(training, source, samples=samples, average=average)
         targets = torch.cat([wanted for _, wanted in source.epoch(0)])
         return figures | {"constant": self.constant(targets)}
 
-    def finish(self, trainer: Trainer, test: Source | None, folder: Path) -> None:
+    def finish(self, training: Training, test: Source | None, folder: Path) -> None:
         """Write pictures of the test images, and the predictions of images without labels.
 
-        Both are at the mode, by the weights that the trainer holds.
+        Both are at the mode, by the weights that the training holds.
         """
         if not isinstance(test, WholeImages):
             return
-        outputs, _ = outputs_and_targets(trainer.model, test, trainer.device)
+        outputs, _ = outputs_and_targets(training.model, test, training.device)
         write_pictures(folder / "pictures", test.pairs, outputs.argmax(1))
         if test.unlabelled is not None:
-            outputs, _ = outputs_and_targets(trainer.model, test.unlabelled, trainer.device)
+            outputs, _ = outputs_and_targets(training.model, test.unlabelled, training.device)
             write_predictions(folder / PREDICTIONS, test.unlabelled.pairs, outputs.argmax(1))
 
-    def is_finished(self, trainer: Trainer, test: Source | None, folder: Path) -> bool:
+    def is_finished(self, training: Training, test: Source | None, folder: Path) -> bool:
         """Return whether the images without labels are predicted: no run is known by them."""
         if not isinstance(test, WholeImages) or test.unlabelled is None:
             return True

@@ -1,30 +1,25 @@
-"""What may be hung into training: callbacks, and the reasons for which training stops early."""
+"""Callbacks, and the exceptions that stop training early."""
 
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from bnnrepro.training.trainer import Trainer
-
-Row = dict[str, Any]
+from bnnrepro.training.task import EpochRow, Training
 
 
 class Callback:
     """Base of all callbacks; every hook does nothing unless overridden."""
 
-    def on_fit_start(self, trainer: "Trainer") -> None:
+    def on_fit_start(self, training: Training) -> None:
         """Before the first epoch; the trainer's state may be loaded here."""
 
-    def on_batch_end(self, trainer: "Trainer") -> None:
+    def on_batch_end(self, training: Training) -> None:
         """After each optimizer step."""
 
-    def on_epoch_end(self, trainer: "Trainer", row: Row) -> None:
+    def on_epoch_end(self, training: Training, row: EpochRow) -> None:
         """After an epoch's evaluation; ``row`` is the epoch's line of metrics.csv."""
 
-    def on_interrupt(self, trainer: "Trainer") -> None:
+    def on_interrupt(self, training: Training) -> None:
         """Between two steps, when training is asked to stop at once."""
 
-    def on_fit_end(self, trainer: "Trainer") -> None:
-        """After the last epoch, or the epoch after which ``trainer.stop`` was set."""
+    def on_fit_end(self, training: Training) -> None:
+        """After the last epoch, or the epoch after which ``training.stop`` was set."""
 
     def close(self, exit_code: int) -> None:
         """At the end of the run, however it ended."""

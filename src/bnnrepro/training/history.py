@@ -8,13 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bnnrepro.training.callbacks import Row
+from bnnrepro.training.task import EpochRow
 
 
 class History:
     """The rows of training, one an epoch, in the columns of ``metrics.csv``."""
 
-    def __init__(self, rows: Sequence[Row]) -> None:
+    def __init__(self, rows: Sequence[EpochRow]) -> None:
         self.rows = list(rows)
 
     @property

@@ -14,7 +14,7 @@ REPEATED = 1.0  # seconds: a terminal, a launcher and a cluster may all pass on 
 
 
 class StopRequest:
-    """Set by a signal, asked by the trainer after every step."""
+    """Set by a signal, asked by the training after every step."""
 
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None
@@ -24,7 +24,7 @@ class StopRequest:
         return self.signal is not None
 
     def interruption(self) -> Interrupted:
-        """Return what the trainer raises: exit code 128 + signal, as a shell would report it."""
+        """Return what the training raises: exit code 128 + signal, as a shell would report it."""
         assert self.signal is not None
         return Interrupted(self.signal.name, 128 + self.signal)
 

@@ -12,11 +12,11 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from bnnrepro.training.callbacks import Callback, Row
-from bnnrepro.training.trainer import Trainer
+from bnnrepro.training.callbacks import Callback
+from bnnrepro.training.task import EpochRow, Training
 
 
-def epoch_line(row: Row, epochs: int, metric: str) -> str:
+def epoch_line(row: EpochRow, epochs: int, metric: str) -> str:
     """Return an epoch's figures as one line."""
     width = len(str(epochs))
     parts = [f"epoch {row['epoch']:{width}d}/{epochs}", f"loss {row['train_loss']:.4f}"]
@@ -37,15 +37,15 @@ def clock(seconds: float) -> str:
 class Lines(Callback):
     """One line an epoch, with the time left."""
 
-    def on_fit_start(self, trainer: Trainer) -> None:
+    def on_fit_start(self, training: Training) -> None:
         """Start the clock."""
-        self._started, self._first = time.monotonic(), trainer.epoch
+        self._started, self._first = time.monotonic(), training.epoch
 
-    def on_epoch_end(self, trainer: Trainer, row: Row) -> None:
+    def on_epoch_end(self, training: Training, row: EpochRow) -> None:
         """Print the epoch's figures."""
-        pace = (time.monotonic() - self._started) / (trainer.epoch - self._first)
-        left = clock(pace * (trainer.epochs - trainer.epoch))
-        line = epoch_line(row, trainer.epochs, trainer.task.metric)
+        pace = (time.monotonic() - self._started) / (training.epoch - self._first)
+        left = clock(pace * (training.epochs - training.epoch))
+        line = epoch_line(row, training.epochs, training.task.metric)
         print(f"{line}  left {left}", flush=True)
 
 
@@ -65,49 +65,43 @@ class Bar(Callback):
             transient=True,
         )
 
-    def on_fit_start(self, trainer: Trainer) -> None:
+    def on_fit_start(self, training: Training) -> None:
         """Show the bar."""
-        done = trainer.epoch * trainer.batches + trainer.running.batch
+        done = training.epoch * training.batches + training.batch
         self._task = self._progress.add_task(
-            "", total=trainer.epochs * trainer.batches, completed=done, figures=""
+            "", total=training.epochs * training.batches, completed=done, figures=""
         )
         self._samples, self._since, self._shown_at = 0, time.monotonic(), 0.0
         self._progress.start()
 
-    def on_batch_end(self, trainer: Trainer) -> None:
+    def on_batch_end(self, training: Training) -> None:
         """Move the bar; ten times a second at most, since figures wait for the device."""
         now = time.monotonic()
         if now - self._shown_at < 0.1:
             return
         self._shown_at = now
-        running = trainer.running
-        loss, score, count = running.sums.tolist()
-        rate = count / running.seconds if running.seconds else 0.0
+        loss, metric, rate = training.so_far()
         self._progress.update(
             self._task,
-            completed=trainer.epoch * trainer.batches + running.batch,
+            completed=training.epoch * training.batches + training.batch,
             description=(
-                f"epoch {trainer.epoch + 1}/{trainer.epochs} "
-                f"batch {running.batch}/{trainer.batches}"
+                f"epoch {training.epoch + 1}/{training.epochs} "
+                f"batch {training.batch}/{training.batches}"
             ),
-            figures=(
-                f"loss {loss / count:.4f} {trainer.task.metric} "
-                f"{trainer.task.metric_of(score, count):.2f} "
-                f"{rate:,.0f} samples/s"
-            ),
+            figures=(f"loss {loss:.4f} {training.task.metric} {metric:.2f} {rate:,.0f} samples/s"),
         )
 
-    def on_epoch_end(self, trainer: Trainer, row: Row) -> None:
+    def on_epoch_end(self, training: Training, row: EpochRow) -> None:
         """Leave the epoch's line above the bar."""
         self._progress.console.print(
-            epoch_line(row, trainer.epochs, trainer.task.metric), highlight=False
+            epoch_line(row, training.epochs, training.task.metric), highlight=False
         )
 
-    def on_interrupt(self, trainer: Trainer) -> None:
+    def on_interrupt(self, training: Training) -> None:
         """Take the bar away."""
         self._progress.stop()
 
-    def on_fit_end(self, trainer: Trainer) -> None:
+    def on_fit_end(self, training: Training) -> None:
         """Take the bar away."""
         self._progress.stop()
 

@@ -12,10 +12,9 @@ from bnnrepro.runs import status
 from bnnrepro.runs.layout import RunFolder
 from bnnrepro.runs.metrics import write_metrics
 from bnnrepro.training import checkpoint
-from bnnrepro.training.callbacks import Callback, Row
+from bnnrepro.training.callbacks import Callback
 from bnnrepro.training.progress import epoch_line
-from bnnrepro.training.task import Task
-from bnnrepro.training.trainer import Trainer
+from bnnrepro.training.task import EpochRow, Task, Training
 
 log = logging.getLogger(__name__)
 
@@ -24,10 +23,10 @@ log = logging.getLogger(__name__)
 REPORT_SECONDS = 1.0
 
 
-def best_row(rows: list[Row], task: Task) -> Row | None:
+def best_row(rows: list[EpochRow], task: Task) -> EpochRow | None:
     """Return the first row of the best validation value; None without a validation split."""
     key = f"validation_{task.metric}"
-    best: Row | None = None
+    best: EpochRow | None = None
     for row in rows:
         if key in row and (best is None or task.better(row[key], best[key])):
             best = row
@@ -76,7 +75,7 @@ class Recorder(Callback):
         self._written_at = time.monotonic()
         self._told = 0
         self._reported_at = -REPORT_SECONDS
-        self._unreported: list[Row] = []  # all rows, where the last are not in metrics.csv yet
+        self._unreported: list[EpochRow] = []  # all rows, where the last are not in metrics.csv yet
 
     def read(self, device: torch.device) -> None:
         """Read the newest whole checkpoint; nothing in the folder is changed.
@@ -92,37 +91,37 @@ class Recorder(Callback):
             path, self._state = found
             self._newest_is_whole = path == self.folder.checkpoint
 
-    def on_fit_start(self, trainer: Trainer) -> None:
+    def on_fit_start(self, training: Training) -> None:
         """Resume from the checkpoint that was read."""
         state, self._state = self._state, None
         if state is not None:
-            trainer.load_state_dict(state)
-            inside = f", step {trainer.running.batch}" if trainer.running.batch else ""
-            log.info("resumed after epoch %d of %d%s", trainer.epoch, trainer.epochs, inside)
-        self._told = trainer.epoch
+            training.load_state_dict(state)
+            inside = f", step {training.batch}" if training.batch else ""
+            log.info("resumed after epoch %d of %d%s", training.epoch, training.epochs, inside)
+        self._told = training.epoch
         for logger in self.loggers:
-            logger.on_fit_start(trainer)
-        self._report(trainer)
-        self._maybe_stop(trainer)
+            logger.on_fit_start(training)
+        self._report(training)
+        self._maybe_stop(training)
 
-    def on_epoch_end(self, trainer: Trainer, row: Row) -> None:
+    def on_epoch_end(self, training: Training, row: EpochRow) -> None:
         """Write what changed; a checkpoint if one is due."""
-        if best_row(trainer.rows, trainer.task) is row:
-            checkpoint.save(self.folder.best, self._snapshot(trainer), self.signature)
-        self._maybe_stop(trainer)
-        last = trainer.epoch == trainer.epochs or trainer.stop
-        due = trainer.epoch % self.every == 0
+        if best_row(training.rows, training.task) is row:
+            checkpoint.save(self.folder.best, self._snapshot(training), self.signature)
+        self._maybe_stop(training)
+        last = training.epoch == training.epochs or training.stop
+        due = training.epoch % self.every == 0
         if last or (due and time.monotonic() - self._written_at >= self.seconds):
-            self._checkpoint(trainer)
+            self._checkpoint(training)
         elif time.monotonic() - self._reported_at >= REPORT_SECONDS:
-            self._report(trainer)
+            self._report(training)
         else:
-            self._unreported = trainer.rows
-        log.debug("%s", epoch_line(row, trainer.epochs, trainer.task.metric))
+            self._unreported = training.rows
+        log.debug("%s", epoch_line(row, training.epochs, training.task.metric))
 
-    def on_interrupt(self, trainer: Trainer) -> None:
+    def on_interrupt(self, training: Training) -> None:
         """Save the state between two steps."""
-        self._checkpoint(trainer)
+        self._checkpoint(training)
 
     def close(self, exit_code: int) -> None:
         """Pass the end on to the loggers; write the rows that are left."""
@@ -132,36 +131,36 @@ class Recorder(Callback):
             with suppress(OSError):  # the disk is full: that is what the run failed of
                 write_metrics(self.folder.metrics, self._unreported)
 
-    def _snapshot(self, trainer: Trainer) -> dict[str, Any]:
+    def _snapshot(self, training: Training) -> dict[str, Any]:
         return {
-            "model": trainer.model.state_dict(),
-            "optimizer": trainer.optimizer.state_dict(),
-            "epoch": trainer.epoch,
+            "model": training.model.state_dict(),
+            "optimizer": training.optimizer.state_dict(),
+            "epoch": training.epoch,
             "about": self.about,
         }
 
-    def _maybe_stop(self, trainer: Trainer) -> None:
-        if self.stop_after is not None and trainer.epoch >= self.stop_after:
-            trainer.stop = True
+    def _maybe_stop(self, training: Training) -> None:
+        if self.stop_after is not None and training.epoch >= self.stop_after:
+            training.stop = True
 
-    def _checkpoint(self, trainer: Trainer) -> None:
+    def _checkpoint(self, training: Training) -> None:
         checkpoint.save(
             self.folder.checkpoint,
-            {**trainer.state_dict(), "about": self.about},
+            {**training.state_dict(), "about": self.about},
             self.signature,
             keep_as=self.folder.checkpoint_prev if self._newest_is_whole else None,
         )
         self._newest_is_whole = True
         self._written_at = time.monotonic()
-        for row in trainer.rows[self._told :]:
+        for row in training.rows[self._told :]:
             for logger in self.loggers:
-                logger.on_epoch_end(trainer, row)
-        self._told = trainer.epoch
-        self._report(trainer)
+                logger.on_epoch_end(training, row)
+        self._told = training.epoch
+        self._report(training)
 
-    def _report(self, trainer: Trainer) -> None:
-        if trainer.rows:
-            write_metrics(self.folder.metrics, trainer.rows)
+    def _report(self, training: Training) -> None:
+        if training.rows:
+            write_metrics(self.folder.metrics, training.rows)
         self._unreported = []
         self._reported_at = time.monotonic()
-        status.write(self.folder, "running", epoch=trainer.epoch, epochs=trainer.epochs)
+        status.write(self.folder, "running", epoch=training.epoch, epochs=training.epochs)

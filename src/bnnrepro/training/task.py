@@ -1,19 +1,92 @@
-"""The seam between training and what is learnt: a task knows its loss and its metrics."""
+"""The interface between the training loop and a task, which knows its loss and its metrics."""
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
+
+from bnnrepro.data.batch_source import Source
+from bnnrepro.optim import BinaryOptimizer
 
 if TYPE_CHECKING:
     from bnnrepro.config import Config
-    from bnnrepro.data.batch_source import Source
-    from bnnrepro.training.trainer import Trainer
+
+
+EpochRow = dict[str, Any]
+"""The metrics of an epoch: a row of ``metrics.csv``."""
+
+
+class Training(Protocol):
+    """The training loop as callbacks and tasks see it.
+
+    Attributes:
+        device: of the model.
+        model: the network; outside a sampling context its parameters are the deployable weights.
+        task: loss and metrics.
+        source: the training set.
+        epoch: finished epochs, the number of the current one counted from 0.
+        epochs: length of the whole schedule.
+        batches: steps of an epoch.
+        rows: metrics of the finished epochs.
+        stop: set it to end training after the current epoch.
+    """
+
+    device: torch.device
+    model: nn.Module
+    task: Task
+    source: Source | None
+    epoch: int
+    epochs: int
+    batches: int
+    rows: list[EpochRow]
+    stop: bool
+
+    @property
+    def optimizer(self) -> BinaryOptimizer:
+        """The method."""
+
+    @property
+    def batch(self) -> int:
+        """Steps of the current epoch that are done."""
+
+    def so_far(self) -> tuple[float, float, float]:
+        """Return mean loss, metric and samples a second of the current epoch."""
+
+    def validate(self, source: Source) -> dict[str, float]:
+        """Return ``loss`` and the metrics of a held-out split at the mode."""
+
+    def evaluate(
+        self, data: Any, *, samples: int | None = None, average: str = "probabilities"
+    ) -> dict[str, float]:
+        """Return the task's metrics at the mode, or at the mean over draws."""
+
+    def predictions(
+        self, data: Any, *, samples: int | None = None, average: str = "probabilities"
+    ) -> tuple[Tensor, Tensor | None, Tensor]:
+        """Return predictions, their standard deviation over draws, and targets."""
+
+    def predict(
+        self, inputs: Tensor, *, samples: int | None = None, average: str = "probabilities"
+    ) -> Any:
+        """Return predictions at the mode, or their mean and spread over draws."""
+
+    def draws(self, data: Any, samples: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Return outputs and targets, draw after draw from the posterior."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything that decides how training continues."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore a state."""
+
+    def load_weights(self, state: dict[str, Any]) -> None:
+        """Restore the weights and the posterior of a state."""
 
 
 class Task(ABC):
@@ -96,7 +169,7 @@ class Task(ABC):
         """
         return self.measure(mean, targets)
 
-    def look(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
+    def validate(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
         """Return an epoch's figures of a whole split at the mode: ``loss``, then the metrics."""
         loss = float(self.loss(outputs, targets))
         score = float(self.score(outputs, targets))
@@ -110,22 +183,22 @@ class Task(ABC):
 
     # -- around the epochs --------------------------------------------------------------------
 
-    def before_epoch(self, trainer: Trainer) -> None:
-        """Do what comes before the first step of epoch ``trainer.epoch`` (from 0)."""
+    def before_epoch(self, training: Training) -> None:
+        """Do what comes before the first step of epoch ``training.epoch`` (from 0)."""
 
     def training_source(self, source: Source, epoch: int) -> Source:
         """Return what an epoch (from 0) trains on, a function of its number alone."""
         return source
 
-    def epoch_figures(self, trainer: Trainer, source: Source) -> dict[str, float]:
+    def epoch_figures(self, training: Training, source: Source) -> dict[str, float]:
         """Return an epoch's figures of a held-out split at the mode: ``loss``, then the metrics."""
-        return trainer.look(source)
+        return training.validate(source)
 
-    def after_epoch(self, trainer: Trainer, held_out: Mapping[str, Source]) -> dict[str, Any]:
+    def after_epoch(self, training: Training, held_out: Mapping[str, Source]) -> dict[str, Any]:
         """Do what comes after the last step of an epoch; return further columns of its row.
 
         Args:
-            trainer: ``trainer.epoch`` is still the epoch's number, from 0.
+            training: ``training.epoch`` is still the epoch's number, from 0.
             held_out: the sources for ``validation`` and ``test``, as far as there are.
         """
         return {}
@@ -139,8 +212,8 @@ class Task(ABC):
 
     # -- a trained network --------------------------------------------------------------------
 
-    def judge(
-        self, trainer: Trainer, source: Source, *, samples: int, average: str
+    def evaluate(
+        self, training: Training, source: Source, *, samples: int, average: str
     ) -> dict[str, dict[str, Any]]:
         """Return a split's final figures: at the ``mode``, and at the ``mean`` of a posterior.
 
@@ -148,23 +221,23 @@ class Task(ABC):
         result, for the test set alone.
 
         Args:
-            trainer: holds the weights.
+            training: holds the weights.
             source: the split.
             samples: draws that the mean takes.
             average: ``probabilities`` or ``logits``.
         """
-        figures = {"mode": trainer.evaluate(source)}
-        if trainer.optimizer.has_posterior:
-            figures["mean"] = trainer.evaluate(source, samples=samples, average=average)
+        figures = {"mode": training.evaluate(source)}
+        if training.optimizer.has_posterior:
+            figures["mean"] = training.evaluate(source, samples=samples, average=average)
         return figures
 
-    def detect(
-        self, trainer: Trainer, test: Source, foreign: Source, *, samples: int, average: str
+    def ood_scores(
+        self, training: Training, test: Source, foreign: Source, *, samples: int, average: str
     ) -> dict[str, dict[str, float]]:
         """Return how well the samples of another data set are told from the test set's.
 
         Args:
-            trainer: holds the weights.
+            training: holds the weights.
             test: the test set.
             foreign: the other data set's.
             samples: draws that the mean takes.
@@ -172,23 +245,23 @@ class Task(ABC):
         """
         raise NotImplementedError(f"{self.name} tells no data sets apart")
 
-    def finish(self, trainer: Trainer, test: Source | None, folder: Path) -> None:
+    def finish(self, training: Training, test: Source | None, folder: Path) -> None:
         """Write what else belongs into a finished run's folder, such as pictures of predictions.
 
         Args:
-            trainer: holds the weights of the best epoch on validation, of the last one without a
-                validation split; ``trainer.source`` is what it was trained on.
+            training: holds the weights of the best epoch on validation, of the last one without a
+                validation split; ``training.source`` is what it was trained on.
             test: the test set; None where there is none.
             folder: the run's.
         """
 
-    def is_finished(self, trainer: Trainer, test: Source | None, folder: Path) -> bool:
+    def is_finished(self, training: Training, test: Source | None, folder: Path) -> bool:
         """Return whether a finished run's folder has what ``finish`` would write there now.
 
         Where it has not, ``finish`` is called again: other evaluation settings, for example.
 
         Args:
-            trainer: as for ``finish``, but without the weights.
+            training: as for ``finish``, but without the weights.
             test: as for ``finish``.
             folder: the run's.
         """

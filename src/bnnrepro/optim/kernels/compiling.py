@@ -1,24 +1,21 @@
-"""torch.compile for the methods' element-wise kernels: one generated kernel in the place of many.
+"""torch.compile for the methods' element-wise kernels: one generated kernel instead of many.
 
 A kernel is a function of flat tensors and numbers that works in place. It runs as it is, or
-compiled: once for all shapes and numbers. Chance stays outside of it.
+compiled: once for all shapes and numbers. Random numbers are drawn outside.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
-
-if TYPE_CHECKING:
-    from bnnrepro.optim.base import BinaryOptimizer
 
 log = logging.getLogger(__name__)
 Kernel = Callable[..., Any]
 
-WISHES = ("auto", "on", "off")
+COMPILE_MODES = ("auto", "on", "off")
 
 # Updates (weights times steps) of a run from which on compiling pays: it takes up to half a minute.
 # A compiled update of 10 million weights saves some tenths of a millisecond on a GPU. On a CPU the
@@ -73,29 +70,31 @@ def _larger_limit() -> AbstractContextManager[None]:
     return config.patch({name: max(FORMS, getattr(config, name))})
 
 
-def decide(wish: str, optimizer: "BinaryOptimizer", steps: int) -> bool:
+def decide(
+    mode: str, weights: Collection[torch.Tensor], *, updates: float, pays_on_cpu: bool
+) -> bool:
     """Return whether a run's kernels are compiled.
 
     Args:
-        wish: ``on``, ``off`` or ``auto``.
-        optimizer: the method.
-        steps: of the whole run.
+        mode: one of ``COMPILE_MODES``.
+        weights: the binary weights.
+        updates: steps of the whole run times draws a step.
+        pays_on_cpu: whether the method's kernels are faster compiled on a CPU too.
 
     Raises:
         RuntimeError: for ``on`` where nothing can be compiled.
     """
-    parameters = optimizer.binary_parameters()
-    if wish == "off" or not parameters:
+    if mode == "off" or not weights:
         return False
-    device = next(iter(parameters)).device
-    if wish == "on":
+    device = next(iter(weights)).device
+    if mode == "on":
         if reason := why_not(device):
             raise RuntimeError(f"nothing can be compiled for {device}: {reason}")
         return True
-    updates = steps * optimizer.train_samples * sum(p.numel() for p in parameters)
-    if updates < WORTHWHILE.get(device.type, float("inf")):
+    work = updates * sum(weight.numel() for weight in weights)
+    if work < WORTHWHILE.get(device.type, float("inf")):
         return False
-    return (device.type != "cpu" or optimizer.compiling_pays_on_cpu) and again(True, device)
+    return (device.type != "cpu" or pays_on_cpu) and again(True, device)
 
 
 def again(compiled: bool, device: torch.device) -> bool:

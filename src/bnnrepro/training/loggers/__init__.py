@@ -5,10 +5,10 @@ from collections.abc import Callable, Sequence
 
 from bnnrepro.config import Config
 from bnnrepro.runs.layout import RunFolder
-from bnnrepro.training.callbacks import Callback, Row
+from bnnrepro.training.callbacks import Callback
 from bnnrepro.training.loggers.tensorboard import TensorBoard
 from bnnrepro.training.loggers.wandb import WandB
-from bnnrepro.training.trainer import Trainer
+from bnnrepro.training.task import EpochRow, Training
 
 __all__ = ["make_logger"]
 
@@ -43,27 +43,27 @@ class Guarded(Callback):
         self._logger = logger
         self._failed = False
 
-    def on_fit_start(self, trainer: Trainer) -> None:
+    def on_fit_start(self, training: Training) -> None:
         """Start the logger."""
-        self._try("start", lambda: self._logger.on_fit_start(trainer))
+        self._try("start", lambda: self._logger.on_fit_start(training))
 
-    def on_batch_end(self, trainer: Trainer) -> None:
+    def on_batch_end(self, training: Training) -> None:
         """Pass a step on, unless the logger failed before."""
         if not self._failed:
-            self._try("log", lambda: self._logger.on_batch_end(trainer))
+            self._try("log", lambda: self._logger.on_batch_end(training))
 
-    def on_epoch_end(self, trainer: Trainer, row: Row) -> None:
+    def on_epoch_end(self, training: Training, row: EpochRow) -> None:
         """Pass a row on, unless the logger failed before."""
         if not self._failed:
-            self._try("log", lambda: self._logger.on_epoch_end(trainer, row))
+            self._try("log", lambda: self._logger.on_epoch_end(training, row))
 
-    def on_interrupt(self, trainer: Trainer) -> None:
+    def on_interrupt(self, training: Training) -> None:
         """Pass the interruption on."""
-        self._try("stop", lambda: self._logger.on_interrupt(trainer))
+        self._try("stop", lambda: self._logger.on_interrupt(training))
 
-    def on_fit_end(self, trainer: Trainer) -> None:
+    def on_fit_end(self, training: Training) -> None:
         """Pass the end of training on."""
-        self._try("stop", lambda: self._logger.on_fit_end(trainer))
+        self._try("stop", lambda: self._logger.on_fit_end(training))
 
     def close(self, exit_code: int) -> None:
         """Close the logger."""

@@ -3,8 +3,8 @@
 from typing import TYPE_CHECKING
 
 from bnnrepro.runs.layout import RunFolder
-from bnnrepro.training.callbacks import Callback, Row
-from bnnrepro.training.trainer import Trainer
+from bnnrepro.training.callbacks import Callback
+from bnnrepro.training.task import EpochRow, Training
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -26,17 +26,17 @@ class TensorBoard(Callback):
         self._folder = folder.path / "tensorboard"
         self._writer: SummaryWriter | None = None
 
-    def on_fit_start(self, trainer: Trainer) -> None:
+    def on_fit_start(self, training: Training) -> None:
         """Open a new event file, and write the rows of a resumed run to it."""
         from torch.utils.tensorboard import SummaryWriter
 
         self._writer = SummaryWriter(
             self._folder, purge_step=1 if self._folder.exists() else None, flush_secs=FLUSH_SECONDS
         )
-        for row in trainer.rows:
+        for row in training.rows:
             self._write(row)
 
-    def on_epoch_end(self, trainer: Trainer, row: Row) -> None:
+    def on_epoch_end(self, training: Training, row: EpochRow) -> None:
         """Write a row."""
         self._write(row)
 
@@ -45,7 +45,7 @@ class TensorBoard(Callback):
         if self._writer is not None:
             self._writer.close()
 
-    def _write(self, row: Row) -> None:
+    def _write(self, row: EpochRow) -> None:
         assert self._writer is not None
         for name, value in row.items():
             if name != "epoch":

@@ -10,8 +10,8 @@ from typing import Any
 from bnnrepro.config import Config
 from bnnrepro.runs import atomic, reading
 from bnnrepro.runs.layout import RunFolder
-from bnnrepro.training.callbacks import Callback, Row
-from bnnrepro.training.trainer import Trainer
+from bnnrepro.training.callbacks import Callback
+from bnnrepro.training.task import EpochRow, Training
 
 # Settings that not every version of wandb has.
 NEWER_SETTINGS = {
@@ -43,7 +43,7 @@ class WandB(Callback):
     def _marker(self) -> Path:
         return self._folder / "wandb.json"
 
-    def on_fit_start(self, trainer: Trainer) -> None:
+    def on_fit_start(self, training: Training) -> None:
         """Start or resume the wandb run; log what a killed process left unlogged."""
         import wandb
 
@@ -68,18 +68,18 @@ class WandB(Callback):
             )
         if chosen.mode == "online":
             print(f"wandb: {self._run.url}", flush=True)
-        self._catch_up(trainer.rows)
+        self._catch_up(training.rows)
 
-    def on_epoch_end(self, trainer: Trainer, row: Row) -> None:
+    def on_epoch_end(self, training: Training, row: EpochRow) -> None:
         """Log this row and all others that are safe since the last call."""
-        self._catch_up(trainer.rows)
+        self._catch_up(training.rows)
 
     def close(self, exit_code: int) -> None:
         """Finish the wandb run with the process's exit code."""
         if self._run is not None:
             self._run.finish(exit_code=exit_code)
 
-    def _catch_up(self, rows: list[Row]) -> None:
+    def _catch_up(self, rows: list[EpochRow]) -> None:
         """Log the rows that are new, with one write of the marker for all of them."""
         new = [row for row in rows if row["epoch"] > self._logged]
         if not new:

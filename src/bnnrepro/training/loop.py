@@ -1,4 +1,4 @@
-"""The training loop: epochs, metrics, evaluation; it is handed a task and knows none."""
+"""The training loop: epochs, metrics, evaluation; the task is given to it."""
 
 import math
 import time
@@ -17,7 +17,7 @@ from bnnrepro.optim.kernels.malloc import keep_freed_memory
 from bnnrepro.optim.schedules import Attached, Constant, Schedule
 from bnnrepro.seeds import derive
 from bnnrepro.training import checkpoint
-from bnnrepro.training.callbacks import Callback, NonFiniteLossError, Row
+from bnnrepro.training.callbacks import Callback, NonFiniteLossError
 from bnnrepro.training.denormals import no_denormals
 from bnnrepro.training.evaluation import average_outputs, draws, outputs_and_targets
 from bnnrepro.training.history import History, Running
@@ -26,7 +26,7 @@ from bnnrepro.training.methods import Factory, method_factory
 from bnnrepro.training.precision import PRECISIONS, arithmetic, autocast, refused, settle
 from bnnrepro.training.rng_state import random_state, seed_generators, set_random_state
 from bnnrepro.training.sources import Intake, as_source
-from bnnrepro.training.task import Task
+from bnnrepro.training.task import EpochRow, Task
 
 EVALUATION_BATCH = 1000
 
@@ -50,8 +50,8 @@ def _compiled_network(model: nn.Module) -> Any:
     return torch.compile(model, options={"fallback_random": True})
 
 
-class Trainer:
-    """Trains a model by a method on a task.
+class TrainingLoop:
+    """Train a model by a method on a task; ``bnnrepro.Trainer`` adds defaults.
 
     Args:
         model: any ``nn.Module``; it is moved to the device.
@@ -93,11 +93,11 @@ class Trainer:
         self.seed = seed
         self.schedule: Schedule = Constant()
         self.epoch = 0
-        self.rows: list[Row] = []
+        self.rows: list[EpochRow] = []
         self.stop = False
         self.stop_request = StopRequest()
         self._factory: Factory | None = None
-        self._compile_wish, self._compile_decided = "auto", False
+        self._compile_mode, self._compile_decided = "auto", False
         self._optimizer: BinaryOptimizer | None = None
         self._train_set_size = 0  # what the method was offered, unless it was given its own
         self._own_size = False
@@ -117,7 +117,7 @@ class Trainer:
         scheduler: Schedule | None = None,
         compile_optimizer: str = "auto",
         **settings: Any,
-    ) -> "Trainer":
+    ) -> "TrainingLoop":
         """Choose the method and the schedule; training starts afresh.
 
         Args:
@@ -141,13 +141,13 @@ class Trainer:
             raise TypeError(
                 f"scheduler={scheduler!r}: must be one of bnnrepro.optim.schedules, as Cosine()"
             )
-        if compile_optimizer not in compiling.WISHES:
-            allowed = f"must be one of {', '.join(compiling.WISHES)}"
+        if compile_optimizer not in compiling.COMPILE_MODES:
+            allowed = f"must be one of {', '.join(compiling.COMPILE_MODES)}"
             raise ValueError(f"compile_optimizer={compile_optimizer}: {allowed}")
         self._factory = method_factory(method, settings)
         self._own_size = "train_set_size" in settings
         self._optimizer = None
-        self._compile_wish, self._compile_decided = compile_optimizer, False
+        self._compile_mode, self._compile_decided = compile_optimizer, False
         self.schedule = scheduler or Constant()
         self.epoch, self.rows = 0, []
         return self
@@ -178,6 +178,17 @@ class Trainer:
             self._attached = self.schedule.attach(made, epochs=1, iterations=1)
             self.running, self._random = Running(self.device), None
         return self._optimizer
+
+    @property
+    def batch(self) -> int:
+        """Batches of the current epoch that are done."""
+        return self.running.batch
+
+    def so_far(self) -> tuple[float, float, float]:
+        """Return mean loss, metric and samples a second of the current epoch; it has a step."""
+        loss, score, count = self.running.sums.tolist()
+        rate = count / self.running.seconds if self.running.seconds else 0.0
+        return loss / count, self.task.metric_of(score, count), rate
 
     # -- training ---------------------------------------------------------------------------
 
@@ -268,7 +279,10 @@ class Trainer:
         self.epochs, self.batches = epochs, len(source)
         if not self._compile_decided:
             self.optimizer.compiled = compiling.decide(
-                self._compile_wish, self.optimizer, steps=epochs * self.batches
+                self._compile_mode,
+                self.optimizer.binary_parameters(),
+                updates=epochs * self.batches * self.optimizer.train_samples,
+                pays_on_cpu=self.optimizer.compiling_pays_on_cpu,
             )
             self._compile_decided = True
         self._attached.epochs, self._attached.iterations = self._period, self.batches
@@ -286,7 +300,7 @@ class Trainer:
         return self.task.period or self.epochs
 
     def _take_up_random(self) -> None:
-        """Go on with the chance of the call or the state before, whatever was drawn since."""
+        """Restore the RNG state of the previous ``fit()`` or checkpoint."""
         if self._random is None:
             seed_generators(self.seed, "dropout")
         else:
@@ -343,7 +357,7 @@ class Trainer:
         assert self._attached is not None
         metric = self.task.metric
         loss, score, count = self.running.sums.tolist()
-        row: Row = {"epoch": self.epoch + 1, "lr": self._attached.current}
+        row: EpochRow = {"epoch": self.epoch + 1, "lr": self._attached.current}
         row |= {"train_loss": loss / count, f"train_{metric}": self.task.metric_of(score, count)}
         for name, data in held_out.items():
             figures = self.task.epoch_figures(self, data)
@@ -370,11 +384,11 @@ class Trainer:
 
     # -- evaluation and prediction ----------------------------------------------------------
 
-    def look(self, source: Source) -> dict[str, float]:
+    def validate(self, source: Source) -> dict[str, float]:
         """Return the loss and the metrics of an epoch's row, at the mode."""
         outputs, targets = outputs_and_targets(self.model, source, self.device)
         self.task.check_outputs(outputs, self._intake.highest)
-        return self.task.look(outputs, targets)
+        return self.task.validate(outputs, targets)
 
     def evaluate(
         self, data: Any, *, samples: int | None = None, average: str = "probabilities"
@@ -492,7 +506,7 @@ class Trainer:
         size = {"train_set_size": self._train_set_size}
         checkpoint.save(Path(path), self.state_dict() | size, "")
 
-    def load(self, path: str | Path) -> "Trainer":
+    def load(self, path: str | Path) -> "TrainingLoop":
         """Take the state of a file that ``save`` wrote, for the same model and method.
 
         Raises:
