@@ -212,7 +212,7 @@ def test_what_a_page_prints_works(page, reader, tmp_path, monkeypatch):
 
 def test_the_run_that_the_readme_shows_is_the_one_that_make_run_starts():
     shown = {Path(each).name for each in SIGNATURE.findall(README.read_text(encoding="utf-8"))}
-    assert shown == {signature(compose().to_dict())}
+    assert shown == {signature(compose().identity())}
 
 
 @pytest.mark.parametrize("page", [*PAGES, ROOT / "docs" / "legacy.md"], ids=lambda page: page.name)

@@ -22,7 +22,7 @@ CODE = "c0de" * 4
 
 def put(config, accuracy, *, fingerprint=None, numerics=(CODE,), **changes):
     """A finished run's files, as far as the recipe reads them; several starts, oldest first."""
-    name = signature(config.to_dict(), fingerprint)
+    name = signature(config.identity(), fingerprint)
     folder = Path("multirun", config.dataset.name, config.model.name, config.method.name, name)
     while folder.exists():  # two codes' runs lie in two trees, of which one was copied
         folder = folder.with_name(folder.name + "x")
@@ -104,7 +104,7 @@ def test_runs_that_differ_in_the_seed_or_in_what_changes_no_number_are_one_line(
     for number, config in enumerate(same):
         put(config, 90 + number)
     (line,) = table()
-    named = signature(STE.to_dict())
+    named = signature(STE.identity())
     assert line == f"mnist mlp ste paper (settings {named}, code {CODE}): 91.00 ± 1.00 %, n = 3"
 
 

@@ -61,7 +61,7 @@ def signature_of(words: tuple[str, ...]) -> str:
     """The signature without a fingerprint: what the settings alone give."""
     data = words[0].removeprefix("dataset=")
     rooted = {"image_folder": ROOTED, "label_folder": ROOTED[:1], "isbi_em": ROOTED[:1]}
-    return signature(compose(*words, *rooted.get(data, ())).to_dict())
+    return signature(compose(*words, *rooted.get(data, ())).identity())
 
 
 def settings_of(name: str) -> dict[str, Any]:

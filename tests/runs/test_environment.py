@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bnnrepro.runs import provenance
-from bnnrepro.runs.provenance import NO_NUMBERS, PACKAGES, describe, git_state
+from bnnrepro.runs.provenance import PACKAGES, describe, git_state
 
 
 def git(folder: Path, *arguments: str) -> None:
@@ -99,27 +98,3 @@ print(sorted({"torch", "numpy", "sklearn", "wandb", "matplotlib"} & set(sys.modu
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
-
-
-def test_code_that_changes_no_number_leaves_the_second_hash_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in ("runs/provenance.py", "report/tables.py", "optim/ste.py", "new/thing.py"):
-        file = tmp_path / name
-        file.parent.mkdir(exist_ok=True)
-        file.write_text("1")
-    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "runs" / "provenance.py"))
-    hashes = [provenance.code()]
-    for name in ("report/tables.py", "optim/ste.py", "new/thing.py"):
-        (tmp_path / name).write_text("2")
-        hashes.append(provenance.code())
-    assert len({each["source"] for each in hashes}) == 4
-    first, paper, optim, new = (each["numerics"] for each in hashes)
-    assert first == paper
-    assert len({paper, optim, new}) == 3
-
-
-def test_what_changes_no_number_is_there() -> None:
-    package = Path(provenance.__file__).parents[1]
-    for name in NO_NUMBERS:
-        assert (package / name).exists()

@@ -348,3 +348,17 @@ class Config:
     def to_dict(self) -> dict[str, Any]:
         """Return the tree as plain dictionaries, lists and scalars."""
         return asdict(self)
+
+    def identity(self) -> dict[str, Any]:
+        """Return what a run's signature is made of.
+
+        That is the tree, and under ``computed`` what a preset makes of ``epochs`` and ``model``
+        where this differs from the keys as written.
+        """
+        written = self.epochs * int(getattr(self.dataset, "tasks", 1))
+        computed: dict[str, Any] = {}
+        if self.effective_epochs != written:
+            computed["epochs"] = self.effective_epochs
+        if self.effective_model != self.model:
+            computed["model"] = asdict(self.effective_model)
+        return self.to_dict() | ({"computed": computed} if computed else {})

@@ -58,7 +58,7 @@ def run(cfg: Config) -> Result:
 
 def _run(cfg: Config) -> Result:
     parts = build(cfg)
-    key = signature(cfg.to_dict(), parts.data.fingerprint)
+    key = signature(cfg.identity(), parts.data.fingerprint)
     folder = run_folder(cfg.out, cfg.dataset.name, cfg.model.name, cfg.method.name, key)
     if cfg.summary:
         print(parts.summary)

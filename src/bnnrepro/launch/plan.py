@@ -75,7 +75,7 @@ def folder_of(config: Config, fingerprints: dict[str, str | None]) -> RunFolder:
         fingerprints[key] = None
     elif key not in fingerprints:
         fingerprints[key] = instantiate(config.dataset).fingerprint
-    name = signature(config.to_dict(), fingerprints[key])
+    name = signature(config.identity(), fingerprints[key])
     return run_folder(config.out, config.dataset.name, config.model.name, config.method.name, name)
 
 

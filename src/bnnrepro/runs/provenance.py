@@ -1,5 +1,6 @@
 """What a run ran on: versions, hardware, commit, command line."""
 
+import ast
 import hashlib
 import os
 import platform
@@ -40,40 +41,94 @@ def describe(argv: Sequence[str]) -> dict[str, object]:
     }
 
 
+NUMBERS = (
+    "optim",
+    "models",
+    "data",
+    "tasks",
+    "training",
+    "experiment",
+    "config/instantiation.py",
+    "seeds.py",
+)
+"""Rooms and files of the package that make a run's numbers."""
+
 NO_NUMBERS = (
+    "cli",
+    "config",  # its values are in the signature, and so is what it computes from them
+    "launch",
     "report",
     "runs",
-    "launch",
-    "config",  # it says values, which stand in the signature
+    "training/loggers",
+    "training/progress.py",
+    "experiment/console.py",
+    "experiment/logs.py",
     "__init__.py",
+    "__main__.py",
     "api.py",
-    "cli",
     "errors.py",
     "screen.py",
 )
-"""Parts of the package that no number of a run depends on."""
+"""Rooms and files that make none; the longest entry that fits a file decides."""
 
 
 def code() -> dict[str, object]:
     """Return ``{"git", "source", "numerics"}``: commit and changes, and two hashes of the package.
 
-    ``source`` is of all Python files, ``numerics`` of those that can change a run's numbers (all
-    but ``NO_NUMBERS``): figures of runs that differ in it are never averaged together. The hashes
-    tell two states of a changed working tree apart, and work without git.
+    ``source`` is of all Python files as they are; it tells two states of a changed working tree
+    apart, and works without git. ``numerics`` is of the code that makes a run's numbers
+    (``NUMBERS``), without docstrings, comments, layout and paths: figures of runs that differ in it
+    are never averaged together.
     """
     package = Path(__file__).parents[1]
-    source, numerics = hashlib.sha256(), hashlib.sha256()
+    source, shapes = hashlib.sha256(), list[str]()
     for file in sorted(package.rglob("*.py")):
-        place = file.relative_to(package)
-        content = f"{place}\n".encode() + file.read_bytes()
-        source.update(content)
-        if place.parts[0] not in NO_NUMBERS:
-            numerics.update(content)
+        place, content = file.relative_to(package).as_posix(), file.read_bytes()
+        source.update(f"{place}\n".encode() + content)
+        if makes_numbers(place):
+            shapes.append(hashlib.sha256(repr(_shape(ast.parse(content))).encode()).hexdigest())
     return {
         "git": git_state(package / "runs"),
         "source": source.hexdigest()[:16],
-        "numerics": numerics.hexdigest()[:16],
+        "numerics": hashlib.sha256("".join(sorted(shapes)).encode()).hexdigest()[:16],
     }
+
+
+def makes_numbers(place: str) -> bool:
+    """Return whether a file, by its path in the package, is one of ``NUMBERS``."""
+    parts = place.split("/")
+    for length in range(len(parts), 0, -1):
+        entry = "/".join(parts[:length])
+        if entry in NUMBERS or entry in NO_NUMBERS:
+            return entry in NUMBERS
+    return True  # unknown is taken to matter
+
+
+def _shape(node: object) -> object:
+    """Return a syntax tree as nested tuples: the same under every version of Python.
+
+    Docstrings are left out, and the modules of ours that names are imported from.
+    """
+    if isinstance(node, list):
+        return [_shape(item) for item in node if not _is_text(item)]
+    if not isinstance(node, ast.AST):
+        return node
+    ours = isinstance(node, ast.ImportFrom) and str(node.module).startswith("bnnrepro")
+    left_out = ("type_params", "type_comment", "kind", "ctx", *(("module",) if ours else ()))
+    fields = [
+        (name, _shape(value))
+        for name, value in ast.iter_fields(node)
+        if name not in left_out and value is not None
+    ]
+    return (type(node).__name__, *fields)
+
+
+def _is_text(node: object) -> bool:
+    return (
+        isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, str)
+    )
 
 
 def git_state(source: Path) -> dict[str, object] | None:
