@@ -73,9 +73,10 @@ traps: $(READY)  ## what each difference of the published programs changes (ARGS
 bench: $(READY)  ## measure speed, start and memory (ARGS="--rows steps,vgg")
 	$(BIN)/python benchmarks/bench.py $(ARGS)
 
-lint: $(READY)  ## check style and format
+lint: $(READY)  ## check style, format and which room may import which
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
 
 format: $(READY)  ## put the code into its format
 	$(BIN)/ruff check --fix .
