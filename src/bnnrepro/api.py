@@ -14,7 +14,7 @@ from bnnrepro.models.summary import Summary, summarise
 from bnnrepro.runs.layout import RunFolder
 from bnnrepro.runs.result import read_result
 from bnnrepro.runs.stored_config import read_config
-from bnnrepro.tasks import TASKS, Classification, Task
+from bnnrepro.tasks import Classification, Task, task_named
 from bnnrepro.training import checkpoint
 from bnnrepro.training.loop import TrainingLoop
 
@@ -182,12 +182,15 @@ def load(
         raise UserError("folder", str(path), getattr(error, "reason", "is missing")) from error
     config = check_stored(read_config(run.config), offered(config_dir))
     about = state["about"]
-    if result["task"] not in TASKS:
-        raise UserError("folder", str(run.result), f"has a task unknown here, {result['task']}")
+    try:
+        task_class = task_named(str(result["task"]))
+    except KeyError as error:
+        reason = f"has a task unknown here, {result['task']}"
+        raise UserError("folder", str(run.result), reason) from error
     model = instantiate(
         config.effective_model, shape=tuple(about["shape"]), classes=about["outputs"]
     )
-    task = TASKS[result["task"]].of(config, about)
+    task = task_class.of(config, about)
     loaded = Trainer(model, task, device=device, seed=config.seed)
 
     def method(groups: Any, **offered: Any) -> Any:

@@ -12,7 +12,7 @@ from bnnrepro.experiment import threads as cpu
 DENORMALS = """
 import sys
 import torch
-from bnnrepro.training.denormals import no_denormals
+from bnnrepro.training.precision import no_denormals
 torch.set_num_threads(2)
 with no_denormals():
     products = torch.full((1 << 20,), 1e-40) * 1.0

@@ -22,15 +22,11 @@ from omegaconf import OmegaConf
 import bnnrepro
 from bnnrepro import screen
 from bnnrepro.cli.exit_code import exits
-from bnnrepro.config.annotated_yaml import annotated
 from bnnrepro.config.compose import CONFIG_NAME, explain, hydra_session, load
-from bnnrepro.config.help import help_text
 from bnnrepro.config.schema import Config
 from bnnrepro.config.validation import check
 from bnnrepro.errors import RunFailedError, UserError
-from bnnrepro.launch.dry_run import dry_run
-from bnnrepro.launch.plan import plan
-from bnnrepro.launch.sweep import Line, run_composed, sweep
+from bnnrepro.launch.in_process import run_composed
 
 
 @exits
@@ -68,6 +64,8 @@ def _dispatch(arguments: argparse.Namespace) -> int:
     name = arguments.config_name or CONFIG_NAME
     with hydra_session(arguments.config_path, arguments.config_dir) as hydra:
         if arguments.help:
+            from bnnrepro.config.help import help_text
+
             config = check(load(hydra.config_loader, arguments.overrides, name))
             print(help_text(hydra.config_loader, config), end="")
         elif arguments.cfg == "job":
@@ -82,6 +80,8 @@ def _dispatch(arguments: argparse.Namespace) -> int:
 def _shown(hydra: Hydra, arguments: argparse.Namespace, name: str) -> str:
     config: Config = check(load(hydra.config_loader, arguments.overrides, name))
     if not arguments.package:
+        from bnnrepro.config.annotated_yaml import annotated
+
         return annotated(config)
     try:
         node = OmegaConf.select(OmegaConf.create(config.to_dict()), arguments.package)
@@ -117,6 +117,8 @@ def _execute(hydra: Hydra, arguments: argparse.Namespace, name: str) -> int:
     loader, overrides = hydra.config_loader, arguments.overrides
     cfg = None if arguments.multirun else load(loader, overrides, name)
     if cfg is None or cfg.hydra.mode is RunMode.MULTIRUN:  # a file that is a sweep
+        from bnnrepro.launch.sweep import Line, sweep
+
         line = Line(tuple(overrides), name, arguments.config_path, arguments.config_dir)
         return sweep(hydra, line, detach=arguments.detach, dry_run=arguments.dry_run)
     _refuse_idle_launcher(overrides)
@@ -124,6 +126,9 @@ def _execute(hydra: Hydra, arguments: argparse.Namespace, name: str) -> int:
     if arguments.detach:
         raise UserError("--detach", "", "serves sweeps on a cluster: -m hydra/launcher=slurm")
     if arguments.dry_run:
+        from bnnrepro.launch.dry_run import dry_run
+        from bnnrepro.launch.plan import plan
+
         print(dry_run(plan([config], [overrides])))
         return 0
     done = run_job(

@@ -20,9 +20,9 @@ from bnnrepro.runs.lock import LostError
 from bnnrepro.runs.result import DamagedResultError, settings_of, write_result
 from bnnrepro.runs.signature import signature
 from bnnrepro.training.callbacks import Interrupted
-from bnnrepro.training.denormals import no_denormals
 from bnnrepro.training.interrupts import stop_on_signals
 from bnnrepro.training.loggers import Guarded, make_logger
+from bnnrepro.training.precision import no_denormals
 from bnnrepro.training.progress import progress
 from bnnrepro.training.recorder import Recorder
 

@@ -6,16 +6,14 @@ from typing import Any
 import torch
 
 from bnnrepro.config import Config, instantiate
-from bnnrepro.config.ood import foreign_set
 from bnnrepro.data.batch_source import Source
 from bnnrepro.data.dataset import Data
-from bnnrepro.data.ood_images import foreign_batches
 from bnnrepro.data.splits import Sources, prepare
 from bnnrepro.errors import UserError
 from bnnrepro.experiment.threads import set_threads
 from bnnrepro.models.summary import Summary, summarise
 from bnnrepro.optim.kernels.compiling import why_not
-from bnnrepro.tasks import TASKS
+from bnnrepro.tasks import task_named
 from bnnrepro.training.loop import TrainingLoop
 from bnnrepro.training.precision import refused
 from bnnrepro.training.rng_state import seed_generators
@@ -59,7 +57,7 @@ def build(cfg: Config) -> Parts:
         offered = {"train_set_size": train_set_size, "generator": generator}
         return instantiate(cfg.method, params=groups, offered=offered)
 
-    task = TASKS[data.task].of(cfg, data.about())
+    task = task_named(data.task).of(cfg, data.about())
     trainer = TrainingLoop(
         model,
         task,
@@ -85,6 +83,9 @@ def build(cfg: Config) -> Parts:
 def _foreign(cfg: Config, data: Any, device: torch.device) -> Source | None:
     if cfg.evaluate.ood is None:
         return None
+    from bnnrepro.config.ood import foreign_set  # few runs need these two
+    from bnnrepro.data.ood_images import foreign_batches
+
     try:
         other = instantiate(foreign_set(cfg.evaluate.ood))
     except UserError as error:

@@ -12,14 +12,13 @@ from hydra.core.plugins import Plugins
 from hydra.core.utils import JobStatus
 from hydra.errors import HydraException
 from hydra.types import HydraContext
-from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from bnnrepro.config.compose import CONFIG_NAME, explain, load_master
-from bnnrepro.config.validation import check
 from bnnrepro.errors import UserError
 from bnnrepro.launch.detached import detached
 from bnnrepro.launch.dry_run import Listing
+from bnnrepro.launch.in_process import run_composed
 from bnnrepro.screen import printable
 
 
@@ -43,14 +42,6 @@ class Line:
         if self.config_dir:
             options += ["--config-dir", self.config_dir]
         return [*options, *self.overrides]
-
-
-def run_composed(cfg: DictConfig) -> Any:
-    """Check and run a composed config: what Hydra calls for each run in this process."""
-    config = check(cfg)
-    from bnnrepro.experiment import run  # torch is imported after every check
-
-    return run(config)
 
 
 def sweep(hydra: Hydra, line: Line, *, detach: bool = False, dry_run: bool = False) -> int:

@@ -1,14 +1,32 @@
-"""Tasks: the loss, the metrics and the prediction of each kind of problem."""
+"""Tasks: the loss, the metrics and the prediction of each kind of problem, one file each."""
 
-from bnnrepro.tasks.classification import Classification
-from bnnrepro.tasks.continual import Continual
-from bnnrepro.tasks.regression import Regression
-from bnnrepro.tasks.segmentation import Segmentation
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
 from bnnrepro.training.task import Task
 
-__all__ = ["TASKS", "Classification", "Continual", "Regression", "Segmentation", "Task"]
+if TYPE_CHECKING:
+    from bnnrepro.tasks.classification import Classification
+    from bnnrepro.tasks.continual import Continual
+    from bnnrepro.tasks.regression import Regression
+    from bnnrepro.tasks.segmentation import Segmentation
 
-TASKS: dict[str, type[Task]] = {
-    task.name: task for task in (Classification, Continual, Regression, Segmentation)
-}
-"""The tasks by their names; a data set's ``task`` chooses."""
+__all__ = ["Classification", "Continual", "Regression", "Segmentation", "Task", "task_named"]
+
+
+def task_named(name: str) -> type[Task]:
+    """Return the task of a name, which a data set's ``task`` is: ours, or any imported subclass.
+
+    Raises:
+        KeyError: there is none.
+    """
+    if name not in Task.by_name and find_spec(f"bnnrepro.tasks.{name}"):
+        import_module(f"bnnrepro.tasks.{name}")
+    return Task.by_name[name]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'bnnrepro.tasks' has no attribute '{name}'")
+    return task_named(name.lower())

@@ -18,12 +18,18 @@ from bnnrepro.optim.schedules import Attached, Constant, Schedule
 from bnnrepro.seeds import derive
 from bnnrepro.training import checkpoint
 from bnnrepro.training.callbacks import Callback, NonFiniteLossError
-from bnnrepro.training.denormals import no_denormals
 from bnnrepro.training.evaluation import average_outputs, draws, outputs_and_targets
 from bnnrepro.training.history import History, Running
 from bnnrepro.training.interrupts import StopRequest
 from bnnrepro.training.methods import Factory, method_factory
-from bnnrepro.training.precision import PRECISIONS, arithmetic, autocast, refused, settle
+from bnnrepro.training.precision import (
+    PRECISIONS,
+    arithmetic,
+    autocast,
+    no_denormals,
+    refused,
+    settle,
+)
 from bnnrepro.training.rng_state import random_state, seed_generators, set_random_state
 from bnnrepro.training.sources import Intake, as_source
 from bnnrepro.training.task import EpochRow, Task

@@ -98,6 +98,7 @@ class Task(ABC):
             best epoch on validation.
         higher_is_better: the direction of that selection.
         samples: what a sample is called, in the plural.
+        by_name: every subclass that has a ``name`` of its own.
         period: epochs after which the schedule begins anew; None: it spans the whole run.
     """
 
@@ -106,6 +107,11 @@ class Task(ABC):
     higher_is_better: ClassVar[bool]
     samples: ClassVar[str] = "samples"
     period: int | None = None
+    by_name: ClassVar[dict[str, type[Task]]] = {}
+
+    def __init_subclass__(cls) -> None:
+        if "name" in cls.__dict__:
+            Task.by_name[cls.name] = cls
 
     @classmethod
     def of(cls, cfg: Config, about: Mapping[str, Any]) -> Task:

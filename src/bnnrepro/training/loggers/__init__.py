@@ -6,8 +6,6 @@ from collections.abc import Callable, Sequence
 from bnnrepro.config import Config
 from bnnrepro.runs.layout import RunFolder
 from bnnrepro.training.callbacks import Callback
-from bnnrepro.training.loggers.tensorboard import TensorBoard
-from bnnrepro.training.loggers.wandb import WandB
 from bnnrepro.training.task import EpochRow, Training
 
 __all__ = ["make_logger"]
@@ -24,8 +22,12 @@ def make_logger(cfg: Config, folder: RunFolder, signature: str) -> Sequence[Call
         signature: of the run's configuration; names the wandb run.
     """
     if cfg.logger.name == "wandb":
+        from bnnrepro.training.loggers.wandb import WandB
+
         return (Guarded("wandb", WandB(cfg, folder, signature)),)
     if cfg.logger.name == "tensorboard":
+        from bnnrepro.training.loggers.tensorboard import TensorBoard
+
         return (Guarded("tensorboard", TensorBoard(folder)),)
     return ()
 
