@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
+README, DOCS = ROOT / "README.md", ROOT / "docs"
 # tests/test_legacy.py runs that page, with the JSON file that it prints.
 PAGES = [
-    ROOT / "README.md",
-    *(page for page in sorted((ROOT / "docs").glob("*.md")) if page.name != "legacy.md"),
+    README,
+    *(page for page in sorted(DOCS.glob("*.md")) if page.name != "legacy.md"),
 ]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FILE = re.compile(r"(?:# @package _global_\n)?# ([\w./]+\.(?:py|yaml))\n")
