@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from bnnrepro.config import Config, instantiate
-from bnnrepro.config.ood import foreign_set
+from bnnrepro.config.parts import ood_dataset
 from bnnrepro.data.batch_source import Source
 from bnnrepro.data.dataset import Data
 from bnnrepro.data.ood_images import foreign_batches
@@ -86,7 +86,7 @@ def _foreign(cfg: Config, data: Any, device: torch.device) -> Source | None:
     if cfg.evaluate.ood is None:
         return None
     try:
-        other = instantiate(foreign_set(cfg.evaluate.ood))
+        other = instantiate(ood_dataset(cfg.evaluate.ood))
     except UserError as error:
         where = "BNNREPRO_DATA names the folder that holds it"
         raise UserError("evaluate.ood", cfg.evaluate.ood, f"{error}; {where}") from error
@@ -102,7 +102,7 @@ def load_data(cfg: Config) -> Data:
     if cfg.preset.stand_in is None:
         data: Data = instantiate(cfg.dataset)
         return data
-    part = cfg.dataset
+    part: Any = cfg.dataset
     if cfg.preset.stand_in == "shapes":
         from bnnrepro.data import shapes
 

@@ -15,7 +15,8 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from bnnrepro.config.compose import CONFIG_NAME, explain, load_master
+from bnnrepro.config.compose import CONFIG_NAME, explain
+from bnnrepro.config.sweep_points import load_master
 from bnnrepro.config.validation import check
 from bnnrepro.errors import UserError
 from bnnrepro.launch.detached import detached

@@ -30,6 +30,7 @@ from bnnrepro.tasks.classification import Classification
 
 if TYPE_CHECKING:
     from bnnrepro.config import Config
+    from bnnrepro.config.datasets import Permuted
     from bnnrepro.data.batch_source import Source
     from bnnrepro.data.permuted import PermutedBatches
     from bnnrepro.training.trainer import Trainer
@@ -77,11 +78,12 @@ class Continual(Classification):
     @classmethod
     def of(cls, cfg: Config, about: Mapping[str, Any]) -> Continual:
         """Return the task of a configuration."""
+        dataset = cast("Permuted", cfg.dataset)
         return cls(
             about["tasks"],
             cfg.effective_epochs // about["tasks"],
-            prior=cfg.dataset.prior,
-            norm_statistics=cfg.dataset.norm_statistics,
+            prior=dataset.prior,
+            norm_statistics=dataset.norm_statistics,
             ece_bins=cfg.evaluate.ece_bins,
         )
 
