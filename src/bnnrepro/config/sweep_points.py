@@ -24,7 +24,7 @@ from bnnrepro.config.validation import check
 from bnnrepro.errors import UserError
 
 MAX_POINTS = 10_000
-"""Points of a sweep; all are composed and checked, in some 4 ms each, before the first is run."""
+"""Largest sweep: all points are composed and checked, in some 4 ms each, before the first run."""
 
 _ENDLESS = 10**15
 """Any number of values from this one on, infinity included."""
@@ -139,7 +139,7 @@ class Points:
     def _by_values(self, point: Sequence[str]) -> DictConfig:
         """Return a point's config; its files may have been merged for another point already."""
         if self._master.hydra.searchpath:
-            raise ValueError("files of these folders are known to Hydra's own composing alone")
+            raise ValueError("only Hydra's own composing finds files in these folders")
         overrides = [self._parse(line) for line in point]
         choices = [str(o.input_line) for o in overrides if self._is_choice(o)]
         values = [o for o in overrides if not self._is_choice(o)]

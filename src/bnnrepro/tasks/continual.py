@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor, nn
 
-from bnnrepro.data.batch_source import Kept
+from bnnrepro.data.batch_source import CachedBatches
 from bnnrepro.runs import atomic
 from bnnrepro.tasks.classification import Classification
 
@@ -237,10 +237,10 @@ def _tasks_of(source: Source) -> PermutedBatches:
     return cast("PermutedBatches", source)
 
 
-def _kept(source: Source, task: int) -> Kept:
+def _kept(source: Source, task: int) -> CachedBatches:
     """Return a held-out split's batches of one task, for several passes."""
     of_task = _tasks_of(source).of(task)
-    return Kept(list(of_task.epoch(0)), of_task.n_samples)
+    return CachedBatches(list(of_task.epoch(0)), of_task.n_samples)
 
 
 def _norms(model: nn.Module) -> dict[str, Any]:
