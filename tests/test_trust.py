@@ -14,7 +14,7 @@ import bnnrepro
 from bnnrepro.cli import run as cli
 from bnnrepro.cli.runs import main as store
 from bnnrepro.config.compose import compose
-from bnnrepro.config.location import conf_dir
+from bnnrepro.config.parts import conf_dir
 from bnnrepro.errors import UserError
 from bnnrepro.launch import sweep
 from bnnrepro.launch.launching import Submitter

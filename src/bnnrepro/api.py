@@ -168,7 +168,7 @@ def load(
             it names a part that is not offered.
     """
     from bnnrepro.config import instantiate
-    from bnnrepro.config.stored import check_stored, offered
+    from bnnrepro.config.stored import check_stored, offered_targets
 
     run = RunFolder(Path(folder))
     result = read_result(run.result)
@@ -180,7 +180,7 @@ def load(
         state = checkpoint.load(path)
     except (FileNotFoundError, checkpoint.UnusableError) as error:
         raise UserError("folder", str(path), getattr(error, "reason", "is missing")) from error
-    config = check_stored(read_config(run.config), offered(config_dir))
+    config = check_stored(read_config(run.config), offered_targets(config_dir))
     about = state["about"]
     try:
         task_class = task_named(str(result["task"]))

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from omegaconf import DictConfig, OmegaConf
 
 from bnnrepro.cli.run import main
-from bnnrepro.config.compose import explain, hydra_session, load_master, refuse_unknown_protocol
-from bnnrepro.config.sweep_points import Points
+from bnnrepro.config.compose import explain, hydra_session, refuse_unknown_protocol
+from bnnrepro.config.sweep_points import Points, load_master
 from bnnrepro.config.validation import check
 from bnnrepro.errors import UserError
 

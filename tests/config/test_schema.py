@@ -12,8 +12,8 @@ from bnnrepro.config import check, instantiate
 from bnnrepro.config.annotated_yaml import annotated, field_docs
 from bnnrepro.config.compose import compose, conf_dir
 from bnnrepro.config.constraints import Length, Range, convert, describe
+from bnnrepro.config.parts import DECLARED, locate
 from bnnrepro.config.schema import REGISTRY, Config, Evaluate, Preset
-from bnnrepro.config.validation import DECLARED, locate
 from bnnrepro.errors import UserError
 
 FILES = [

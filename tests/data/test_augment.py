@@ -2,7 +2,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bnnrepro.data.augment import augment, draw, normalise
+from bnnrepro.data.augment import augment, normalise, sample_changes
 from bnnrepro.data.dataset import Augmentation
 
 
@@ -33,12 +33,12 @@ def one_by_one(images, changes, pad):
 )
 def test_crops_and_mirrors_as_a_loop_over_pixels_does(shape, pad, flip, seed):
     images = torch.randint(1, 256, shape, dtype=torch.uint8, generator=stream(seed + 1))
-    changes = draw(shape[0], Augmentation(pad, flip), stream(seed))
+    changes = sample_changes(shape[0], Augmentation(pad, flip), stream(seed))
     assert torch.equal(augment(images, changes, pad), one_by_one(images, changes, pad))
 
 
 def test_draws_are_uniform_and_of_each_image_by_itself():
-    down, right, mirrored = draw(20_000, Augmentation(4, True), stream(0))
+    down, right, mirrored = sample_changes(20_000, Augmentation(4, True), stream(0))
     for offsets in (down, right):
         shares = offsets.bincount(minlength=9) / 20_000
         assert len(shares) == 9
@@ -50,7 +50,7 @@ def test_draws_are_uniform_and_of_each_image_by_itself():
 
 def test_nothing_asked_for_changes_nothing():
     images = torch.randint(0, 256, (6, 3, 5, 4), dtype=torch.uint8, generator=stream(0))
-    changes = draw(6, Augmentation(), stream(1))
+    changes = sample_changes(6, Augmentation(), stream(1))
     assert torch.equal(augment(images, changes, 0), images)
 
 

@@ -26,10 +26,10 @@ def labels_of(epoch):
 @given(n=st.integers(1, 60), size=st.integers(1, 60), shuffle=st.booleans())
 def test_an_epoch_has_every_sample_once(n, size, shuffle):
     source = batches(n, batch_size=min(size, n) if shuffle else size, shuffle=shuffle)
-    found = labels_of(source.epoch(1))
-    seen = list(itertools.chain.from_iterable(found))
+    labels = labels_of(source.epoch(1))
+    seen = list(itertools.chain.from_iterable(labels))
     assert sorted(seen) == list(range(n))
-    assert len(found) == len(source)
+    assert len(labels) == len(source)
     assert source.n_samples == n
     if not shuffle:
         assert seen == list(range(n))

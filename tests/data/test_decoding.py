@@ -57,8 +57,8 @@ def test_a_picture_is_turned_as_its_exif_tag_asks(tag, ending, channels, tmp_pat
     options = {"lossless": True, "exact": True} if ending == "webp" else {}
     path = tmp_path / f"photo.{ending}"
     save(path, Image.fromarray(stored), tag=tag, **options)
-    found = np.asarray(decoding.decode(path.read_bytes()))
-    assert np.array_equal(found, SHOWN[tag](stored))
+    decoded = np.asarray(decoding.decode(path.read_bytes()))
+    assert np.array_equal(decoded, SHOWN[tag](stored))
 
 
 def test_a_jpeg_photograph_is_turned(tmp_path):
@@ -89,13 +89,13 @@ def test_a_tag_that_is_no_exif_turns_nothing(tmp_path):
 @pytest.mark.parametrize("split", ["train", "val"])
 def test_an_image_and_its_label_are_turned_by_one_rule(part, split, tmp_path):
     """One of the two lies on its side in its file: both are shown alike, and belong together."""
-    for each in ("train", "val"):
+    for folder in ("train", "val"):
         image = random_pixels(6, 4)
         pixels = {"img": image, "label": np.where(image > 100, 255, 0).astype(np.uint8)}
         for name, shown in pixels.items():
-            turned = each == split and name.startswith(part[:3])
+            turned = folder == split and name.startswith(part[:3])
             stored = np.rot90(shown, 1) if turned else shown
-            path = tmp_path / f"{each}_{'imgs' if name == 'img' else 'labels'}/{name}_0.png"
+            path = tmp_path / f"{folder}_{'imgs' if name == 'img' else 'labels'}/{name}_0.png"
             save(path, Image.fromarray(np.ascontiguousarray(stored)), tag=6 if turned else 1)
     data = label_folder.load(root=tmp_path)
     for pairs in (data.train, data.test):
@@ -126,19 +126,19 @@ def test_what_is_transparent_is_white_and_what_is_opaque_is_unchanged(mode, tmp_
     image, options, plain = transparent_at_first(mode)
     path = tmp_path / "cut-out.png"
     image.save(path, **options)
-    found = decoding.on_white(decoding.decode(path.read_bytes()), plain.mode)
+    decoded = decoding.on_white(decoding.decode(path.read_bytes()), plain.mode)
     expected = np.array(plain)
     expected[0, 0] = 255
-    assert np.array_equal(np.asarray(found), expected)
+    assert np.array_equal(np.asarray(decoded), expected)
 
 
 @pytest.mark.parametrize("alpha", [0, 64, 128, 200, 255])
 def test_half_transparent_pixels_are_mixed_with_white(alpha, tmp_path):
     pixels = random_pixels(16, 16, 4)
     pixels[..., 3] = alpha
-    found = np.asarray(decoding.on_white(Image.fromarray(pixels, "RGBA"), "RGB"), dtype=float)
+    decoded = np.asarray(decoding.on_white(Image.fromarray(pixels, "RGBA"), "RGB"), dtype=float)
     exact = (pixels[..., :3] * (alpha / 255)) + 255 * (1 - alpha / 255)
-    assert np.abs(found - exact).max() <= 1
+    assert np.abs(decoded - exact).max() <= 1
 
 
 def test_transparent_grey_and_colour_trees(tmp_path):

@@ -51,8 +51,8 @@ def test_pixels_and_labels_are_the_files(make_tree):
     assert data.classes == ("cat", "dog")
     assert data.train.labels.tolist() == [0, 0, 0, 1, 1, 1]
     assert data.test.labels.tolist() == [0, 0, 1, 1]
-    for found, seed in zip(data.train.images, [0, 1, 2, 10, 11, 12], strict=True):
-        assert np.array_equal(found.permute(1, 2, 0).numpy(), np.asarray(image(seed)))
+    for pixels, seed in zip(data.train.images, [0, 1, 2, 10, 11, 12], strict=True):
+        assert np.array_equal(pixels.permute(1, 2, 0).numpy(), np.asarray(image(seed)))
 
 
 def test_channel_statistics_are_measured(make_tree):
@@ -220,9 +220,9 @@ def test_what_programs_leave_in_folders_is_no_data(hide, make_tree):
     root = make_tree()
     plain = image_folder.load(root=root)
     hide(root)
-    found = image_folder.load(root=root)
-    assert (found.classes, found.fingerprint) == (plain.classes, plain.fingerprint)
-    assert torch.equal(found.train.images, plain.train.images)
+    data = image_folder.load(root=root)
+    assert (data.classes, data.fingerprint) == (plain.classes, plain.fingerprint)
+    assert torch.equal(data.train.images, plain.train.images)
 
 
 def test_files_come_in_the_order_in_which_torchvision_has_them(make_tree, tmp_path):
@@ -234,11 +234,11 @@ def test_files_come_in_the_order_in_which_torchvision_has_them(make_tree, tmp_pa
     shutil.copy(root / "train/cat/0.png", tmp_path / "far" / "0.PNG")
     (root / "train" / "dog" / "linked").symlink_to(tmp_path / "far")
     expected = torchvision.datasets.ImageFolder(root / "train").samples
-    found = image_folder.find_tree(root, root / "train").files
-    assert [(str(path), label) for path, label in found] == [
-        each for each in expected if "/." not in each[0]
+    files = image_folder.find_tree(root, root / "train").files
+    assert [(str(path), label) for path, label in files] == [
+        file for file in expected if "/." not in file[0]
     ]
-    assert any(path.name == "0.PNG" for path, _ in found)
+    assert any(path.name == "0.PNG" for path, _ in files)
 
 
 def test_files_of_other_kinds_are_named(make_tree, caplog):

@@ -1,11 +1,11 @@
-"""Permuted images: each task has an order of its own, and the images are there once."""
+"""Permuted images: each task has its own permutation, and all share the images in memory."""
 
 import pytest
 import torch
 
 from bnnrepro.data.dataset import ImageData, Split
 from bnnrepro.data.permuted import PermutedImages, permutations
-from bnnrepro.data.splits import prepare
+from bnnrepro.data.splits import make_sources
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def data() -> PermutedImages:
 
 def prepared(data: PermutedImages, seed: int = 0):
     options = {"validation_split": 0.0, "device": "cpu", "batch_size": 8}
-    return prepare(data, seed=seed, **options)
+    return make_sources(data, seed=seed, **options)
 
 
 def first_image(source) -> torch.Tensor:
@@ -35,7 +35,7 @@ def test_every_task_has_an_order_of_its_own_the_first_one_too(data: PermutedImag
     for task in range(4):
         image = first_image(sources.test.of(task))
         assert torch.equal(image.flatten(1).sort().values, plain.flatten(1))
-        assert not any(torch.equal(image, other) for other in seen)
+        assert not any(torch.equal(image, task) for task in seen)
         seen.append(image)
 
 
@@ -50,9 +50,9 @@ def test_training_and_test_are_permuted_alike_and_in_every_channel(data: Permute
 def test_labels_stay_and_epochs_are_shuffled_as_of_the_images(data: PermutedImages) -> None:
     train = prepared(data).train
     for epoch in (0, 5):
-        wanted = [y.tolist() for _, y in train.batches.epoch(epoch)]
-        assert [y.tolist() for _, y in train.of(2).epoch(epoch)] == wanted
-        assert [y.tolist() for _, y in train.of(2).epoch(epoch, 3)] == wanted[3:]
+        expected = [y.tolist() for _, y in train.batches.epoch(epoch)]
+        assert [y.tolist() for _, y in train.of(2).epoch(epoch)] == expected
+        assert [y.tolist() for _, y in train.of(2).epoch(epoch, 3)] == expected[3:]
     with pytest.raises(ValueError, match="start is 9"):
         train.epoch(0, 9)
 

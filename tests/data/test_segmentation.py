@@ -6,19 +6,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bnnrepro.data import shapes
-from bnnrepro.data.label_maps import Crops, Pairs, SegmentationData, Turning, WholeImages, mirrored
-from bnnrepro.data.splits import prepare
+from bnnrepro.data.label_maps import (
+    Crops,
+    Pairs,
+    SegmentationAugment,
+    SegmentationData,
+    WholeImages,
+    mirrored,
+)
+from bnnrepro.data.splits import make_sources
 from bnnrepro.errors import UserError
 
 
-def made(count=5, size=20, crop=8, crops=2, turning=None, **more):
+def dataset(count=5, size=20, crop=8, crops=2, augmentation=None, **more):
     """Images that are their labels, 255 times."""
     source = torch.Generator().manual_seed(3)
     labels = torch.randint(2, (count, size, size), generator=source, dtype=torch.uint8)
     pairs = Pairs(labels[:, None] * 255, labels, tuple(f"img_{k}" for k in range(count)))
-    turning = turning or Turning(True, True)
+    augmentation = augmentation or SegmentationAugment(True, True)
     return SegmentationData(
-        "made", pairs, pairs, ("a", "b"), (0.0,), (1.0,), crop, crops, turning, **more
+        "made", pairs, pairs, ("a", "b"), (0.0,), (1.0,), crop, crops, augmentation, **more
     )
 
 
@@ -29,7 +36,7 @@ def inner(images, margin):
 @pytest.mark.parametrize("margin", [0, 3, 19, 45])
 @pytest.mark.parametrize("crop", [8, 20, None])
 def test_a_label_made_from_the_image_is_so_after_every_change(crop, margin):
-    data = made(crop=crop)
+    data = dataset(crop=crop)
     source = Crops(data.train, data, batch_size=3, seed=0, margin=margin)
     side = crop or 20
     seen = 0
@@ -45,7 +52,7 @@ def test_a_label_made_from_the_image_is_so_after_every_change(crop, margin):
 
 def test_a_crop_shows_the_images_own_surroundings():
     """The surroundings are the image's pixels, and beyond its edge their mirror image."""
-    data = made(count=1, crop=6, crops=40, turning=Turning(False, False))
+    data = dataset(count=1, crop=6, crops=40, augmentation=SegmentationAugment(False, False))
     source = Crops(data.train, data, batch_size=40, seed=0, margin=5)
     image = mirrored(data.train.images[0, 0], 5) / 255
     places = {
@@ -54,9 +61,9 @@ def test_a_crop_shows_the_images_own_surroundings():
         for left in range(15)
     }
     ((inputs, _),) = source.epoch(0)
-    found = {places[each[0].contiguous().numpy().tobytes()] for each in inputs}
-    assert len(found) > 20
-    assert {0, 14} <= {top for top, _ in found}
+    corners = {places[crop[0].contiguous().numpy().tobytes()] for crop in inputs}
+    assert len(corners) > 20
+    assert {0, 14} <= {top for top, _ in corners}
 
 
 def test_all_eight_turnings_occur_and_none_where_none_is_asked_for():
@@ -64,16 +71,16 @@ def test_all_eight_turnings_occur_and_none_where_none_is_asked_for():
     pairs = Pairs(pixels[:, None], pixels, ("one",))
 
     def kinds(flip, rotate):
-        data = made(crop=None, crops=100, turning=Turning(flip, rotate))
+        data = dataset(crop=None, crops=100, augmentation=SegmentationAugment(flip, rotate))
         source = Crops(pairs, data, batch_size=100, seed=0)
         ((_, labels),) = source.epoch(0)
-        return {tuple(each.flatten().tolist()) for each in labels}
+        return {tuple(label.flatten().tolist()) for label in labels}
 
     assert [len(kinds(f, r)) for f in (False, True) for r in (False, True)] == [1, 4, 2, 8]
 
 
 def test_an_epoch_is_a_function_of_seed_and_number():
-    data = made()
+    data = dataset()
 
     def batches(seed, number, start=0):
         source = Crops(data.train, data, batch_size=3, seed=seed)
@@ -99,8 +106,8 @@ def test_mirroring_walks_back_and_forth(size, margin):
 
 
 def test_whole_images_come_one_by_one_with_their_margin():
-    data = made()
-    source = WholeImages(data.test, mean=(0.5,), std=(2.0,)).around(7)
+    data = dataset()
+    source = WholeImages(data.test, mean=(0.5,), std=(2.0,)).with_margin(7)
     for k, (inputs, labels) in enumerate(source.epoch(0)):
         assert inputs.shape == (1, 1, 34, 34)
         assert torch.equal(labels[0], data.test.labels[k].long())
@@ -110,26 +117,26 @@ def test_whole_images_come_one_by_one_with_their_margin():
 
 def sources(data, **more):
     settings = {"validation_split": 0.0, "seed": 0, "device": "cpu", "batch_size": 3}
-    return prepare(data, **{**settings, **more})
+    return make_sources(data, **{**settings, **more})
 
 
 def test_splits_and_limits_are_of_images():
-    made_sources = sources(made(10, crops=3), validation_split=0.2, train_limit=5, test_limit=2)
-    counts = [each.n_samples for each in vars(made_sources).values()]
+    limited = sources(dataset(10, crops=3), validation_split=0.2, train_limit=5, test_limit=2)
+    counts = [source.n_samples for source in vars(limited).values()]
     assert counts == [4 * 3, 1, 2]
-    assert sources(made(10)).validation is None
-    held = sources(made(10), validation_split=0.3)
+    assert sources(dataset(10)).validation is None
+    held = sources(dataset(10), validation_split=0.3)
     assert not set(held.train.pairs.names) & set(held.validation.pairs.names)
 
 
 def test_a_batch_larger_than_an_epoch_is_refused():
     with pytest.raises(UserError, match=r"batch_size=11.*at most 10"):
-        sources(made(), batch_size=11)
+        sources(dataset(), batch_size=11)
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_a_split_of_one_class_is_refused(split):
-    data = made()
+    data = dataset()
     vars(data)[split] = Pairs(data.train.images, torch.ones_like(data.train.labels), ("x",) * 5)
     with pytest.raises(UserError, match="without a pixel of class a"):
         sources(data)

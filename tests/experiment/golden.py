@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from bnnrepro.config.compose import compose
-from bnnrepro.config.location import conf_dir
+from bnnrepro.config.parts import conf_dir
 from bnnrepro.experiment import run
 from bnnrepro.runs.metrics import read_metrics
 from bnnrepro.runs.signature import signature

@@ -207,14 +207,14 @@ def test_curves_stand_beside_the_test_figures(run_small) -> None:
 
 def test_other_images_are_resized_and_take_the_run_s_normalisation() -> None:
     own, other = images("own", 8), images("other", 28)
-    batches = ood_images.foreign_batches(own, other, device="cpu")
+    batches = ood_images.ood_batches(own, other, device="cpu")
     ((inputs, _),) = batches.epoch(0)
     assert inputs.shape == (20, 1, 8, 8)
     pixels = ood_images.resized(other.test.images, 8, 8)
     torch.testing.assert_close(inputs, (pixels / 255 - 0.5) / 0.2)
     assert ood_images.resized(own.test.images, 8, 8) is own.test.images
     with pytest.raises(UserError, match=r"evaluate\.ood=other: has 3 channels, own 1"):
-        ood_images.foreign_batches(own, images("other", 8, channels=3), device="cpu")
+        ood_images.ood_batches(own, images("other", 8, channels=3), device="cpu")
 
 
 # -- writing, where epochs are short ------------------------------------------------------------

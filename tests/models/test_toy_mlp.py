@@ -49,7 +49,7 @@ def test_normalisation_is_never_binarised_whatever_the_model_says(binary_biases:
         nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.LayerNorm((2, 3, 3)), nn.Linear(3, 2)
     )
     model.binary_biases = binary_biases
-    groups = {each["binary"]: set(names(each)) for each in param_groups(model)}
+    groups = {group["binary"]: set(names(group)) for group in param_groups(model)}
     assert groups[False] >= {"1.weight", "1.bias", "2.weight", "2.bias"}
     assert ("0.bias" in groups[True]) == ("3.bias" in groups[True]) == binary_biases
 
@@ -67,7 +67,7 @@ def test_binary_biases_are_signs_and_real_ones_stay_within_their_bound() -> None
         return [p.detach() for name, p in model.named_parameters() if name.endswith("bias")]
 
     binary = trained(ToyMLP(**SMALL), lambda groups: BayesBiNN(groups, 1e-2, 20, temperature=1.0))
-    assert all(bool((each.abs() == 1).all()) for each in binary)
+    assert all(bool((weight.abs() == 1).all()) for weight in binary)
     settings = {"binary_biases": False, "bias_lr": 0.05}
     clipped = torch.cat(trained(ToyMLP(**SMALL, **settings, bias_clip=1.0), STE))
     assert clipped.abs().max() == 1

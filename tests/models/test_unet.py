@@ -74,9 +74,9 @@ def test_no_output_sees_beyond_its_margin_and_every_one_sees_its_own_pixel(depth
     rows, columns = (seen.any(1 - dim).nonzero() for dim in (0, 1))
     # The pooling's grid lets a field reach a few pixels further to one side.
     reach = margin + 2**depth
-    for found, place in ((rows, row), (columns, column)):
-        assert place + margin - reach <= found.min() <= place + margin
-        assert place + margin <= found.max() <= place + margin + reach
+    for reached, place in ((rows, row), (columns, column)):
+        assert place + margin - reach <= reached.min() <= place + margin
+        assert place + margin <= reached.max() <= place + margin + reach
 
 
 def test_tiles_with_their_true_surroundings_stitch_to_the_whole_images_prediction():

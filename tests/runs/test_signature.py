@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from bnnrepro.config.location import conf_dir
+from bnnrepro.config.parts import conf_dir
 from bnnrepro.errors import UserError
 from bnnrepro.runs import signature as module
 from bnnrepro.runs.signature import EXCLUDED, FORMATS, signature

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from bnnrepro import Trainer
 from bnnrepro.data import image_folder
 from bnnrepro.data.augment import normalise
-from bnnrepro.data.splits import prepare
+from bnnrepro.data.splits import make_sources
 from bnnrepro.training.callbacks import Callback
 from bnnrepro.training.methods import method_names
 
@@ -105,7 +105,7 @@ def colours(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
 
 
 def test_no_batch_of_ours_is_channels_last(colours) -> None:
-    sources = prepare(colours, validation_split=0.25, seed=0, device="cpu", batch_size=4)
+    sources = make_sources(colours, validation_split=0.25, seed=0, device="cpu", batch_size=4)
     model = network()
     found = reached(model)
     trainer = Trainer(model, device="cpu").compile("ste")

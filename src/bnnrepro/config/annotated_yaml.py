@@ -1,4 +1,4 @@
-"""A config as YAML that explains itself: every key's docstring beside it."""
+"""A config as YAML, with every key's docstring as its comment."""
 
 import ast
 import functools
@@ -21,13 +21,13 @@ def field_docs(cls: type) -> dict[str, str]:
     Empty for a class made at run time, which has no source.
     """
     docs: dict[str, str] = {}
-    for each in reversed(cls.__mro__):
-        docs |= _module_docs(each.__module__).get(each.__qualname__, {})
+    for base in reversed(cls.__mro__):
+        docs |= _module_docs(base.__module__).get(base.__qualname__, {})
     return docs
 
 
 def annotated(config: Any) -> str:
-    """Return a dataclass as YAML, one comment a key; the YAML loads to the same values."""
+    """Return a dataclass as YAML, one comment per key; the YAML loads to the same values."""
     return "\n".join(_lines(config, 0)) + "\n"
 
 
@@ -58,7 +58,7 @@ def _commented(line: str, doc: str, indent: str) -> list[str]:
 def _scalar(value: Any) -> str:
     text = yaml.safe_dump(value, default_flow_style=True, width=10**6).removesuffix("...\n").strip()
     loaded = OmegaConf.to_container(OmegaConf.create(f"value: {text}"))
-    # OmegaConf reads some words as numbers that PyYAML leaves unquoted, 1e-4 for one.
+    # OmegaConf reads some words as numbers that PyYAML leaves unquoted, such as 1e-4.
     return text if loaded == {"value": value} else json.dumps(value)
 
 
@@ -69,7 +69,7 @@ def _module_docs(module: str) -> dict[str, dict[str, str]]:
     except (OSError, TypeError, ImportError):
         return {}
     classes = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ClassDef)]
-    return {each.name: _class_docs(each) for each in classes}
+    return {node.name: _class_docs(node) for node in classes}
 
 
 def _class_docs(node: ast.ClassDef) -> dict[str, str]:

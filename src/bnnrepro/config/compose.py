@@ -1,4 +1,4 @@
-"""Hydra's side of the door: composing ``conf/``, and its errors in our words."""
+"""Compose ``conf/`` with Hydra, and turn its errors into a key, a value and what is allowed."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -13,16 +13,13 @@ from hydra._internal.utils import create_config_search_path
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.object_type import ObjectType
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
 from hydra.errors import MissingConfigException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from bnnrepro.config.location import conf_dir
+from bnnrepro.config.parts import conf_dir
 from bnnrepro.config.schema import Config
-from bnnrepro.config.sweep_size import refuse_too_many
 from bnnrepro.config.validation import check
 from bnnrepro.errors import UserError, nearest
 
@@ -34,7 +31,7 @@ def hydra_session(config_path: str | None = None, config_dir: str | None = None)
     """Start Hydra on ``conf/`` (or another folder) and clear its global state at the end.
 
     Args:
-        config_path: a folder in the place of ``conf/``.
+        config_path: a folder used instead of ``conf/``.
         config_dir: a folder searched before it.
     """
     for key, folder in (("--config-path", config_path), ("--config-dir", config_dir)):
@@ -53,10 +50,10 @@ def hydra_session(config_path: str | None = None, config_dir: str | None = None)
 
 
 def compose(*overrides: str) -> Config:
-    """Return the checked config of ``conf/`` with overrides, as the command line makes it.
+    """Return the checked config of ``conf/`` with overrides, as the command line composes it.
 
     Raises:
-        UserError: an override, or what they add up to, is not allowed.
+        UserError: an override, or the config composed of all, is not allowed.
     """
     with hydra_session() as hydra:
         return check(load(hydra.config_loader, overrides))
@@ -68,7 +65,7 @@ def load(
     config_name: str = CONFIG_NAME,
     mode: RunMode = RunMode.RUN,
 ) -> DictConfig:
-    """Compose one config, unchecked; what Hydra refuses becomes a UserError."""
+    """Compose one config, unchecked; an error of Hydra becomes a UserError."""
     try:
         cfg = loader.load_configuration(config_name, list(overrides), run_mode=mode)
     except Exception as error:
@@ -77,65 +74,29 @@ def load(
     return cfg
 
 
-def load_master(
-    loader: ConfigLoader, overrides: Sequence[str], config_name: str = CONFIG_NAME
-) -> DictConfig:
-    """Compose the config that stands for a whole sweep: that of its first point.
-
-    Hydra composes the defaults of what is swept instead, and so refuses
-    ``method=pmf,full_precision method.weight_decay=1e-4``, whose key the default method lacks.
-
-    Raises:
-        UserError: an override is not allowed, or the sweep is empty or too large.
-    """
-    try:
-        parsed = OverridesParser.create(config_loader=loader).parse_overrides(list(overrides))
-    except Exception as error:
-        raise explain(error, loader, overrides, config_name) from error
-    refuse_too_many(parsed)
-    first = [_first_value(each) for each in parsed]
-    master = load(loader, first, config_name, RunMode.MULTIRUN)
-    task = [str(each.input_line) for each in parsed if not each.is_hydra_override()]
-    master.hydra.overrides.task = task
-    return master
-
-
-def _first_value(override: Override) -> str:
-    line = str(override.input_line)
-    key, _, value = line.partition("=")
-    if not override.is_discrete_sweep():
-        return line
-    if override.is_hydra_override():
-        raise UserError(key, value, "Hydra's own settings cannot be swept")
-    first = next(iter(override.sweep_string_iterator()), None)
-    if first is None:
-        raise UserError(key, value, "the sweep is empty: nothing matches")
-    return f"{override.get_key_element()}={first}"
-
-
 def refuse_unknown_protocol(cfg: DictConfig, loader: ConfigLoader) -> None:
-    """Refuse a protocol that does not exist: they are optional, so Hydra passes over it.
+    """Refuse a protocol that does not exist: protocols are optional, so Hydra ignores it.
 
     Raises:
-        UserError: it is neither a file nor what data set and method choose by themselves.
+        UserError: it is neither a file nor the default for this data set and method.
     """
     choices = cfg.hydra.runtime.choices
-    taken = {
+    defaults = {
         "protocol": f"{choices.get('dataset')}_{choices.get('method')}",
         "protocol/shared": choices.get("dataset"),
     }
-    for group, by_itself in taken.items():
-        chosen = choices.get(group)
+    for group, default in defaults.items():
+        choice = choices.get(group)
         options = loader.get_group_options(group, ObjectType.CONFIG)
-        if chosen not in (None, by_itself, *options):
-            allowed = f"must be one of {', '.join(options)}{nearest(str(chosen), options)}"
-            raise UserError(group, chosen, allowed)
+        if choice not in (None, default, *options):
+            allowed = f"must be one of {', '.join(options)}{nearest(str(choice), options)}"
+            raise UserError(group, choice, allowed)
 
 
 def explain(
     error: Exception, loader: ConfigLoader, overrides: Sequence[str], name: str = CONFIG_NAME
 ) -> UserError:
-    """Say what Hydra, OmegaConf or YAML refused: key, value, what is allowed."""
+    """Turn an error of Hydra, OmegaConf or YAML into a UserError."""
     message = " ".join(str(error).split())
     if isinstance(error, UserError):
         return error
@@ -149,10 +110,10 @@ def explain(
         return UserError("config file", place, f"is not valid YAML: {error.problem}")
     if refused := _bad_choice(loader, overrides):
         return refused
-    if found := re.match(r"Could not (?:override|delete from config\.) '([^']+)'", message):
-        return _unknown_key(found[1], loader, overrides, name)
-    if found := re.match(r"(?:Sweep parameters|Ambiguous value for argument) '([^']+)'", message):
-        key, _, value = found[1].partition("=")
+    if match := re.match(r"Could not (?:override|delete from config\.) '([^']+)'", message):
+        return _unknown_key(match[1], loader, overrides, name)
+    if match := re.match(r"(?:Sweep parameters|Ambiguous value for argument) '([^']+)'", message):
+        key, _, value = match[1].partition("=")
         allowed = "several values need -m (a sweep), a list needs brackets: key=[1,2]"
         return UserError(key, value, allowed)
     if isinstance(error.__cause__, OmegaConfBaseException):
@@ -164,13 +125,10 @@ def explain(
 
 def groups(loader: ConfigLoader) -> dict[str, list[str]]:
     """Return every group with its options, nested groups as ``outer/inner``."""
-    names = loader.list_groups("")
-    names = [each for each in names if each != "hydra"] + ["hydra/launcher", "hydra/sweeper"]
-    found = {}
-    for group in names:
-        if options := loader.get_group_options(group, ObjectType.CONFIG):
-            found[group] = options
-    return found
+    names = [name for name in loader.list_groups("") if name != "hydra"]
+    names += ["hydra/launcher", "hydra/sweeper"]
+    options = {name: loader.get_group_options(name, ObjectType.CONFIG) for name in names}
+    return {name: files for name, files in options.items() if files}
 
 
 def _short(text: str, width: int = 300) -> str:
@@ -182,7 +140,7 @@ def _unknown_option(error: MissingConfigException, loader: ConfigLoader, name: s
     group, _, option = path.rpartition("/")
     if not group:
         return UserError("--config-name", path, "no such file in the config folder")
-    options = [each for each in error.options or [] if not each.startswith("_")]
+    options = [option for option in error.options or [] if not option.startswith("_")]
     if not options:
         return UserError(group, option, f"no such group of options{nearest(group, groups(loader))}")
     return UserError(
@@ -191,7 +149,7 @@ def _unknown_option(error: MissingConfigException, loader: ConfigLoader, name: s
 
 
 def _bad_choice(loader: ConfigLoader, overrides: Sequence[str]) -> UserError | None:
-    """Find a group that is given null, a list or nothing, in the place of one option."""
+    """Find a group that is given null, a list or nothing instead of one option."""
     listed = groups(loader)
     for override in overrides:
         key, _, value = override.partition("=")
@@ -209,26 +167,24 @@ def _not_an_override(error: OverrideParseException) -> UserError:
 
 
 def _unknown_key(key: str, loader: ConfigLoader, overrides: Sequence[str], name: str) -> UserError:
-    given = [each for each in overrides if each.lstrip("+~").partition("=")[0] == key]
+    given = [line for line in overrides if line.lstrip("+~").partition("=")[0] == key]
     value = given[0].partition("=")[2] if given else ""
-    others = [each for each in overrides if each not in given]
+    others = [line for line in overrides if line not in given]
     try:
-        base = loader.load_configuration(name, others, run_mode=RunMode.RUN)
+        node: Any = loader.load_configuration(name, others, run_mode=RunMode.RUN)
     except Exception:  # another override is wrong as well: name this one, without candidates
         return UserError(key, value, "no such key or group")
-    node: Any = base
-    known: list[str] = []
-    for part in key.split("."):
-        if not OmegaConf.is_dict(node) or part not in node:
-            break
-        known.append(part)
-        node = node[part]
+    parts = key.split(".")
+    depth = 0
+    while depth < len(parts) and OmegaConf.is_dict(node) and parts[depth] in node:
+        node = node[parts[depth]]
+        depth += 1
+    prefix = ".".join(parts[:depth])
     if not OmegaConf.is_dict(node):
-        return UserError(key, value, f"no such key: {'.'.join(known)} is a single value")
-    prefix = ".".join(known)
-    keys = sorted(str(each) for each in node if str(each) not in ("hydra", "protocol"))
-    if not known:
+        return UserError(key, value, f"no such key: {prefix} is a single value")
+    keys = sorted(str(child) for child in node if str(child) not in ("hydra", "protocol"))
+    if not depth:
         keys = sorted({*keys, *groups(loader)})
-    wrong = key.split(".")[len(known)] if len(key.split(".")) > len(known) else key
+    wrong = parts[depth] if depth < len(parts) else key
     where = f"{prefix} has" if prefix else "there are"
     return UserError(key, value, f"no such key; {where} {', '.join(keys)}{nearest(wrong, keys)}")

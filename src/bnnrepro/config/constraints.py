@@ -1,4 +1,4 @@
-"""What a key's annotation allows: types, ranges and choices, checked and said in words.
+"""Check values against annotations (types, ranges, choices), and describe these in words.
 
 One converter serves the schema's dataclasses and the signatures of a user's own classes alike.
 """
@@ -10,14 +10,16 @@ import types
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass
-from typing import Annotated, Any, Literal, Union
+from typing import Annotated, Any, Literal, TypeVar, Union
 
 from bnnrepro.errors import UserError, nearest
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Range:
-    """A finite number between two bounds; ``over`` and ``under`` leave the bound itself out."""
+    """A finite number between two bounds; ``over`` and ``under`` exclude the bound itself."""
 
     low: float = -math.inf
     high: float = math.inf
@@ -25,7 +27,7 @@ class Range:
     under: bool = False
 
     def holds(self, value: float) -> bool:
-        """Tell whether the value lies in the range; never for nan and infinities."""
+        """Return whether the value is in the range; False for nan and infinities."""
         above = value > self.low if self.over else value >= self.low
         below = value < self.high if self.under else value <= self.high
         return math.isfinite(value) and above and below
@@ -47,7 +49,7 @@ class Length:
     exact: bool = False
 
     def holds(self, value: Sequence[object]) -> bool:
-        """Tell whether the list is long enough."""
+        """Return whether the list is long enough."""
         return len(value) == self.low if self.exact else len(value) >= self.low
 
     def __str__(self) -> str:
@@ -62,7 +64,7 @@ class Pattern:
     words: str
 
     def holds(self, value: str) -> bool:
-        """Tell whether the whole text matches."""
+        """Return whether the whole text matches."""
         return re.fullmatch(self.regex, value) is not None
 
     def __str__(self) -> str:
@@ -74,10 +76,10 @@ class _RefusedError(Exception):
 
 
 def convert(key: str, value: object, annotation: Any) -> Any:
-    """Return the value as its annotation wants it.
+    """Return the value, converted to its annotation's type.
 
-    Whole floats become integers where integers are wanted, integers floats and text likewise;
-    nothing else changes its type. An annotation that is not understood allows everything.
+    Whole floats become integers where the annotation is int, integers become floats or text;
+    nothing else changes its type. An annotation of another kind allows everything.
 
     Raises:
         UserError: naming the innermost key, the value and what is allowed.
@@ -91,14 +93,13 @@ def convert(key: str, value: object, annotation: Any) -> Any:
         raise UserError(key, shown(value), f"must be {describe(annotation)}") from None
 
 
-def build(key: str, values: Mapping[Any, Any], cls: type) -> Any:
+def build(key: str, values: Mapping[Any, Any], cls: type[T]) -> T:
     """Make a dataclass of the values, each converted; ``key`` is the group's own name."""
     hints = typing.get_type_hints(cls, include_extras=True)
-    names = [field.name for field in fields(cls)]
+    defaults = {field.name: field.default for field in fields(cls)}  # type: ignore[arg-type]
+    names = list(defaults)
     refuse_unknown(key, values, names)
-    values = {each.name: each.default for each in fields(cls) if each.default is not MISSING} | {
-        **values
-    }
+    values = {name: value for name, value in defaults.items() if value is not MISSING} | {**values}
     for name in names:
         if name not in values:
             raise UserError(_join(key, name), "", f"is missing; must be {describe(hints[name])}")
@@ -106,7 +107,7 @@ def build(key: str, values: Mapping[Any, Any], cls: type) -> Any:
 
 
 def refuse_unknown(key: str, values: Mapping[Any, Any], names: Sequence[str]) -> None:
-    """Raise UserError for the first key that is none of the names."""
+    """Raise UserError for the first key that is not among the names."""
     for name, value in values.items():
         if name not in names:
             where = f"the keys of {key} are" if key else "the keys are"
@@ -118,7 +119,7 @@ def refuse_unknown(key: str, values: Mapping[Any, Any], names: Sequence[str]) ->
 
 
 def describe(annotation: Any) -> str:
-    """Say in words what an annotation allows."""
+    """Describe in words what an annotation allows."""
     words = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if annotation in words:
@@ -132,8 +133,8 @@ def describe(annotation: Any) -> str:
         kind, comma, rest = describe(arguments[0]).partition(",")
         return f"{kind} {rules}".rstrip() + comma + rest
     if origin in (Union, types.UnionType):
-        words_of_each = [describe(each) for each in arguments]
-        return ("; or " if "," in words_of_each[0] else " or ").join(words_of_each)
+        options = list(map(describe, arguments))
+        return ("; or " if "," in options[0] else " or ").join(options)
     if origin is Literal:
         return f"one of {', '.join(map(str, arguments))}"
     if _is_list(annotation):
@@ -144,7 +145,7 @@ def describe(annotation: Any) -> str:
 
 
 def shown(value: object) -> str:
-    """Write a value as one writes it in YAML, not in Python; long ones shortened."""
+    """Return a value as YAML writes it, not Python; a long one is shortened."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     text = " ".join(str(value).split())
@@ -162,7 +163,7 @@ def _convert(value: Any, annotation: Any) -> Any:
     elif origin in (Union, types.UnionType):
         return _first_that_fits(value, arguments)
     elif origin is Literal:
-        if isinstance(value, bool):  # what YAML makes of on and off
+        if isinstance(value, bool):  # YAML reads on and off so
             value = "on" if value else "off"
         if any(value == choice and type(value) is type(choice) for choice in arguments):
             return value
@@ -172,18 +173,18 @@ def _convert(value: Any, annotation: Any) -> Any:
     elif _is_list(annotation):
         if isinstance(value, Sequence) and not isinstance(value, str):
             return [_convert(entry, arguments[0]) if arguments else entry for entry in value]
-    elif not is_dataclass(annotation):
+    elif not is_dataclass(annotation) or isinstance(value, typing.cast(type, annotation)):
         return value
     raise _RefusedError
 
 
-def _scalar(value: Any, wanted: type) -> Any:
-    if type(value) is wanted:
+def _scalar(value: Any, kind: type) -> Any:
+    if type(value) is kind:
         return value
-    if wanted is int and isinstance(value, float) and value.is_integer():
+    if kind is int and isinstance(value, float) and value.is_integer():
         return int(value)
-    if wanted in (float, str) and type(value) is int and abs(value) < sys.float_info.max:
-        return wanted(value)
+    if kind in (float, str) and type(value) is int and abs(value) < sys.float_info.max:
+        return kind(value)
     raise _RefusedError
 
 
@@ -203,10 +204,8 @@ def _is_list(annotation: Any) -> bool:
 
 def _dataclass_in(annotation: Any) -> type | None:
     """Return the dataclass that an annotation is, or that it allows besides null."""
-    candidates = [annotation, *typing.get_args(annotation)]
-    return next(
-        (each for each in candidates if isinstance(each, type) and is_dataclass(each)), None
-    )
+    options = [annotation, *typing.get_args(annotation)]
+    return next((cls for cls in options if isinstance(cls, type) and is_dataclass(cls)), None)
 
 
 def _join(key: str, name: str) -> str:

@@ -6,71 +6,57 @@ from typing import Annotated, ClassVar, Literal
 from bnnrepro.config.constraints import Length, Range
 from bnnrepro.config.schema import (
     Count,
+    DataSet,
     Fraction,
     NotNegative,
     Number,
-    Part,
     Positive,
     Text,
-    schema,
+    register,
 )
 
 Shape = Annotated[list[Count], Length(3, exact=True)]
 
 
 @dataclass
-class DataSet(Part):
-    """What every data set has."""
-
-    task: ClassVar[str]
-    """what is learnt on it: a task's name"""
-    inputs: ClassVar[str] = "images"
-    """what its inputs are"""
-    for_task: ClassVar[tuple[str, ...]] = ()
-    """keys that the task reads; the loader need not know them"""
-
-    def tasks_in_a_row(self) -> int:
-        """Return how often the run's epochs are trained, one task after the other."""
-        return 1
-
-
-@dataclass
 class Augment:
-    """Random changes of the training images, drawn anew every epoch."""
+    """Random changes of the training images, new in every epoch."""
 
     pad: Annotated[int, Range(0)]
     """zeros added on each side before a random crop back to size, in pixels; 0: no crop"""
     flip: bool
-    """mirror every second image, at random, left to right"""
+    """mirror an image left to right with probability 1/2"""
 
 
 @dataclass
 class Images(DataSet):
-    """What everything made of images has."""
+    """The base of all data sets of images."""
+
+    inputs: ClassVar[str | None] = "images"
 
     shape: Shape | None
     """channels, height, width of an image"""
     classes: Annotated[int, Range(2)] | None
     """number of classes"""
     mean: Annotated[list[Number], Length(1)] | None
-    """per channel, of pixels in [0, 1], subtracted; null: measured on the training images"""
+    """mean of each channel, of pixels in [0, 1]; null: measured on the training images"""
     std: Annotated[list[Positive], Length(1)] | None
-    """per channel, divided by; null: measured on the training images"""
+    """standard deviation of each channel; null: measured on the training images"""
 
 
 @dataclass
 class ImageSet(Images):
-    """What all image data sets for classification have."""
+    """The base of all image data sets for classification."""
 
-    task: ClassVar[str] = "classification"
+    task: ClassVar[str | None] = "classification"
 
     validation_split: Fraction
-    """share of the training set held out to choose the best epoch; 0: none"""
+    """fraction of the training set held out to choose the best epoch; 0: none"""
     augment: Augment
-    """changes of the training images"""
+    """random changes of the training images"""
 
 
-@schema("dataset", "bnnrepro.data.digits.load")
+@register("dataset", "bnnrepro.data.digits.load")
 @dataclass
 class Digits(ImageSet):
     """Handwritten digits of scikit-learn."""
@@ -78,21 +64,21 @@ class Digits(ImageSet):
 
 @dataclass
 class Downloaded(ImageSet):
-    """Data sets kept in a folder."""
+    """The base of all image data sets that can be downloaded."""
 
     root: Text
-    """folder of the data; the environment variable BNNREPRO_DATA names another one for all"""
+    """folder of the data; the environment variable BNNREPRO_DATA changes it for all data sets"""
     download: bool
-    """fetch what is missing"""
+    """download missing files"""
 
 
-@schema("dataset", "bnnrepro.data.mnist.load")
+@register("dataset", "bnnrepro.data.mnist.load")
 @dataclass
 class MNIST(Downloaded):
     """MNIST."""
 
 
-@schema("dataset", "bnnrepro.data.cifar.load")
+@register("dataset", "bnnrepro.data.cifar.load")
 @dataclass
 class CIFAR(Downloaded):
     """CIFAR-10 and CIFAR-100."""
@@ -101,7 +87,7 @@ class CIFAR(Downloaded):
     """which of the two"""
 
 
-@schema("dataset", "bnnrepro.data.image_folder.load")
+@register("dataset", "bnnrepro.data.image_folder.load")
 @dataclass
 class ImageFolder(ImageSet):
     """A user's images, one folder a class."""
@@ -109,118 +95,118 @@ class ImageFolder(ImageSet):
     root: Text
     """the folder that holds train/<class>/ and test/<class>/"""
     size: Count | None
-    """resize to size x size pixels; null: every image has the same size already"""
+    """resize to size x size pixels; null: all images have one size already"""
 
 
 @dataclass
 class Permuted(Images):
-    """Tasks in a row, each with the pixels in an order of its own."""
+    """Tasks in a row, each with its own permutation of the pixels."""
 
-    task: ClassVar[str] = "continual"
+    task: ClassVar[str | None] = "continual"
     for_task: ClassVar[tuple[str, ...]] = ("prior", "norm_statistics")
 
     tasks: Annotated[int, Range(2, 1000)]
     """number of tasks, each trained for `epochs`, one after the other"""
     prior: Literal["posterior", "fixed"]
-    """of tasks after the first: the posterior of the task before, or fixed at method.prior"""
+    """prior of later tasks: the posterior of the task before, or fixed at method.prior"""
     norm_statistics: Literal["shared", "per_task"]
-    """BatchNorm's running statistics: shared by all tasks, or a set for each"""
+    """BatchNorm's running statistics: shared by all tasks, or separate for each"""
 
     def tasks_in_a_row(self) -> int:
-        """All of them."""
+        """Return the number of tasks."""
         return self.tasks
 
 
-@schema("dataset", "bnnrepro.data.permuted.digits")
+@register("dataset", "bnnrepro.data.permuted.digits")
 @dataclass
 class PermutedDigits(Permuted):
     """Permuted digits of scikit-learn."""
 
 
-@schema("dataset", "bnnrepro.data.permuted.mnist")
+@register("dataset", "bnnrepro.data.permuted.mnist")
 @dataclass
 class PermutedMNIST(Permuted):
     """Permuted MNIST."""
 
     root: Text
-    """folder of the data; the environment variable BNNREPRO_DATA names another one for all"""
+    """folder of the data; the environment variable BNNREPRO_DATA changes it for all data sets"""
     download: bool
-    """fetch what is missing"""
+    """download missing files"""
 
 
 @dataclass
 class PointSet(DataSet):
-    """What all data sets of points have."""
+    """The base of all data sets of points."""
 
-    inputs: ClassVar[str] = "points"
+    inputs: ClassVar[str | None] = "points"
 
 
 @dataclass
 class Generated(PointSet):
-    """Points that are drawn: the same ones for every seed of a run."""
+    """The base of generated points, which are the same for every seed of a run."""
 
     points: Annotated[int, Range(2)]
-    """points to train on"""
+    """number of training points"""
     test_points: Annotated[int, Range(2)]
-    """points to test on, drawn with another seed"""
+    """number of test points, drawn with another seed"""
     noise: NotNegative
     """standard deviation of the noise"""
 
 
-@schema("dataset", "bnnrepro.data.two_moons.load")
+@register("dataset", "bnnrepro.data.two_moons.load")
 @dataclass
 class TwoMoons(Generated):
     """scikit-learn's two moons."""
 
-    task: ClassVar[str] = "classification"
+    task: ClassVar[str | None] = "classification"
 
 
-@schema("dataset", "bnnrepro.data.toy_regression.load")
+@register("dataset", "bnnrepro.data.toy_regression.load")
 @dataclass
 class ToyRegression(Generated):
     """A noisy curve with a gap."""
 
-    task: ClassVar[str] = "regression"
+    task: ClassVar[str | None] = "regression"
 
 
-@schema("dataset", "bnnrepro.data.snelson.load")
+@register("dataset", "bnnrepro.data.snelson.load")
 @dataclass
 class Snelson(PointSet):
     """Snelson's regression set."""
 
-    task: ClassVar[str] = "regression"
+    task: ClassVar[str | None] = "regression"
 
     root: Text
-    """folder of train_inputs and train_outputs; BNNREPRO_DATA names another one than data"""
+    """folder of train_inputs and train_outputs; BNNREPRO_DATA changes its default"""
 
 
 @dataclass
-class Turning:
-    """Random changes of the training crops and their labels, drawn anew every epoch."""
+class SegmentationAugment:
+    """Random changes of the training crops and their labels, new in every epoch."""
 
     flip: bool
-    """mirror every second crop, at random, left to right"""
+    """mirror a crop left to right with probability 1/2"""
     rotate: bool
-    """turn by a random number of quarter turns"""
+    """rotate by 0, 90, 180 or 270 degrees"""
 
 
 @dataclass
 class SegmentationSet(Images):
-    """What all data sets for segmentation have."""
+    """The base of all data sets for segmentation."""
 
-    task: ClassVar[str] = "segmentation"
+    task: ClassVar[str | None] = "segmentation"
 
     validation_split: Fraction
-    """share of the training images held out to choose the best epoch; 0: none"""
+    """fraction of the training images held out to choose the best epoch; 0: none"""
     crop: Count | None
-    """side of the squares that are trained on, in pixels; null: whole images"""
+    """side of the square training crops, in pixels; null: whole images"""
     crops: Count
-    """squares cut from an image in an epoch, each at a random place"""
-    augment: Turning
-    """changes of the training crops"""
+    """crops of each image per epoch, each at a random position"""
+    augment: SegmentationAugment
+    """random changes of the training crops"""
 
 
-@schema("dataset", "bnnrepro.data.shapes.load")
+@register("dataset", "bnnrepro.data.shapes.load")
 @dataclass
 class Shapes(SegmentationSet):
     """Generated cells with membranes."""
@@ -228,23 +214,23 @@ class Shapes(SegmentationSet):
     size: Annotated[int, Range(16)]
     """side of an image in pixels"""
     images: Annotated[int, Range(2)]
-    """images to train on"""
+    """number of training images"""
     test_images: Count
-    """images to test on"""
+    """number of test images"""
     generator_seed: Annotated[int, Range(0)]
-    """what the images are drawn from; the run's seed does not change them"""
+    """seed of the images; the run's seed does not change them"""
 
 
-@schema("dataset", "bnnrepro.data.label_folder.load")
+@register("dataset", "bnnrepro.data.label_folder.load")
 @dataclass
 class LabelFolder(SegmentationSet):
     """Images and labels in folders."""
 
     root: Text
-    """folder with train_imgs, train_labels, val_imgs, val_labels, or with isbi-em/ that has them"""
+    """folder that holds train_imgs, train_labels, val_imgs and val_labels, or isbi-em/ with them"""
 
 
-@schema("dataset", "bnnrepro.data.label_folder.isbi")
+@register("dataset", "bnnrepro.data.label_folder.isbi")
 @dataclass
 class ISBI(LabelFolder):
     """The ISBI 2012 challenge's micrographs."""

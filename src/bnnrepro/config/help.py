@@ -1,4 +1,4 @@
-"""What ``--help`` prints: usage, the groups with their options, every key with its meaning."""
+"""The text of ``--help``: usage, the groups with their options, every key with its meaning."""
 
 from pathlib import Path
 
@@ -9,8 +9,8 @@ from bnnrepro.config.compose import groups
 from bnnrepro.config.schema import Config
 
 USAGE = """\
-bnnrepro trains networks with binary weights, by every rule on one identical protocol, and records
-each run in a folder named by its settings: the same command again resumes or skips it.
+bnnrepro trains networks with binary weights, by several rules under one protocol, and records each
+run in a folder named by its settings: the same command again resumes or skips it.
 
   python run.py                                       a small run: BayesBiNN on 8x8 digits
   python run.py method=ste dataset=cifar10            the paper's settings for this pair
@@ -24,20 +24,18 @@ each run in a folder named by its settings: the same command again resumes or sk
 def help_text(loader: ConfigLoader, config: Config) -> str:
     """Return the help for a composed config."""
     listed = groups(loader)
-    apart = [each for each in ("experiment", "protocol") if each in listed]
+    last = [group for group in ("experiment", "protocol") if group in listed]
     parts = [USAGE]
-    for group in [each for each in listed if each not in apart]:
-        parts.append(f"{group}=\n{_options(loader, group, listed[group])}\n")
-    for group in apart:
-        how = "" if group == "experiment" else "  (taken by itself, by data set and method)"
-        parts.append(f"{group}={how}\n{_options(loader, group, listed[group])}\n")
-    parts += ["Every key, here with its value for this command line:\n\n", annotated(config)]
+    for group in [*(group for group in listed if group not in last), *last]:
+        note = "  (applied automatically, by data set and method)" if group == "protocol" else ""
+        parts.append(f"{group}={note}\n{_options(loader, group, listed[group])}\n")
+    parts += ["Every key, with its value for this command line:\n\n", annotated(config)]
     return "".join(parts)
 
 
 def _options(loader: ConfigLoader, group: str, options: list[str]) -> str:
-    described = [(each, first_comment(loader, f"{group}/{each}")) for each in options]
-    return "".join(f"  {name:<23} {text}".rstrip() + "\n" for name, text in described)
+    comments = [(name, first_comment(loader, f"{group}/{name}")) for name in options]
+    return "".join(f"  {name:<23} {text}".rstrip() + "\n" for name, text in comments)
 
 
 def first_comment(loader: ConfigLoader, config: str) -> str:
@@ -47,5 +45,5 @@ def first_comment(loader: ConfigLoader, config: str) -> str:
         if source.scheme() == "file" and file.is_file():
             lines = file.read_text(encoding="utf-8").splitlines()
             comments = [line.lstrip("# ") for line in lines if line.startswith("#")]
-            return next((each for each in comments if not each.startswith("@package")), "")
+            return next((text for text in comments if not text.startswith("@package")), "")
     return ""

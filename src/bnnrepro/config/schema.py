@@ -1,12 +1,12 @@
-"""The schema: a dataclass a group, a docstring a field (``--help`` prints it), its range beside it.
+"""The schema: one dataclass per option of a group, with each field's range and its ``--help`` text.
 
-Values stand in ``conf/``, not here; a test compares the two sets of keys. A part of bnnrepro is
-registered by the ``_target_`` of its YAML file; anything else is checked against its signature.
-Data sets and models have files of their own.
+Values are in ``conf/``, not here; a test compares the two sets of keys. A part of bnnrepro is
+registered by the ``_target_`` of its YAML file; any other part is checked against its signature.
+The schemas of single data sets and models are in ``datasets.py`` and ``models.py``.
 """
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from bnnrepro.config.constraints import Length, Pattern, Range
@@ -23,29 +23,69 @@ Betas = Annotated[list[Fraction], Length(2, exact=True)]
 
 REGISTRY: dict[tuple[str, str], type] = {}
 Class = TypeVar("Class", bound=type)
+AnyModel = TypeVar("AnyModel", bound="Model")
 
 
-def schema(group: str, key: str) -> Callable[[Class], Class]:
+def register(group: str, key: str) -> Callable[[Class], Class]:
     """Register a dataclass as the schema of a group's ``_target_`` (or its name, without one)."""
 
-    def register(cls: Class) -> Class:
+    def decorate(cls: Class) -> Class:
         REGISTRY[group, key] = cls
         cls.group = group  # type: ignore[attr-defined]
         return cls
 
-    return register
+    return decorate
 
 
 @dataclass
 class Part:
-    """What every part of a run has; ``group`` is the config group that it was chosen in."""
+    """The keys of every part of a run; ``group`` is the config group that it was chosen in."""
 
     group: ClassVar[str]
 
     _target_: str
-    """the Python class or function that is built"""
+    """the Python class or function that is called"""
     name: Name
-    """names the run's folder; shown in tables"""
+    """short name, used for folders and in tables"""
+
+
+@dataclass
+class DataSet(Part):
+    """The base of all data sets."""
+
+    task: ClassVar[str | None] = None
+    """name of the task learnt on it; None: unknown before the data are loaded"""
+    inputs: ClassVar[str | None] = None
+    """kind of the inputs, ``images`` or ``points``; None: unknown"""
+    for_task: ClassVar[tuple[str, ...]] = ()
+    """keys that the task reads; the loader need not accept them"""
+
+    def tasks_in_a_row(self) -> int:
+        """Return the number of tasks trained in sequence, each for the run's epochs."""
+        return 1
+
+
+@dataclass
+class Model(Part):
+    """The base of all models."""
+
+    tasks: ClassVar[tuple[str, ...] | None] = ("classification",)
+    """the tasks that it can be trained on; None: any"""
+    inputs: ClassVar[str | None] = "images"
+    """kind of the inputs, as of a data set; None: any"""
+
+    def minimum_size(self) -> int:
+        """Return the smallest height and width of which the model's pooling leaves a pixel."""
+        return 1
+
+    def narrowed(self: AnyModel, share: float) -> AnyModel:
+        """Return the model with a share of its ``channels`` and ``hidden`` units, at least one."""
+        widths: dict[str, Any] = {
+            key: [max(1, round(share * units)) for units in getattr(self, key)]
+            for key in ("channels", "hidden")
+            if isinstance(getattr(self, key, None), list)
+        }
+        return replace(self, **widths)
 
 
 # Methods
@@ -53,13 +93,13 @@ class Part:
 
 @dataclass
 class Method(Part):
-    """What every method has."""
+    """The base of all methods."""
 
     scheduled: ClassVar[str | None] = "lr"
-    """the key that a scheduler moves; None: it moves nothing"""
+    """the key that a scheduler changes; None: there is none"""
 
 
-@schema("method", "bnnrepro.optim.BayesBiNN")
+@register("method", "bnnrepro.optim.BayesBiNN")
 @dataclass
 class BayesBiNN(Method):
     """BayesBiNN."""
@@ -71,39 +111,39 @@ class BayesBiNN(Method):
     momentum: Fraction
     """beta, momentum of the natural gradient"""
     train_samples: Count
-    """S, Monte-Carlo samples of the weights in a step"""
+    """S, Monte-Carlo samples of the weights per step"""
     train_set_scale: Positive
-    """the training set's size is multiplied by it in the update"""
+    """factor of the training set's size in the update"""
     prior: Number
     """natural parameter of the prior"""
     init: Positive
-    """absolute value of the natural parameters at the start"""
+    """initial absolute value of the natural parameters"""
 
 
 @dataclass
 class Adam(Method):
-    """What methods that use Adam share."""
+    """The base of all methods that use Adam."""
 
     lr: Positive
     """Adam's learning rate"""
 
 
-@schema("method", "bnnrepro.optim.STE")
+@register("method", "bnnrepro.optim.STE")
 @dataclass
 class STE(Adam):
     """Straight-through estimator."""
 
     grad_clip: Positive | None
-    """each element of the gradient is clipped to plus and minus this; null: not at all"""
+    """largest absolute value of a gradient's element, clipped beyond; null: no clipping"""
     weight_clip: Positive
-    """the real-valued shadows are clamped to plus and minus this after a step"""
+    """largest absolute value of a real-valued shadow weight, clamped after each step"""
     betas: Betas
     """Adam's decay rates of the two moments"""
     eps: Positive
     """Adam's epsilon"""
 
 
-@schema("method", "bnnrepro.optim.FullPrecision")
+@register("method", "bnnrepro.optim.FullPrecision")
 @dataclass
 class FullPrecision(Adam):
     """Real-valued weights."""
@@ -116,7 +156,7 @@ class FullPrecision(Adam):
     """Adam's weight decay"""
 
 
-@schema("method", "bnnrepro.optim.Bop")
+@register("method", "bnnrepro.optim.Bop")
 @dataclass
 class Bop(Method):
     """Bop."""
@@ -124,18 +164,18 @@ class Bop(Method):
     scheduled: ClassVar[str | None] = "adaptivity_rate"
 
     threshold: NotNegative
-    """a weight flips where weight times momentum exceeds it"""
+    """tau: a weight flips where weight times momentum exceeds it"""
     adaptivity_rate: Share
     """gamma: weight of the newest gradient in the moving average"""
 
 
-@schema("method", "bnnrepro.optim.PMF")
+@register("method", "bnnrepro.optim.PMF")
 @dataclass
 class PMF(Adam):
     """Proximal mean-field."""
 
     rho: Annotated[float, Range(1)]
-    """factor of beta, the softmax's sharpness, which starts at 1"""
+    """growth factor of beta, the sharpness of the softmax, which starts at 1"""
     beta_interval: Count
     """iterations between two increases of beta"""
     beta_max: Annotated[float, Range(1)]
@@ -147,23 +187,28 @@ class PMF(Adam):
 # Schedulers
 
 
-@schema("scheduler", "bnnrepro.optim.schedules.Constant")
 @dataclass
-class Constant(Part):
-    """No movement."""
+class Scheduler(Part):
+    """The base of all schedulers."""
+
+
+@register("scheduler", "bnnrepro.optim.schedules.Constant")
+@dataclass
+class Constant(Scheduler):
+    """A constant value."""
 
 
 @dataclass
-class Moving(Part):
-    """What all schedulers that move something share."""
+class Moving(Scheduler):
+    """The base of all schedulers that change the value."""
 
     per: Literal["epoch", "iteration"]
-    """unit in which the scheduler moves"""
+    """how often the value changes"""
     stepped: Literal["before", "after"]
     """before: the first epoch (iteration) already runs at the second value"""
 
 
-@schema("scheduler", "bnnrepro.optim.schedules.Cosine")
+@register("scheduler", "bnnrepro.optim.schedules.Cosine")
 @dataclass
 class Cosine(Moving):
     """Half a cosine."""
@@ -171,10 +216,10 @@ class Cosine(Moving):
     final: NotNegative
     """value at the end"""
     span: Count | None
-    """epochs (iterations) until the end value, which then stays; null: the whole run"""
+    """epochs (iterations) until the final value, which then stays; null: the whole run"""
 
 
-@schema("scheduler", "bnnrepro.optim.schedules.Step")
+@register("scheduler", "bnnrepro.optim.schedules.Step")
 @dataclass
 class Step(Moving):
     """Drops by a factor."""
@@ -184,46 +229,46 @@ class Step(Moving):
     milestones: Annotated[list[Count], Length(1)] | None
     """epochs (iterations) after which it drops; null with step_size"""
     factor: Share
-    """what each drop multiplies by"""
+    """factor of each drop"""
 
 
-@schema("scheduler", "bnnrepro.optim.schedules.Exponential")
+@register("scheduler", "bnnrepro.optim.schedules.Exponential")
 @dataclass
 class Exponential(Moving):
     """A geometric decay."""
 
     final_factor: Share
-    """ratio of the last value to the first"""
+    """ratio of the final value to the first"""
 
 
 # Loggers and presets
 
 
-@schema("logger", "none")
 @dataclass
-class NoLogger:
+class Logger:
+    """The base of all loggers."""
+
+    name: Name
+    """which logger"""
+
+
+@register("logger", "none")
+@dataclass
+class NoLogger(Logger):
     """Nothing but the run's own files."""
 
-    name: Literal["none"]
-    """which logger"""
 
-
-@schema("logger", "tensorboard")
+@register("logger", "tensorboard")
 @dataclass
-class TensorBoard:
+class TensorBoard(Logger):
     """TensorBoard."""
 
-    name: Literal["tensorboard"]
-    """which logger"""
 
-
-@schema("logger", "wandb")
+@register("logger", "wandb")
 @dataclass
-class WandB:
+class WandB(Logger):
     """Weights & Biases."""
 
-    name: Literal["wandb"]
-    """which logger"""
     project: Text
     """project that the run is filed under"""
     entity: Text | None
@@ -238,43 +283,43 @@ class WandB:
 
 @dataclass
 class Preset:
-    """How much of the protocol is run: upper bounds."""
+    """Upper bounds that shorten the protocol."""
 
     name: Name
-    """stands in every result"""
+    """name of these bounds, recorded in every result"""
     epochs: Count | None
-    """at most so many epochs; null: all"""
+    """maximum number of epochs; null: no maximum"""
     train_limit: Annotated[int, Range(2)] | None
-    """at most so many training images; null: all"""
+    """maximum number of training samples; null: no maximum"""
     test_limit: Count | None
-    """at most so many test images; null: all"""
-    # Defaults stand here too, for the config.yaml of runs that are older than these keys.
+    """maximum number of test samples; null: no maximum"""
+    # Defaults are for the config.yaml of runs that are older than these keys.
     width: Share = 1.0
-    """the hidden layers' share of the model's units and channels; 1: all"""
+    """fraction of the hidden layers' units and channels that is kept; 1: all"""
     stand_in: Literal["digits", "shapes"] | None = None
-    """data in the place of a set that has to be fetched; null: the set itself"""
+    """data used instead of a data set that must be downloaded; null: the data set itself"""
 
 
 @dataclass
 class Optimizer:
-    """How a method's work is done; changes no number beyond rounding."""
+    """Execution of the method's update; changes no number beyond rounding."""
 
     compile: Literal["auto", "on", "off"]
-    """torch.compile for the update; auto: where a long run gains by it"""
+    """torch.compile for the update; auto: where it pays off in a long run"""
 
 
 @dataclass
 class Evaluate:
-    """How a trained network is judged; never part of the signature."""
+    """Evaluation of a trained network; never part of the signature."""
 
     samples: Annotated[int, Range(1, 1_000_000)]
-    """C, draws from the posterior that the mean prediction averages"""
+    """C, posterior samples that the mean prediction averages"""
     average: Literal["probabilities", "logits"]
-    """what is averaged: probabilities (the paper, equation 26) or logits (its program)"""
+    """quantity averaged: probabilities (the paper, equation 26) or logits (its program)"""
     ece_bins: Annotated[int, Range(1, 10_000)]
     """bins of the expected calibration error"""
     ood: Text | None = None
-    """data set of other images, whose test set shall be told from this one's; null: none"""
+    """data set whose test images serve as out-of-distribution data; null: none"""
 
 
 @dataclass
@@ -282,36 +327,36 @@ class Config:
     """A run: the typed tree that ``bnnrepro.run`` takes."""
 
     seed: Annotated[int, Range(0)]
-    """fixes split, initial weights, order of batches, augmentation and sampling"""
+    """fixes split, initial weights, batch order, augmentation and sampling"""
     epochs: Count
-    """passes over the training set (of each task, if several); a preset may shorten them"""
+    """passes over the training set, of each task if there are several; a preset may limit them"""
     batch_size: Annotated[int, Range(2)]
-    """images in a step"""
-    dataset: Any
-    """what is trained on"""
-    model: Any
+    """training samples per step"""
+    dataset: DataSet
+    """the data set"""
+    model: Model
     """the network"""
-    method: Any
+    method: Method
     """the rule that trains the weights"""
-    scheduler: Any
-    """how the method's step size moves"""
+    scheduler: Scheduler
+    """schedule of the method's step size"""
     preset: Preset
-    """how much of the protocol is run"""
+    """limits on the protocol"""
     optimizer: Optimizer
-    """how the method's work is done"""
+    """execution of the method's update"""
     precision: Literal["float32", "tf32", "bf16", "auto"]
     """arithmetic of the training steps; float32 is the published protocols', tf32 needs a GPU, auto
     is bf16 where that is measured to be faster, else float32"""
     compile_network: bool
     """torch.compile for the training steps' forward and backward pass"""
     evaluate: Evaluate
-    """how the network is judged"""
-    logger: Any
-    """where curves go besides metrics.csv"""
+    """evaluation of the trained network"""
+    logger: Logger
+    """destination of the curves besides metrics.csv"""
     out: Text
     """folder of all runs"""
     device: Annotated[str, Pattern(r"auto|cpu|cuda(:\d+)?", "auto, cpu, cuda or cuda:N")]
-    """auto: a GPU where there is one"""
+    """auto: a GPU if there is one"""
     threads: Annotated[int, Range(1, 1024)] | None
     """CPU threads; null: torch's choice"""
     summary: bool
@@ -319,16 +364,16 @@ class Config:
     checkpoint_every: Count
     """epochs between two checkpoints"""
     checkpoint_seconds: NotNegative
-    """at least so many seconds between two checkpoints"""
+    """minimum number of seconds between two checkpoints"""
     stop_after: Count | None
-    """stop after this epoch; the same command without it goes on from there"""
+    """stop after this epoch; the same command without it resumes from there"""
     on_done: Literal["skip", "rerun"]
-    """what to do with a run that is done already"""
+    """action for a run that is done already"""
     on_failed: Literal["retry", "skip"]
-    """what to do with a run that failed before"""
-    # Defaults stand here too, for the config.yaml of runs that are older than these keys.
+    """action for a run that failed before"""
+    # Defaults are for the config.yaml of runs that are older than these keys.
     code: Literal["warn", "strict"] = "warn"
-    """strict: refuse to start with another code than the run was submitted with"""
+    """strict: refuse to start with other code than the run was submitted with"""
     fail_fast: bool = False
     """in a sweep: the first failure cancels the other runs"""
     runs_per_job: Annotated[int, Range(1, 10_000)] = 1
@@ -336,13 +381,12 @@ class Config:
 
     @property
     def effective_epochs(self) -> int:
-        """Epochs that are really run: the preset's, where it is shorter, of all tasks in a row."""
-        of_a_task = min(self.epochs, self.preset.epochs or self.epochs)
-        return of_a_task * int(getattr(self.dataset, "tasks_in_a_row", lambda: 1)())
+        """The epochs trained in all tasks together, after the preset's limit."""
+        return min(self.epochs, self.preset.epochs or self.epochs) * self.dataset.tasks_in_a_row()
 
     @property
-    def effective_model(self) -> Any:
-        """The model that is really built: the preset's, where it is narrower."""
+    def effective_model(self) -> Model:
+        """The model that is built: ``model`` at the preset's width."""
         return self.model.narrowed(self.preset.width)
 
     def to_dict(self) -> dict[str, Any]:

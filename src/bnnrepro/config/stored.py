@@ -1,8 +1,8 @@
-"""A run's stored configuration: read as data, and built only by what this installation offers.
+"""Check a run's stored configuration, and allow only the ``_target_`` of this installation.
 
-To build a part is to call what its ``_target_`` names, with the arguments beside it. A run's folder
-may come from anybody; so what it names is called only if the reader's own config files name it for
-the same group, or the reader's command line does.
+To build a part is to call its ``_target_`` with its keys. A run's folder may come from anybody; so
+a ``_target_`` is called only if the reader's own config files name it for the same group, or the
+reader's command line does.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,9 +12,9 @@ from typing import Any
 import yaml
 
 from bnnrepro.config.constraints import shown
-from bnnrepro.config.location import conf_dir
+from bnnrepro.config.parts import BASES, conf_dir
 from bnnrepro.config.schema import Config
-from bnnrepro.config.validation import GROUPS, typed
+from bnnrepro.config.validation import typed
 from bnnrepro.errors import UserError
 
 Targets = Mapping[str, set[str]]
@@ -23,23 +23,23 @@ Targets = Mapping[str, set[str]]
 _TARGET = "_target_"
 
 
-def offered(config_dir: str | Path | None = None, words: Sequence[str] = ()) -> Targets:
-    """Return what stored configurations may name, here and now.
+def offered_targets(config_dir: str | Path | None = None, words: Sequence[str] = ()) -> Targets:
+    """Return the targets that stored configurations may name.
 
     Args:
         config_dir: a folder searched besides ``conf/``, as the command line's ``--config-dir``.
-        words: of the command line; ``method._target_=mybnn.signum.Signum`` offers that class.
+        words: the command line's; ``method._target_=mybnn.signum.Signum`` offers that class.
 
     Raises:
-        UserError: the folder does not exist, or a config file is no YAML.
+        UserError: the folder does not exist, or a config file is not YAML.
     """
     if config_dir is not None and not Path(config_dir).is_dir():
         raise UserError("--config-dir", str(config_dir), "must be a folder of config files")
     folders = [conf_dir(), *([Path(config_dir)] if config_dir is not None else [])]
-    targets: dict[str, set[str]] = {group: set() for group in GROUPS}
-    for group, found in targets.items():
-        for file in [each for folder in folders for each in (folder / group).rglob("*.yaml")]:
-            found |= {str(target) for _, target in _targets(_read(file), group)}
+    targets: dict[str, set[str]] = {group: set() for group in BASES}
+    for group, names in targets.items():
+        for file in [file for folder in folders for file in (folder / group).rglob("*.yaml")]:
+            names |= {str(target) for _, target in _targets(_read(file), group)}
     for word in words:
         key, _, value = word.lstrip("+").partition("=")
         group, _, below = key.partition(".")
@@ -53,10 +53,10 @@ def check_stored(values: Mapping[str, Any], targets: Targets) -> Config:
 
     Args:
         values: as ``bnnrepro.runs.stored_config.read_config`` returns them.
-        targets: what may be called, as ``offered`` returns it.
+        targets: those allowed, as ``offered_targets`` returns them.
 
     Raises:
-        UserError: as ``typed``, and for a ``_target_`` at any place that is not offered.
+        UserError: as ``typed``, and for a ``_target_`` at any depth that is not offered.
     """
     for key, target in _targets(values, ""):
         if not isinstance(target, str) or target not in targets.get(key.partition(".")[0], ()):

@@ -1,52 +1,46 @@
-"""From a composed config to the typed one: types, keys, ranges, then what may go with what."""
+"""Check a composed config: types, keys and ranges, then which settings go together."""
 
-import importlib
-import inspect
-import typing
 from collections.abc import Callable, Mapping
-from dataclasses import field, fields, make_dataclass
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, MissingMandatoryValue, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from bnnrepro.config import datasets, models, schema
+from bnnrepro.config import datasets, schema
 from bnnrepro.config.constraints import build, refuse_unknown, shown
-from bnnrepro.config.schema import REGISTRY, Config
+from bnnrepro.config.parts import BASES, OOD_KEY, check_part, ood_dataset
+from bnnrepro.config.schema import Config
 from bnnrepro.errors import UserError
 
-GROUPS = ("dataset", "model", "method", "scheduler", "logger")
 DROPPED = ("hydra", "protocol", "experiment")  # serve composition only
-# Keys that tell bnnrepro about a part; the part's own function need not know them.
-DECLARED = {"dataset": ("name", "shape", "classes", "validation_split")}
 
 
 def check(cfg: DictConfig) -> Config:
     """Return the typed config of a composed one.
 
     Raises:
-        UserError: as ``typed``, and for an interpolation that leads nowhere.
+        UserError: as ``typed``, and for an interpolation that cannot be resolved.
     """
     return typed(_resolved(cfg))
 
 
 def typed(values: Mapping[str, Any]) -> Config:
-    """Return the typed config of plain values, of which nothing is resolved.
+    """Return the typed config of plain values, in which nothing is interpolated.
 
     Raises:
         UserError: for the first key that is unknown, missing, of the wrong type, out of range, or
-            that does not go with another one.
+            in conflict with another one.
     """
     tree = {**values}
-    names = [each.name for each in fields(Config)]
-    refuse_unknown("", tree, names)
-    for group in GROUPS:
+    refuse_unknown("", tree, [field.name for field in fields(Config)])
+    for group in BASES:
         if not isinstance(tree.get(group), Mapping):
             allowed = "must be one option, a mapping of keys; --help lists them"
             raise UserError(group, shown(tree.get(group)), allowed)
-        tree[group] = part(group, tree[group])
-    config: Config = build("", tree, Config)
+        tree[group] = check_part(group, tree[group])
+    config = build("", tree, Config)
     for rule in COMBINATIONS:
         rule(config)
     return config
@@ -79,80 +73,18 @@ def _plain(node: Any) -> Any:
     return node
 
 
-def part(group: str, values: Mapping[Any, Any]) -> Any:
-    """Return one part of a run as its dataclass, checked by itself; UserError if it is wrong."""
-    target = values.get("_target_", values.get("name"))
-    if not isinstance(target, str):
-        raise UserError(f"{group}._target_", shown(target), "must name a Python class or function")
-    cls = REGISTRY.get((group, target))
-    if cls is None and "_target_" not in values:
-        names = [key for registered, key in REGISTRY if registered == group and "." not in key]
-        raise UserError(f"{group}.name", target, f"must be one of {', '.join(names)}")
-    other = next((each for each, key in REGISTRY if key == target and each != group), None)
-    if other is not None:
-        raise UserError(f"{group}._target_", target, f"is a {other}, not a {group}")
-    return build(group, values, cls or _from_signature(group, target, values))
-
-
-def _from_signature(group: str, target: str, values: Mapping[Any, Any]) -> type:
-    """Make the schema of a part that is not registered: the parameters of its signature."""
-    built = locate(f"{group}._target_", target)
-    declared = DECLARED.get(group, ("name",))
-    parameters = inspect.signature(built).parameters
-    open_ended = any(each.kind is each.VAR_KEYWORD for each in parameters.values())
-    if not open_ended:
-        refuse_unknown(group, values, ["_target_", *declared, *parameters])
-    hints = _hints(built)
-    base = {"model": models.Model, "method": schema.Method}.get(group, schema.Part)
-    extra: dict[str, Any] = {"group": group}
-    if group == "method":
-        extra["scheduled"] = getattr(built, "scheduled", "lr" if "lr" in parameters else None)
-    if group == "model":
-        smallest = getattr(built, "minimum_size", 1)
-        extra["minimum_size"] = lambda self: smallest
-        extra["tasks"] = getattr(built, "tasks", None)
-        extra["inputs"] = getattr(built, "inputs", None)
-    own = [
-        (str(key), hints.get(key, Any), field())
-        for key in values
-        if key not in ("_target_", "name")
-    ]
-    return make_dataclass(getattr(built, "__name__", "Part"), own, bases=(base,), namespace=extra)
-
-
-def locate(key: str, target: str) -> Callable[..., Any]:
-    """Import the class or function of a ``_target_``; UserError if there is none."""
-    module, _, name = target.rpartition(".")
-    try:
-        found = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, SyntaxError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(key, target, f"cannot be imported: {reason}") from error
-    if not callable(found):
-        raise UserError(key, target, "must be a class or a function")
-    return typing.cast(Callable[..., Any], found)
-
-
-def _hints(built: Callable[..., Any]) -> dict[str, Any]:
-    try:
-        function = built.__init__ if inspect.isclass(built) else built
-        return typing.get_type_hints(function, include_extras=True)
-    except (NameError, TypeError, AttributeError):  # annotations that only a type checker can see
-        return {}
-
-
 def _stop_after(config: Config) -> None:
     epochs = config.effective_epochs
     if config.stop_after is not None and config.stop_after > epochs:
         raise UserError("stop_after", config.stop_after, f"must be <= {epochs}, the epochs run")
 
 
-def _paper_is_whole(config: Config) -> None:
+def _paper_is_unshortened(config: Config) -> None:
     preset = config.preset
     whole = {"epochs": None, "train_limit": None, "test_limit": None, "width": 1, "stand_in": None}
-    for key, nothing in whole.items():
+    for key, neutral in whole.items():
         value = getattr(preset, key)
-        if preset.name == "paper" and value != nothing:
+        if preset.name == "paper" and value != neutral:
             allowed = (
                 "preset=paper shortens nothing; give the shortened one a name: preset.name=short"
             )
@@ -174,7 +106,7 @@ def _out_is_a_folder(config: Config) -> None:
 
 
 def _model_fits(config: Config) -> None:
-    task, tasks = getattr(config.dataset, "task", None), getattr(config.model, "tasks", None)
+    task, tasks = config.dataset.task, config.model.tasks
     if task is None or tasks is None or task in tasks:
         return
     allowed = f"is for {' and '.join(tasks)}; dataset={config.dataset.name} is for {task}"
@@ -182,34 +114,31 @@ def _model_fits(config: Config) -> None:
 
 
 def _inputs_fit(config: Config) -> None:
-    given, taken = getattr(config.dataset, "inputs", None), getattr(config.model, "inputs", None)
+    given, taken = config.dataset.inputs, config.model.inputs
     if given is None or taken is None or given == taken:
         return
     allowed = f"takes {taken}; dataset={config.dataset.name} has {given}"
     raise UserError("model", config.model.name, allowed)
 
 
-def _foreign_images(config: Config) -> None:
-    name = config.evaluate.ood
+def _ood_images(config: Config) -> None:
+    name, data = config.evaluate.ood, config.dataset
     if name is None:
         return
-    from bnnrepro.config.ood import foreign_set
-
-    data, other = config.dataset, foreign_set(name)
+    ood = ood_dataset(name)
     if not isinstance(data, datasets.ImageSet) or data.task != "classification":
         allowed = f"serves image classification, which dataset={data.name} is not; must be null"
-        raise UserError("evaluate.ood", name, allowed)
-    if other.name == data.name:
-        raise UserError("evaluate.ood", name, "must be another data set than dataset")
-    if data.shape and other.shape and data.shape[0] != other.shape[0]:
-        allowed = f"has {other.shape[0]} channels, dataset={data.name} {data.shape[0]}: must agree"
-        raise UserError("evaluate.ood", name, allowed)
+        raise UserError(OOD_KEY, name, allowed)
+    if ood.name == data.name:
+        raise UserError(OOD_KEY, name, "must be another data set than dataset")
+    if data.shape and ood.shape and data.shape[0] != ood.shape[0]:
+        allowed = f"has {ood.shape[0]} channels, dataset={data.name} {data.shape[0]}: must agree"
+        raise UserError(OOD_KEY, name, allowed)
 
 
 def _image_size(config: Config) -> None:
-    shape = getattr(config.dataset, "shape", None)
-    smallest = getattr(config.model, "minimum_size", lambda: 1)()
-    if isinstance(smallest, int) and shape and min(shape[1:], default=smallest) < smallest:
+    shape, smallest = getattr(config.dataset, "shape", None), config.model.minimum_size()
+    if shape and min(shape[1:], default=smallest) < smallest:
         raise UserError(
             "model",
             config.model.name,
@@ -251,7 +180,7 @@ def _folder_shape(config: Config) -> None:
         raise UserError("dataset.size", data.size, f"contradicts dataset.shape={data.shape}")
 
 
-def _drops(config: Config) -> None:
+def _step_drops(config: Config) -> None:
     step = config.scheduler
     if not isinstance(step, schema.Step):
         return
@@ -265,32 +194,31 @@ def _drops(config: Config) -> None:
         raise UserError("scheduler.milestones", shown(step.milestones), "must increase")
 
 
-def _something_to_move(config: Config) -> None:
-    method, scheduler = config.method, config.scheduler
-    moved = getattr(method, "scheduled", None)
+def _scheduled_key(config: Config) -> None:
+    method, scheduler, scheduled = config.method, config.scheduler, config.method.scheduled
     if isinstance(scheduler, schema.Constant):
         return
-    if moved is None:
+    if scheduled is None:
         allowed = f"method={method.name} has nothing that a scheduler moves; use scheduler=constant"
         raise UserError("scheduler", scheduler.name, allowed)
-    start = getattr(method, moved, None)
+    start = getattr(method, scheduled, None)
     if isinstance(scheduler, schema.Cosine) and start is not None and scheduler.final > start:
-        allowed = f"must be <= method.{moved}={start:g}, where the cosine starts"
+        allowed = f"must be <= method.{scheduled}={start:g}, where the cosine starts"
         raise UserError("scheduler.final", scheduler.final, allowed)
 
 
 COMBINATIONS: tuple[Callable[[Config], None], ...] = (
     _stop_after,
-    _paper_is_whole,
+    _paper_is_unshortened,
     _stand_in,
     _out_is_a_folder,
     _model_fits,
     _inputs_fit,
     _image_size,
-    _foreign_images,
+    _ood_images,
     _normalisation,
     _augmentation,
     _folder_shape,
-    _drops,
-    _something_to_move,
+    _step_drops,
+    _scheduled_key,
 )

@@ -12,12 +12,12 @@ from bnnrepro.data.dataset import Augmentation
 def augment(images: Tensor, changes: Tensor, pad: int) -> Tensor:
     """Return a crop of each zero-padded image, mirrored or not.
 
-    The zeros are black pixels, put there before normalisation, as the published programs do.
+    The zeros are black pixels, added before normalisation, as in the published programs.
 
     Args:
         images: uint8, shape (B, C, H, W).
-        changes: of each image, as ``draw`` returns them; on the images' device.
-        pad: zeros put around an image, in pixels.
+        changes: of each image, as ``sample_changes`` returns them; on the images' device.
+        pad: zeros added on each side of an image, in pixels.
 
     Returns:
         A new tensor of the same dtype, shape and device.
@@ -29,16 +29,15 @@ def augment(images: Tensor, changes: Tensor, pad: int) -> Tensor:
     rows = torch.arange(height, device=images.device) + down[:, None]
 
     padded = F.pad(images, (pad, pad, pad, pad)).flatten(2)
-    places = rows[:, :, None] * (width + 2 * pad) + columns[:, None, :]
-    places = places.view(batch, 1, height * width).expand(-1, channels, -1)
-    return padded.gather(2, places).view(images.shape)
+    indices = rows[:, :, None] * (width + 2 * pad) + columns[:, None, :]
+    indices = indices.view(batch, 1, height * width).expand(-1, channels, -1)
+    return padded.gather(2, indices).view(images.shape)
 
 
-def draw(count: int, augmentation: Augmentation, generator: torch.Generator) -> Tensor:
+def sample_changes(count: int, augmentation: Augmentation, generator: torch.Generator) -> Tensor:
     """Return the crops' offsets down and right and whether to mirror: int64, shape (3, count).
 
-    All are drawn for each image by itself, uniformly, by a generator on the CPU: the same on every
-    device.
+    They are independent and uniform, from a generator on the CPU: the same on every device.
     """
     offsets = torch.randint(2 * augmentation.pad + 1, (2, count), generator=generator)
     mirrored = torch.randint(1 + augmentation.flip, (1, count), generator=generator)
@@ -55,7 +54,7 @@ def normalise(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
 
     Returns:
         A new tensor, float32, shape (B, C, H, W), contiguous whatever the images' layout: a
-        convolution takes over that of its input, and on CPUs torch's own channels-last kernels
+        convolution adopts the layout of its input, and on CPUs torch's own channels-last kernels
         have written beyond their memory.
     """
     layout = torch.contiguous_format

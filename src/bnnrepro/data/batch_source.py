@@ -1,4 +1,4 @@
-"""What gives batches: the seam between data and training."""
+"""The interface between data and training: sources of batches."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,12 +22,12 @@ class Source(Protocol):
 
 
 @dataclass(frozen=True)
-class Kept:
-    """The batches of an epoch, made once, for those who go through them many times.
+class CachedBatches:
+    """The batches of one epoch, kept in memory to be read many times.
 
     Args:
         batches: of inputs and targets, all in memory.
-        n_samples: how many samples they hold.
+        n_samples: number of samples in them.
     """
 
     batches: list[tuple[Tensor, Tensor]]

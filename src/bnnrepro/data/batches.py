@@ -1,4 +1,4 @@
-"""Batches from data that live on the device: one index operation each, no worker processes."""
+"""Batches of data that are on the device: one index operation each, no worker processes."""
 
 from __future__ import annotations
 
@@ -7,30 +7,29 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from bnnrepro.data.augment import augment, draw, normalise
+from bnnrepro.data.augment import augment, normalise, sample_changes
 from bnnrepro.data.dataset import Augmentation, Split
 from bnnrepro.errors import UserError
 from bnnrepro.seeds import derive
 
 
 class Batches:
-    """A split, cut into normalised batches, epoch after epoch.
+    """Normalised batches of a split.
 
-    Nothing is remembered between epochs: the order and the augmentation of an epoch are functions
-    of the seed and its number. An epoch entered at batch k gives
-    the same bits as one that ran there.
+    No state is kept between epochs: the order and the augmentation of an epoch are functions of
+    the seed and its number. An epoch started at batch k gives the same bits as one run from 0.
 
-    The last batch is smaller where the sizes do not divide. With ``shuffle``, a last batch of a
-    single sample joins the one before it: BatchNorm cannot train on one sample.
+    The last batch may be smaller. With ``shuffle``, a last batch of a single sample joins the one
+    before it: BatchNorm cannot train on one sample.
 
     Args:
         split: the data; batches come on its device.
-        batch_size: samples a batch. Without ``shuffle`` more than there are samples means all.
+        batch_size: samples per batch. Without ``shuffle`` it may exceed the number of samples.
         mean: each channel's mean, in units where 255 is 1; length C.
         std: each channel's standard deviation, likewise.
-        augmentation: how images are changed at random, or None.
+        augmentation: random changes of the images, or None.
         seed: the run's seed.
-        shuffle: whether each epoch has a new random order (training) or the data's own.
+        shuffle: use a new random order in each epoch (training) instead of the data's own.
 
     Raises:
         UserError: a batch size below 1, or a shuffled one above the number of samples.
@@ -93,9 +92,9 @@ class Batches:
                 images, labels = self.split.images[first:last], self.split.labels[first:last]
             else:
                 # index_select is ten times as fast as indexing by a tensor on a CPU.
-                picked = order[first:last]
-                images = self.split.images.index_select(0, picked)
-                labels = self.split.labels.index_select(0, picked)
+                indices = order[first:last]
+                images = self.split.images.index_select(0, indices)
+                labels = self.split.labels.index_select(0, indices)
             if self.augmentation is not None and changes is not None:
                 images = augment(images, changes[:, first:last], self.augmentation.pad)
             yield normalise(images, self._mean, self._std), labels
@@ -107,10 +106,10 @@ class Batches:
         return order.to(self.split.labels.device)
 
     def _changes(self, number: int) -> Tensor | None:
-        """Return an epoch's augmentation: brought to the device once, as a batch's would wait."""
+        """Return an epoch's augmentation, copied to the device once: every copy costs a wait."""
         if self.augmentation is None:
             return None
-        changes = draw(self.n_samples, self.augmentation, self._stream("augment", number))
+        changes = sample_changes(self.n_samples, self.augmentation, self._stream("augment", number))
         return changes.to(self.split.labels.device)
 
     def _stream(self, *words: str | int) -> torch.Generator:

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from bnnrepro.data.dataset import ImageData, Split
-from bnnrepro.data.download import ensure_whole
-from bnnrepro.data.metadata import assemble
+from bnnrepro.data.download import ensure_files
+from bnnrepro.data.metadata import build_image_data
 from bnnrepro.data.torchvision_import import torchvision
 from bnnrepro.errors import UserError, nearest
 
@@ -32,17 +32,17 @@ def load(
     """Return CIFAR-10 or CIFAR-100 (fine labels), shape (3, 32, 32), in the original order.
 
     Args:
-        name: ``cifar10`` or ``cifar100``: which of the two.
+        name: ``cifar10`` or ``cifar100``.
         root: the folder that holds ``cifar-10-batches-py`` or ``cifar-100-python``.
-        download: whether missing or damaged files may be fetched.
-        mean: see :func:`bnnrepro.data.metadata.assemble`, also for what follows.
+        download: allow missing or damaged files to be downloaded.
+        mean: see :func:`bnnrepro.data.metadata.build_image_data`, also for what follows.
         std: likewise.
         augment: likewise.
         shape: likewise.
         classes: likewise.
 
     Raises:
-        UserError: another name, files that are missing or damaged, a fetch that failed, a root
+        UserError: another name, files that are missing or damaged, a failed download, a root
             that cannot be written, or a declared value that the data contradict.
     """
     if name not in SETS:
@@ -50,7 +50,7 @@ def load(
     ensure(name, root, download=download)
     folder = Path(root).expanduser()
     train, test = (SETS[name](folder, train=train) for train in (True, False))
-    return assemble(
+    return build_image_data(
         as_split(train.data, train.targets),
         as_split(test.data, test.targets),
         train.classes,
@@ -70,10 +70,10 @@ def as_split(data: np.ndarray, labels: list[int]) -> Split:
 
 
 def ensure(name: str, root: str | Path, *, download: bool) -> None:
-    """Return once the files of ``cifar10`` or ``cifar100`` are whole under the root.
+    """Return once the files of ``cifar10`` or ``cifar100`` are intact under the root.
 
     Raises:
-        UserError: see :func:`bnnrepro.data.download.ensure_whole`.
+        UserError: see :func:`bnnrepro.data.download.ensure_files`.
     """
     root = Path(root).expanduser()
     source = SETS[name]
@@ -85,4 +85,4 @@ def ensure(name: str, root: str | Path, *, download: bool) -> None:
             source.url, root, filename=source.filename, md5=source.tgz_md5
         )
 
-    ensure_whole(source.__name__, root, files, fetch, download=download)
+    ensure_files(source.__name__, root, files, fetch, download=download)

@@ -1,4 +1,4 @@
-"""What a data set is: two splits of uint8 images, with what a loader knows about them."""
+"""The interface of a data set, and its form for image classification: splits of uint8 images."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 class Data(Protocol):
-    """What a run asks of a data set; ``bnnrepro.data.splits`` makes batches of it.
+    """The interface of a data set; ``bnnrepro.data.splits`` makes its batches.
 
     Attributes:
         task: name of the task that is learnt on it.
@@ -35,18 +35,18 @@ class Data(Protocol):
         """The number of the model's outputs: classes, or values of a regression."""
 
     def about(self) -> dict[str, Any]:
-        """Return what a checkpoint needs so that it can be used without the data set.
+        """Return the metadata that make a checkpoint usable without the data set.
 
         Plain numbers, strings, lists and dictionaries; ``shape`` and ``outputs`` are among them.
         """
 
     def without_samples(self) -> Data:
-        """Return the same description of no samples: what is known of them takes no memory."""
+        """Return the same data set without its samples, to free their memory."""
 
 
 @dataclass(frozen=True)
 class Split:
-    """Images with their labels, whole in memory, both on one device.
+    """Images with their labels, in memory, both on one device.
 
     Args:
         images: uint8, shape (N, C, H, W), values 0..255.
@@ -85,7 +85,7 @@ class Split:
         return Split(self.images.to(device), self.labels.to(device))
 
     def subset(self, indices: Tensor) -> Split:
-        """Return the samples at the given places (int64, shape (n,)), in that order."""
+        """Return the samples at the given indices (int64, shape (n,)), in that order."""
         indices = indices.to(self.labels.device)
         return Split(self.images.index_select(0, indices), self.labels.index_select(0, indices))
 
@@ -95,8 +95,8 @@ class Augmentation:
     """Random changes of training images.
 
     Args:
-        pad: zeros put around an image in pixels, before a random crop of the old size; >= 0.
-        flip: whether half of the images are mirrored left to right.
+        pad: zeros added on each side before a random crop back to size, in pixels; >= 0.
+        flip: mirror an image left to right with probability 1/2.
     """
 
     pad: int = 0
@@ -113,16 +113,16 @@ class ImageData:
 
     Args:
         name: the data set's name, as in its configuration.
-        train: everything that may be trained on; a validation set is split off later.
+        train: the training samples; a validation set is split off later.
         test: the test set; its images have the training images' shape.
         classes: the K classes' names; label k is classes[k].
         mean: each channel's mean, in units where 255 is 1; length C.
         std: each channel's standard deviation, in the same units; positive, length C.
-        augmentation: how training images are changed, or None.
+        augmentation: random changes of the training images, or None.
         fingerprint: a hash of the content, for data given by a path; None for a fixed data set.
 
     Raises:
-        ValueError: splits, classes and statistics that do not fit each other.
+        ValueError: inconsistent splits, classes and statistics.
     """
 
     task: ClassVar[str] = "classification"
@@ -164,7 +164,7 @@ class ImageData:
         return len(self.classes)
 
     def about(self) -> dict[str, Any]:
-        """Return what a checkpoint needs so that it can be used without the data set."""
+        """Return the metadata that make a checkpoint usable without the data set."""
         return {
             "shape": list(self.shape),
             "outputs": self.outputs,
@@ -174,6 +174,6 @@ class ImageData:
         }
 
     def without_samples(self) -> ImageData:
-        """Return the same description of no images: what is known of them takes no memory."""
+        """Return the same data set without its samples, to free their memory."""
         nothing = torch.empty(0, dtype=torch.int64)
         return replace(self, train=self.train.subset(nothing), test=self.test.subset(nothing))

@@ -1,8 +1,7 @@
 """Picture files, decoded as a viewer shows them: turned upright, on white.
 
-Every picture file that the project reads goes through here. A file's bytes are read whole before
-they are decoded, so that what fails while reading is the system's failure, and what fails
-afterwards is the content's.
+Every picture file that the project reads is decoded here. A file is read completely before it is
+decoded, so that an error while reading is the system's, and an error afterwards is the content's.
 """
 
 from __future__ import annotations
@@ -19,8 +18,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from bnnrepro.errors import UserError, cannot_read, readable
 
-CHUNK = 256  # files a thread takes at a time; single ones cost more than small images do
-SPARE = 256 << 20  # bytes, more than decoding takes: with fewer to be had, damage is not proven
+CHUNK = 256  # files per task of a thread; one task per file costs more than a small image
+SPARE = 256 << 20  # bytes, more than decoding takes: with less memory free, damage is not proven
 
 T = TypeVar("T")
 
@@ -32,11 +31,11 @@ def read_all(
 
     Args:
         paths: of picture files.
-        work: decodes one; what it raises is reported as a fault of the file's content.
-        key: what a UserError names as its key.
+        work: decodes one; its exceptions are reported as faults of the file's content.
+        key: the key that a UserError names.
 
     Raises:
-        UserError: one that ``work`` raised; a file cannot be read, or decoded.
+        UserError: ``work`` raised it, or a file cannot be read or decoded.
     """
     chunks = [paths[first : first + CHUNK] for first in range(0, len(paths), CHUNK)]
     with readable(key, paths[0].parent if paths else ""), ThreadPoolExecutor(_threads()) as pool:
@@ -44,8 +43,8 @@ def read_all(
         return list(itertools.chain.from_iterable(done))
 
 
-def refuse_strange(key: str, root: Path, paths: Sequence[Path]) -> None:
-    """Raise UserError for a folder, a pipe, which would be waited for, or a device, without end."""
+def refuse_special_files(key: str, root: Path, paths: Sequence[Path]) -> None:
+    """Raise UserError for a folder, a pipe (which blocks the reader) or a device (without end)."""
     for path in paths:
         if not path.is_file() and path.exists():
             raise UserError(key, str(root), f"{path} is no regular file")
@@ -63,8 +62,8 @@ def _read(path: Path, work: Callable[[Path, bytes], T], key: str) -> T:
         raise
     except Exception as error:  # Pillow's formats raise whatever their parsers raise
         with readable(key, path):
-            bytearray(SPARE)  # libjpeg and libwebp call a want of memory broken data
-        unknown = isinstance(error, UnidentifiedImageError)  # whose text names an object of ours
+            bytearray(SPARE)  # libjpeg and libwebp report a lack of memory as broken data
+        unknown = isinstance(error, UnidentifiedImageError)  # whose text names a Python object
         reason = "of no kind that is known" if unknown else " ".join(str(error).split())
         allowed = f"{path} cannot be read as an image ({reason})"
         raise UserError(key, str(path.parent), allowed) from error
@@ -74,7 +73,7 @@ def decode(content: bytes) -> Image.Image:
     """Return the picture that a file's bytes hold, turned upright as its EXIF tag asks.
 
     Raises:
-        Exception: whatever Pillow raises where the bytes are no picture.
+        Exception: of any type, by Pillow, if the bytes are not a picture.
     """
     image = Image.open(io.BytesIO(content))
     image.load()
@@ -83,16 +82,15 @@ def decode(content: bytes) -> Image.Image:
     except Exception as error:
         if cannot_read(error):
             raise
-        # Tags that cannot be parsed ask for nothing; viewers show such a picture as it lies.
+        # Viewers ignore tags that cannot be parsed.
     return image
 
 
 def on_white(image: Image.Image, mode: str) -> Image.Image:
-    """Return a picture in the mode L or RGB, laid over white where it is transparent.
+    """Return a picture in the mode L or RGB, composited over white where it is transparent.
 
-    White is what a picture with transparent parts is most often made for and looked at on. The
-    colour beneath a transparent pixel is whatever the program that wrote it left there. Opaque
-    pixels are unchanged.
+    Pictures with transparent parts are most often made for and viewed on white; the colour stored
+    in a transparent pixel is arbitrary. Opaque pixels are unchanged.
     """
     if not image.has_transparency_data:
         return image.convert(mode)

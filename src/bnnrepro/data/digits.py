@@ -12,7 +12,7 @@ from sklearn.model_selection import train_test_split
 from torch.nn.functional import interpolate
 
 from bnnrepro.data.dataset import ImageData, Split
-from bnnrepro.data.metadata import assemble
+from bnnrepro.data.metadata import build_image_data
 from bnnrepro.errors import UserError
 
 TEST_SIZE = 360
@@ -30,15 +30,15 @@ def load(
 ) -> ImageData:
     """Return the digits: 1,437 training and 360 test images, shape (1, 8, 8), 10 classes.
 
-    The set comes without a test set, so one is drawn here: the same for every seed of a run,
-    with each class's share. The arguments are those of
-    :func:`bnnrepro.data.metadata.assemble`.
+    The source has no test set, so one is split off here, stratified by class and the same for
+    every seed of a run. The arguments are those of
+    :func:`bnnrepro.data.metadata.build_image_data`.
 
     Raises:
         UserError: a declared value that the data contradict.
     """
     train, test = _splits()
-    return assemble(
+    return build_image_data(
         train,
         test,
         [str(digit) for digit in range(10)],
@@ -51,7 +51,7 @@ def load(
     )
 
 
-def resized(
+def stand_in(
     shape: Sequence[int],
     classes: int,
     *,
@@ -59,12 +59,12 @@ def resized(
     std: Sequence[float] | None,
     augment: Mapping[str, Any] | None,
 ) -> ImageData:
-    """Return the digits in the form of another data set, which they stand in for.
+    """Return the digits, resized to stand in for another data set.
 
     Args:
         shape: (C, H, W) of its images; each channel holds the same digit.
-        classes: how many it has, 10 or more; those above 9 have no images.
-        mean: its own, applied to the digits as it is; see ``assemble``, also for what follows.
+        classes: its number of classes, 10 or more; those above 9 have no images.
+        mean: its own mean, used for the digits unchanged; see ``build_image_data``, also below.
         std: likewise.
         augment: likewise.
 
@@ -74,7 +74,7 @@ def resized(
     if classes < 10:
         raise UserError("dataset.classes", classes, "10 or more where digits stand in")
     train, test = (_resized(split, shape) for split in _splits())
-    return assemble(
+    return build_image_data(
         train,
         test,
         [str(number) for number in range(classes)],

@@ -1,4 +1,4 @@
-"""Have a data set's files whole on disk: check, and fetch at most once for many processes."""
+"""Check a data set's files, and download them at most once for many processes."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from bnnrepro.data.torchvision_import import torchvision
 from bnnrepro.errors import UserError, readable
 
 KEY = "dataset.root"
-SILENCE_SECONDS = 30.0  # a firewall that drops packets would otherwise hold a run for ever
+TIMEOUT_SECONDS = 30.0  # else a firewall that drops packets blocks a run for ever
 FETCH_ERRORS = (
     OSError,  # no network, no space; URLError is one
-    RuntimeError,  # torchvision's word for a failed or damaged download
+    RuntimeError,  # torchvision's error for a failed or damaged download
     EOFError,
     zlib.error,
     tarfile.TarError,
@@ -27,7 +27,7 @@ FETCH_ERRORS = (
 )
 
 
-def ensure_whole(
+def ensure_files(
     title: str,
     root: Path,
     md5: Mapping[str, str],
@@ -35,21 +35,21 @@ def ensure_whole(
     *,
     download: bool,
 ) -> None:
-    """Return once every file is there and whole; fetch them first if that is allowed.
+    """Return once every file is present and intact; download them first if that is allowed.
 
-    Whole data are only read: no lock, nothing written. Otherwise processes queue at
-    ``<root>/.<title>.lock`` and look again when it is their turn, so that one fetches for all.
+    Intact data are only read: no lock, nothing written. Otherwise processes queue at
+    ``<root>/.<title>.lock`` and check again when they hold it, so that one downloads for all.
 
     Args:
-        title: the data set's name for people, such as ``MNIST``.
+        title: the data set's name in messages, such as ``MNIST``.
         root: the folder given as ``dataset.root``.
         md5: each file's path under the root, with its md5.
-        fetch: puts missing and damaged files in place.
-        download: whether ``fetch`` may be called.
+        fetch: downloads missing and damaged files.
+        download: allow ``fetch`` to be called.
 
     Raises:
-        UserError: a file cannot be read, or they are missing or damaged and may not or cannot be
-            fetched.
+        UserError: a file cannot be read, or files are missing or damaged and may not or cannot be
+            downloaded.
     """
     problem = find_problem(title, root, md5)
     if problem is None:
@@ -62,7 +62,7 @@ def ensure_whole(
         if problem is None:
             return
         try:
-            with silence_limit():
+            with socket_timeout():
                 fetch()
         except FETCH_ERRORS as error:
             reason = " ".join(str(error).split())
@@ -78,10 +78,10 @@ def ensure_whole(
 
 
 def find_problem(title: str, root: Path, md5: Mapping[str, str]) -> str | None:
-    """Return what is wrong with the files, naming the first one, or None if all are whole.
+    """Return a description of the first missing or damaged file; None if all are intact.
 
     Raises:
-        UserError: a file is there and cannot be read.
+        UserError: a file is present and cannot be read.
     """
     present = [name for name in md5 if (root / name).is_file()]
     if not present:
@@ -89,16 +89,16 @@ def find_problem(title: str, root: Path, md5: Mapping[str, str]) -> str | None:
     for name, expected in md5.items():
         if name not in present:
             return f"{name} of {title} is missing"
-        with readable(KEY, root / name):  # what cannot be read is not replaced by fetching it
-            found = torchvision.datasets.utils.calculate_md5(root / name)
-        if found != expected:
+        with readable(KEY, root / name):  # an unreadable file is not replaced by a download
+            md5sum = torchvision.datasets.utils.calculate_md5(root / name)
+        if md5sum != expected:
             return f"{name} is damaged or cut short (its md5 is not {expected})"
     return None
 
 
 @contextlib.contextmanager
 def locked(title: str, root: Path) -> Iterator[None]:
-    """Hold the lock file of a data set; make the root folder for it."""
+    """Hold a data set's lock file; make its root folder if necessary."""
     lock = FileLock(root / f".{title}.lock")
     try:
         root.mkdir(parents=True, exist_ok=True)
@@ -113,10 +113,10 @@ def locked(title: str, root: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def silence_limit() -> Iterator[None]:
-    """Let a connection that says nothing for a while fail."""
+def socket_timeout() -> Iterator[None]:
+    """Let a connection fail that sends nothing for ``TIMEOUT_SECONDS``."""
     before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(SILENCE_SECONDS)
+    socket.setdefaulttimeout(TIMEOUT_SECONDS)
     try:
         yield
     finally:

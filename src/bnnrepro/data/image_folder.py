@@ -1,4 +1,4 @@
-"""Any tree of image files: ``root/train/<class>/*`` and ``root/test/<class>/*``."""
+"""A user's tree of image files: ``root/train/<class>/*`` and ``root/test/<class>/*``."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ import torch
 from PIL import Image
 
 from bnnrepro.data.dataset import ImageData, Split
-from bnnrepro.data.decoding import decode, on_white, read_all, refuse_strange
-from bnnrepro.data.metadata import assemble
+from bnnrepro.data.decoding import decode, on_white, read_all, refuse_special_files
+from bnnrepro.data.metadata import build_image_data
 from bnnrepro.data.torchvision_import import torchvision
 from bnnrepro.errors import UserError
 
@@ -25,7 +25,7 @@ KEY = "dataset.root"
 GRAY_MODES = {"1", "L", "LA"}
 COLOUR_MODES = {"P", "RGB", "RGBA", "CMYK", "YCbCr"}
 ENDINGS = torchvision.datasets.folder.IMG_EXTENSIONS
-# Of decoding and resizing: another one gives the same files another fingerprint.
+# Version of decoding and resizing: part of the fingerprint.
 DECODING = "upright, on white"
 
 log = logging.getLogger(__name__)
@@ -52,13 +52,13 @@ def load(
 ) -> ImageData:
     """Return a tree of images: the classes are the folders, one channel if all are grayscale.
 
-    Where there is no ``test`` folder, ``val`` is the test set, and a log line says so.
+    Without a ``test`` folder, ``val`` is the test set, which is logged.
 
     Args:
         name: the data set's name.
         root: the folder that holds ``train`` and ``test`` (or ``val``).
-        size: the side in pixels that every image is resized to, bilinear; None: as they are.
-        mean: see :func:`bnnrepro.data.metadata.assemble`, also for what follows.
+        size: the side in pixels that every image is resized to, bilinear; None: unchanged.
+        mean: see :func:`bnnrepro.data.metadata.build_image_data`, also for what follows.
         std: likewise.
         augment: likewise.
         shape: likewise.
@@ -75,7 +75,7 @@ def load(
     train, test = find_trees(root)
     files = [path for path, _ in train.files + test.files]
     pixels, digests = read(files, size)
-    return assemble(
+    return build_image_data(
         as_split(train, pixels[: len(train.files)]),
         as_split(test, pixels[len(train.files) :]),
         train.classes,
@@ -118,7 +118,7 @@ def find_trees(root: Path) -> tuple[Tree, Tree]:
 def find_tree(root: Path, folder: Path) -> Tree:
     """Return one split's files, sorted by class, folder and name.
 
-    Hidden entries are passed over; files of other kinds too, and a log line names these.
+    Hidden entries are ignored; files of other kinds too, which are counted in the log.
 
     Raises:
         UserError: there is no class, or one has no image or a name that is not UTF-8.
@@ -133,10 +133,10 @@ def find_tree(root: Path, folder: Path) -> Tree:
         if not name.isprintable():
             allowed = f"{folder.name} has the class {name!a}: its name must be UTF-8 text"
             raise UserError(KEY, str(root), allowed)
-        found = files_below(folder / name)
-        images = [path for path in found if path.suffix.lower() in ENDINGS]
-        refuse_strange(KEY, root, images)
-        left_out.update(path.suffix for path in found if path.suffix.lower() not in ENDINGS)
+        paths = files_below(folder / name)
+        images = [path for path in paths if path.suffix.lower() in ENDINGS]
+        refuse_special_files(KEY, root, images)
+        left_out.update(path.suffix for path in paths if path.suffix.lower() not in ENDINGS)
         if not images:
             allowed = f"no images in {folder.name}/{name}; they end in {' '.join(ENDINGS)}"
             raise UserError(KEY, str(root), allowed)
@@ -150,27 +150,27 @@ def find_tree(root: Path, folder: Path) -> Tree:
 def files_below(folder: Path) -> list[Path]:
     """Return the files at any depth that are not hidden, sorted by folder, then by name.
 
-    Links are followed, but for those to a folder above, and no folder is entered twice.
+    Links are followed, except those to a parent folder; no folder is entered twice.
     """
 
     def fail(error: OSError) -> None:
-        raise error  # os.walk would pass over a folder that cannot be read, and its images be lost
+        raise error  # os.walk would silently skip a folder that cannot be read
 
-    found = []
+    files = []
     entered = set(folder.resolve().parents)
-    for place, folders, names in os.walk(folder, followlinks=True, onerror=fail):
-        real = Path(place).resolve()
+    for parent, folders, names in os.walk(folder, followlinks=True, onerror=fail):
+        real = Path(parent).resolve()
         if real in entered:
             folders.clear()
             continue
         entered.add(real)
         folders[:] = sorted(name for name in folders if not hidden(name))
-        found += [(place, name) for name in names if not hidden(name)]
-    return [Path(place, name) for place, name in sorted(found)]
+        files += [(parent, name) for name in names if not hidden(name)]
+    return [Path(parent, name) for parent, name in sorted(files)]
 
 
 def hidden(name: str) -> bool:
-    """Return whether an entry of a folder is a program's own: not meant to be seen."""
+    """Return whether a folder's entry is hidden or macOS's own."""
     return name.startswith(".") or name == "__MACOSX"
 
 
@@ -187,7 +187,7 @@ def read(files: Sequence[Path], size: int | None) -> tuple[list[np.ndarray], lis
         if image.mode not in GRAY_MODES | COLOUR_MODES:
             raise ValueError(f"its pixels are {image.mode}: 8 bits a channel are needed")
         if size is None and image.size != first:
-            here, there = ("x".join(map(str, each)) for each in (first, image.size))
+            here, there = ("x".join(map(str, size)) for size in (first, image.size))
             raise UserError(
                 "dataset.size",
                 "null",
@@ -201,8 +201,8 @@ def read(files: Sequence[Path], size: int | None) -> tuple[list[np.ndarray], lis
         return pixels, hashlib.sha256(content).hexdigest()
 
     pixels, digests = zip(*read_all(files, work), strict=True)
-    channels = max(map(len, pixels))  # one colour image makes all of them three planes
-    equal = [each if len(each) == channels else each.repeat(channels, 0) for each in pixels]
+    channels = max(map(len, pixels))  # one colour image gives all of them three planes
+    equal = [array if len(array) == channels else array.repeat(channels, 0) for array in pixels]
     return equal, list(digests)
 
 

@@ -1,4 +1,4 @@
-"""Images with a class for every pixel: what a data set for segmentation is, and its batches."""
+"""Data sets for segmentation, images with a class for every pixel, and their batches."""
 
 from __future__ import annotations
 
@@ -11,15 +11,14 @@ import torch
 from torch import Tensor
 
 from bnnrepro.data.augment import normalise
-from bnnrepro.data.split import hold_out
-from bnnrepro.data.splits import Sources, chosen, prepare
+from bnnrepro.data.splits import Sources, hold_out, limit_samples, make_sources
 from bnnrepro.errors import UserError
 from bnnrepro.seeds import derive
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """Images of one size with their labels, whole in memory.
+    """Images of one size with their labels, in memory.
 
     Args:
         images: uint8, shape (N, C, H, W).
@@ -27,7 +26,7 @@ class Pairs:
         names: of the images, N.
 
     Raises:
-        ValueError: shapes that do not fit each other.
+        ValueError: inconsistent shapes.
     """
 
     images: Tensor
@@ -47,17 +46,17 @@ class Pairs:
     def __len__(self) -> int:
         return len(self.images)
 
-    def subset(self, places: Tensor) -> Pairs:
-        """Return the pairs at the given places, in that order."""
-        names = tuple(self.names[place] for place in places.tolist())
-        return Pairs(self.images[places], self.labels[places], names)
+    def subset(self, indices: Tensor) -> Pairs:
+        """Return the pairs at the given indices, in that order."""
+        names = tuple(self.names[index] for index in indices.tolist())
+        return Pairs(self.images[indices], self.labels[indices], names)
 
     def to(self, device: torch.device | str) -> Pairs:
         """Return the same pairs on a device."""
         return replace(self, images=self.images.to(device), labels=self.labels.to(device))
 
 
-def content_of(*splits: Pairs) -> str:
+def content_hash(*splits: Pairs) -> str:
     """Return a sha256 of the images, their labels and names, however they were stored."""
     digest = hashlib.sha256()
     for pairs in splits:
@@ -68,12 +67,12 @@ def content_of(*splits: Pairs) -> str:
 
 
 @dataclass(frozen=True)
-class Turning:
+class SegmentationAugment:
     """Random changes of a training crop and of its label alike.
 
     Args:
-        flip: whether every second one is mirrored left to right.
-        rotate: whether it is turned by 0, 90, 180 or 270 degrees.
+        flip: mirror left to right with probability 1/2.
+        rotate: rotate by 0, 90, 180 or 270 degrees.
     """
 
     flip: bool = False
@@ -86,15 +85,15 @@ class SegmentationData:
 
     Args:
         name: the data set's name.
-        train: everything that may be trained on; a validation set is split off later.
+        train: the training images; a validation set is split off later.
         test: the test set, its images as large as those of the training set.
         classes: the K classes' names; label k is classes[k].
         mean: each channel's mean, in units where 255 is 1; length C.
         std: each channel's standard deviation, in the same units; positive, length C.
-        crop: side in pixels of the squares that are trained on; None: whole images.
-        crops: squares cut from an image in an epoch, each at a random place; >= 1.
-        turning: how they are changed.
-        unlabelled: images without labels (their labels are all 0), to be predicted only.
+        crop: side of the square training crops, in pixels; None: whole images.
+        crops: crops of each image per epoch, each at a random position; >= 1.
+        augmentation: random changes of the crops.
+        unlabelled: images without labels (their labels are all 0), predicted only.
         fingerprint: a hash of the content, for data given by a path; None for a fixed data set.
     """
 
@@ -108,7 +107,7 @@ class SegmentationData:
     std: tuple[float, ...]
     crop: int | None
     crops: int
-    turning: Turning
+    augmentation: SegmentationAugment
     unlabelled: Pairs | None = None
     fingerprint: str | None = None
 
@@ -124,7 +123,7 @@ class SegmentationData:
         return len(self.classes)
 
     def about(self) -> dict[str, Any]:
-        """Return what a checkpoint needs so that it can be used without the data set."""
+        """Return the metadata that make a checkpoint usable without the data set."""
         return {
             "shape": list(self.shape),
             "outputs": self.outputs,
@@ -134,7 +133,7 @@ class SegmentationData:
         }
 
     def without_samples(self) -> SegmentationData:
-        """Return the same description of no images."""
+        """Return the same data set without its samples."""
         nothing = torch.empty(0, dtype=torch.int64)
         return replace(
             self, train=self.train.subset(nothing), test=self.test.subset(nothing), unlabelled=None
@@ -142,30 +141,30 @@ class SegmentationData:
 
 
 def mirrored(images: Tensor, margin: int) -> Tensor:
-    """Return images (..., H, W) continued by their mirror image for so many pixels each side.
+    """Return images (..., H, W) continued by their mirror image by ``margin`` pixels on each side.
 
     The edge's own pixels are not repeated. A margin of H or more is mirrored back and forth.
     """
     for dim in (-2, -1):
         size = images.shape[dim]
-        places = torch.arange(-margin, size + margin, device=images.device)
+        indices = torch.arange(-margin, size + margin, device=images.device)
         if size == 1:
-            places = torch.zeros_like(places)
+            indices = torch.zeros_like(indices)
         else:
-            places = places % (2 * size - 2)
-            places = torch.where(places < size, places, 2 * size - 2 - places)
-        images = images.index_select(dim, places)
+            indices = indices % (2 * size - 2)
+            indices = torch.where(indices < size, indices, 2 * size - 2 - indices)
+        images = images.index_select(dim, indices)
     return images
 
 
 class WholeImages:
-    """Images in their order, one a batch, each with its mirrored margin.
+    """Images in order, one per batch, each with its mirrored margin.
 
     Args:
         pairs: the images and labels.
         mean: each channel's mean, in units where 255 is 1.
         std: each channel's standard deviation, likewise.
-        margin: pixels shown around an image.
+        margin: pixels added on each side of an image.
     """
 
     def __init__(
@@ -176,11 +175,11 @@ class WholeImages:
         self.unlabelled: WholeImages | None = None
         self._mean, self._std = mean, std
 
-    def around(self, margin: int) -> WholeImages:
+    def with_margin(self, margin: int) -> WholeImages:
         """Return the same images with another margin."""
-        seen = WholeImages(self.pairs, mean=self._mean, std=self._std, margin=margin)
-        seen.unlabelled = self.unlabelled.around(margin) if self.unlabelled else None
-        return seen
+        images = WholeImages(self.pairs, mean=self._mean, std=self._std, margin=margin)
+        images.unlabelled = self.unlabelled.with_margin(margin) if self.unlabelled else None
+        return images
 
     @property
     def n_samples(self) -> int:
@@ -194,23 +193,23 @@ class WholeImages:
         """Return an iterator over (1, C, H + 2 margin, W + 2 margin) and int64 (1, H, W)."""
         images, labels = self.pairs.images, self.pairs.labels
         for k in range(start, len(self.pairs)):
-            seen = mirrored(images[k : k + 1], self.margin)
-            yield scaled(seen, self._mean, self._std), labels[k : k + 1].long()
+            inputs = mirrored(images[k : k + 1], self.margin)
+            yield scaled(inputs, self._mean, self._std), labels[k : k + 1].long()
 
 
 class Crops:
-    """Squares at random places of the images, turned at random; labels with them.
+    """Random square crops of the images, randomly mirrored and rotated, with their labels.
 
-    An epoch takes ``data.crops`` squares from every image, in random order. Which, where and how
-    turned is a function of the seed and the epoch's number. Around a square the image's own
-    pixels are shown, and their mirror image where it ends.
+    An epoch has ``data.crops`` crops of every image, in random order. Order, positions and changes
+    are functions of the seed and the epoch's number. A crop's margin is filled with the image's own
+    pixels, and with their mirror image beyond its edge.
 
     Args:
         pairs: images and labels to train on.
-        data: what the crops are like.
-        batch_size: crops a batch; the last one may be smaller.
+        data: their data set, which says how to crop.
+        batch_size: crops per batch; the last batch may be smaller.
         seed: the run's seed.
-        margin: pixels shown around a crop.
+        margin: pixels added on each side of a crop.
 
     Raises:
         UserError: a batch size above the number of crops of an epoch.
@@ -226,7 +225,7 @@ class Crops:
             raise UserError("batch_size", batch_size, allowed)
         self._images = mirrored(pairs.images, margin)
 
-    def around(self, margin: int) -> Crops:
+    def with_margin(self, margin: int) -> Crops:
         """Return the same crops with another margin."""
         return Crops(
             self.pairs, self.data, batch_size=self.batch_size, seed=self.seed, margin=margin
@@ -250,21 +249,19 @@ class Crops:
         changes = self._changes(number).tolist()
         for k in range(start, len(self)):
             batch = slice(k * self.batch_size, (k + 1) * self.batch_size)
-            cut = [
-                self._cut(i, *each) for i, each in zip(images[batch], changes[batch], strict=True)
-            ]
-            inputs, labels = (torch.stack(each) for each in zip(*cut, strict=True))
+            cut = [self._cut(i, *c) for i, c in zip(images[batch], changes[batch], strict=True)]
+            inputs, labels = (torch.stack(tensors) for tensors in zip(*cut, strict=True))
             yield scaled(inputs, self.data.mean, self.data.std), labels.long()
 
     def _changes(self, number: int) -> Tensor:
-        """Return each crop's top, left, whether mirrored, quarter turns: int64 (n_samples, 4)."""
+        """Return each crop's top, left, mirroring (0 or 1), quarter turns: int64 (n_samples, 4)."""
         height, width = self.pairs.labels.shape[1:]
-        side, turning = self.data.crop, self.data.turning
+        side, augmentation = self.data.crop, self.data.augmentation
         down, right = (0, 0) if side is None else (height - side, width - side)
         stream = self._stream("augment", number)
-        ranges = (down + 1, right + 1, 1 + turning.flip, 4 if turning.rotate else 1)
-        drawn = [torch.randint(top, (self.n_samples,), generator=stream) for top in ranges]
-        return torch.stack(drawn, 1)
+        ranges = (down + 1, right + 1, 1 + augmentation.flip, 4 if augmentation.rotate else 1)
+        changes = [torch.randint(end, (self.n_samples,), generator=stream) for end in ranges]
+        return torch.stack(changes, 1)
 
     def _cut(
         self, image: int, top: int, left: int, mirror: int, turns: int
@@ -272,9 +269,9 @@ class Crops:
         height, width = self.pairs.labels.shape[1:]
         if self.data.crop is not None:
             height = width = self.data.crop
-        around = 2 * self.margin
-        # The padded image begins a margin before the image: the same numbers cut both.
-        pixels = self._images[image, :, top : top + height + around, left : left + width + around]
+        both = 2 * self.margin
+        # The padded image begins a margin before the image: the same offsets apply to both.
+        pixels = self._images[image, :, top : top + height + both, left : left + width + both]
         label = self.pairs.labels[image, top : top + height, left : left + width]
         if mirror:
             pixels, label = pixels.flip(-1), label.flip(-1)
@@ -286,11 +283,11 @@ class Crops:
 
 def scaled(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
     """Return normalised float32 images of uint8 ones (B, C, H, W)."""
-    statistics = (torch.tensor(each, dtype=torch.float32) for each in (mean, std))
-    return normalise(images, *(each.to(images.device) for each in statistics))
+    statistics = [torch.tensor(values, dtype=torch.float32) for values in (mean, std)]
+    return normalise(images, *(values.to(images.device) for values in statistics))
 
 
-@prepare.register
+@make_sources.register
 def _(
     data: SegmentationData,
     *,
@@ -301,34 +298,31 @@ def _(
     train_limit: int | None = None,
     test_limit: int | None = None,
 ) -> Sources:
-    def limited(pairs: Pairs, key: str, limit: int | None) -> Pairs:
-        places = chosen(len(pairs), key, limit)
-        return pairs if places is None else pairs.subset(places)
-
-    available = limited(data.train, "preset.train_limit", train_limit)
-    kept, held = hold_out(len(available), validation_split, seed)
-    train = every_class(available.subset(kept), data, "preset.train_limit", train_limit)
+    available = limit_samples(data.train, "preset.train_limit", train_limit)
+    kept, held_out = hold_out(len(available), validation_split, seed)
+    train = available.subset(kept)
+    check_classes(train, data, "preset.train_limit", train_limit)
 
     def whole(pairs: Pairs, key: str, value: object) -> WholeImages:
-        every_class(pairs, data, key, value)
+        check_classes(pairs, data, key, value)
         return WholeImages(pairs.to(device), mean=data.mean, std=data.std)
 
     validation = None
-    if len(held):
-        validation = whole(available.subset(held), "dataset.validation_split", validation_split)
+    if len(held_out):
+        pairs = available.subset(held_out)
+        validation = whole(pairs, "dataset.validation_split", validation_split)
     key = "preset.test_limit"
-    test = whole(limited(data.test, key, test_limit), key, test_limit)
+    test = whole(limit_samples(data.test, key, test_limit), key, test_limit)
     if data.unlabelled is not None:
         test.unlabelled = WholeImages(data.unlabelled.to(device), mean=data.mean, std=data.std)
     crops = Crops(train.to(device), data, batch_size=batch_size, seed=seed)
     return Sources(crops, validation, test)
 
 
-def every_class(pairs: Pairs, data: SegmentationData, key: str, value: object) -> Pairs:
-    """Return the pairs; UserError if one of the classes has no pixel in any of them."""
+def check_classes(pairs: Pairs, data: SegmentationData, key: str, value: object) -> None:
+    """Raise UserError if one of the classes has no pixel in any of the pairs."""
     counts = torch.bincount(pairs.labels.flatten(), minlength=data.outputs)
     for name, count in zip(data.classes, counts.tolist(), strict=True):
         if not count:
             allowed = f"leaves {len(pairs)} images without a pixel of class {name}; each needs one"
             raise UserError(key, "null" if value is None else value, allowed)
-    return pairs

@@ -1,4 +1,4 @@
-"""What every loader does last: measure what is not given, check what is declared."""
+"""The last step of every image loader: measure statistics, check the declared metadata."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from bnnrepro.errors import UserError, nearest
 AUGMENT_KEYS = ("pad", "flip")
 
 
-def assemble(
+def build_image_data(
     train: Split,
     test: Split,
-    found_classes: Sequence[str],
+    class_names: Sequence[str],
     *,
     name: str,
     mean: Sequence[float] | None,
@@ -28,28 +28,28 @@ def assemble(
     classes: int | None,
     fingerprint: str | None = None,
 ) -> ImageData:
-    """Return the data set, checked against what its configuration declares.
+    """Return the data set, checked against its configuration.
 
     Args:
         train: the training images.
         test: the test images, of the same shape.
-        found_classes: the classes' names as the data have them.
+        class_names: the classes' names in the data.
         name: the data set's name.
         mean: each channel's mean in 0..1, or None: measured from the training images.
         std: each channel's standard deviation in 0..1, or None: measured likewise.
         augment: ``{"pad": pixels, "flip": bool}``, or None.
-        shape: the declared (C, H, W), or None: as found.
-        classes: the declared number of classes, or None: as found.
+        shape: the declared (C, H, W), or None: that of the data.
+        classes: the declared number of classes, or None: that of the data.
         fingerprint: a hash of the content, for data given by a path.
 
     Raises:
-        UserError: a declared value that the data contradict, or that is out of range.
+        UserError: a declared value contradicts the data or is out of range.
     """
-    found_shape = tuple(train.images.shape[1:])
-    if shape is not None and tuple(shape) != found_shape:
-        raise UserError("dataset.shape", list(shape), f"{name} has images of {list(found_shape)}")
-    if classes is not None and classes != len(found_classes):
-        raise UserError("dataset.classes", classes, f"{name} has {len(found_classes)} classes")
+    data_shape = tuple(train.images.shape[1:])
+    if shape is not None and tuple(shape) != data_shape:
+        raise UserError("dataset.shape", list(shape), f"{name} has images of {list(data_shape)}")
+    if classes is not None and classes != len(class_names):
+        raise UserError("dataset.classes", classes, f"{name} has {len(class_names)} classes")
     if mean is None or std is None:
         measured_mean, measured_std = channel_statistics(train.images)
         mean = measured_mean if mean is None else mean
@@ -58,10 +58,10 @@ def assemble(
         name=name,
         train=train,
         test=test,
-        classes=tuple(found_classes),
-        mean=per_channel("mean", mean, found_shape[0]),
-        std=per_channel("std", std, found_shape[0]),
-        augmentation=parse_augment(augment, min(found_shape[1:])),
+        classes=tuple(class_names),
+        mean=per_channel("mean", mean, data_shape[0]),
+        std=per_channel("std", std, data_shape[0]),
+        augmentation=parse_augment(augment, min(data_shape[1:])),
         fingerprint=fingerprint,
     )
 
@@ -75,7 +75,7 @@ def channel_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, 
     values = torch.arange(256, dtype=torch.float64) / 255
     means, stds = [], []
     for channel in images.unbind(1):
-        # A histogram of 256 values holds everything, and no float copy of the data is made.
+        # A histogram of 256 values is enough: no float copy of the data is made.
         counts = torch.bincount(channel.flatten(), minlength=256).double().cpu()
         mean = float(counts @ values / counts.sum())
         means.append(mean)
@@ -95,10 +95,10 @@ def per_channel(key: str, given: Sequence[float], channels: int) -> tuple[float,
 
 
 def parse_augment(augment: Mapping[str, Any] | None, side: int) -> Augmentation | None:
-    """Return the augmentation that a configuration asks for; None if it changes nothing.
+    """Return the augmentation of a configuration; None if it changes nothing.
 
     Args:
-        augment: ``{"pad": pixels, "flip": bool}``, either may be left out; or None.
+        augment: ``{"pad": pixels, "flip": bool}``, either may be missing; or None.
         side: the images' shorter side; a pad must be smaller, else a crop may miss the image.
     """
     if augment is None:

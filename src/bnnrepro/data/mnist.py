@@ -8,8 +8,8 @@ from typing import Any
 from urllib.error import URLError
 
 from bnnrepro.data.dataset import ImageData, Split
-from bnnrepro.data.download import ensure_whole
-from bnnrepro.data.metadata import assemble
+from bnnrepro.data.download import ensure_files
+from bnnrepro.data.metadata import build_image_data
 from bnnrepro.data.torchvision_import import torchvision
 
 RAW = Path("MNIST", "raw")
@@ -38,15 +38,15 @@ def load(
     Args:
         name: the data set's name.
         root: the folder that holds ``MNIST/raw``, as torchvision lays it out.
-        download: whether missing or damaged files may be fetched.
-        mean: see :func:`bnnrepro.data.metadata.assemble`, also for what follows.
+        download: allow missing or damaged files to be downloaded.
+        mean: see :func:`bnnrepro.data.metadata.build_image_data`, also for what follows.
         std: likewise.
         augment: likewise.
         shape: likewise.
         classes: likewise.
 
     Raises:
-        UserError: files that are missing or damaged, a fetch that failed, a root that cannot be
+        UserError: files that are missing or damaged, a failed download, a root that cannot be
             written, or a declared value that the data contradict.
     """
     ensure(root, download=download)
@@ -59,7 +59,7 @@ def load(
         )
         for part in ("train", "t10k")
     )
-    return assemble(
+    return build_image_data(
         train,
         test,
         [str(digit) for digit in range(10)],
@@ -73,18 +73,18 @@ def load(
 
 
 def ensure(root: str | Path, *, download: bool) -> None:
-    """Return once MNIST's four files are whole under the root.
+    """Return once MNIST's four files are intact under the root.
 
     Raises:
-        UserError: see :func:`bnnrepro.data.download.ensure_whole`.
+        UserError: see :func:`bnnrepro.data.download.ensure_files`.
     """
     root = Path(root).expanduser()
     files = {(RAW / file).as_posix(): md5 for file, md5 in RAW_MD5.items()}
-    ensure_whole("MNIST", root, files, lambda: fetch(root / RAW), download=download)
+    ensure_files("MNIST", root, files, lambda: fetch(root / RAW), download=download)
 
 
 def fetch(raw: Path) -> None:
-    """Fetch and unpack what is not whole, from the first of torchvision's mirrors that has it."""
+    """Download and unpack missing and damaged files, each from the first mirror that has it."""
     source = torchvision.datasets.MNIST
     tools = torchvision.datasets.utils
     for archive, md5 in source.resources:

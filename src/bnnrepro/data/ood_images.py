@@ -1,4 +1,4 @@
-"""Images of another data set, as inputs of a network trained on this one."""
+"""Out-of-distribution images: another data set's, as inputs of a network trained on this one."""
 
 from __future__ import annotations
 
@@ -10,37 +10,37 @@ from torch import Tensor
 
 from bnnrepro.data.batches import Batches
 from bnnrepro.data.dataset import ImageData
-from bnnrepro.data.splits import EVALUATION_BATCH_SIZE, limited
+from bnnrepro.data.splits import EVALUATION_BATCH_SIZE, limit_samples
 from bnnrepro.errors import UserError
 
 KEY = "evaluate.ood"
 
 
-def foreign_batches(
-    own: ImageData, other: ImageData, *, device: torch.device | str, limit: int | None = None
+def ood_batches(
+    own: ImageData, ood: ImageData, *, device: torch.device | str, limit: int | None = None
 ) -> Batches:
-    """Return the other set's test images, resized and normalised as the own ones are.
+    """Return another data set's test images, resized and normalised as the network's own.
 
     Args:
-        own: what the network is trained on; its samples are not needed.
-        other: has as many channels.
-        device: where the images shall live.
-        limit: so many of the test images, the same ones every time; None: all.
+        own: the data set that the network is trained on; its samples are not needed.
+        ood: the out-of-distribution data set, with as many channels.
+        device: the device of the images.
+        limit: number of test images, the same ones every time; None: all.
 
     Raises:
         UserError: another number of channels.
     """
     channels, height, width = own.shape
-    if other.shape[0] != channels:
-        allowed = f"has {other.shape[0]} channels, {own.name} {channels}: must agree"
-        raise UserError(KEY, other.name, allowed)
-    split = limited(other.test, "preset.test_limit", limit).to(device)
+    if ood.shape[0] != channels:
+        allowed = f"has {ood.shape[0]} channels, {own.name} {channels}: must agree"
+        raise UserError(KEY, ood.name, allowed)
+    split = limit_samples(ood.test, "preset.test_limit", limit).to(device)
     split = replace(split, images=resized(split.images, height, width))
     return Batches(split, batch_size=EVALUATION_BATCH_SIZE, mean=own.mean, std=own.std)
 
 
 def resized(images: Tensor, height: int, width: int) -> Tensor:
-    """Return uint8 images (N, C, H, W) in another size, bilinear, smoothed where it is smaller."""
+    """Return uint8 images (N, C, H, W) in another size, bilinear, antialiased."""
     if images.shape[2:] == (height, width):
         return images
     values = F.interpolate(images.float(), (height, width), mode="bilinear", antialias=True)

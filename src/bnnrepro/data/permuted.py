@@ -1,8 +1,7 @@
 """Images whose pixels are permuted: the tasks of continual learning (Goodfellow et al. 2014).
 
-A task is the whole data set with its pixels in another order, one order a task, the first task's
-included; the labels stay. The images are kept once, whatever the number of tasks: a batch is
-permuted when it is made.
+A task is the whole data set with a permutation of the pixels, one for each task, the first
+included; the labels stay. All tasks share the images in memory: a batch is permuted when made.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from bnnrepro.data import digits as digits_file
 from bnnrepro.data import mnist as mnist_file
 from bnnrepro.data.batches import Batches
 from bnnrepro.data.dataset import ImageData
-from bnnrepro.data.splits import Sources, prepare
+from bnnrepro.data.splits import Sources, make_sources
 from bnnrepro.seeds import derive
 
 
@@ -29,8 +28,8 @@ class PermutedImages:
     """A data set for continual learning.
 
     Args:
-        images: what every task permutes; never augmented.
-        tasks: how many, >= 2.
+        images: the images that every task permutes; never augmented.
+        tasks: number of tasks, >= 2.
     """
 
     task: ClassVar[str] = "continual"
@@ -59,23 +58,23 @@ class PermutedImages:
         return self.images.outputs
 
     def about(self) -> dict[str, Any]:
-        """Return what a checkpoint needs so that it can be used without the data set."""
+        """Return the metadata that make a checkpoint usable without the data set."""
         return self.images.about() | {"tasks": self.tasks}
 
     def without_samples(self) -> PermutedImages:
-        """Return the same description of no images."""
+        """Return the same data set without its samples."""
         return replace(self, images=self.images.without_samples())
 
 
 @dataclass(frozen=True)
 class PermutedBatches:
-    """Batches of one task; ``of`` gives another's, with the same images in memory.
+    """Batches of one task; ``of`` returns another task's, with the same images in memory.
 
     Args:
-        batches: of the images as they are.
+        batches: of the unpermuted images.
         permutations: int64, shape (T, H W), on the images' device: pixel p of task t is pixel
             ``permutations[t, p]`` of the image, in every channel.
-        task: which task's, from 0.
+        task: the task, from 0.
     """
 
     batches: Batches
@@ -101,14 +100,14 @@ class PermutedBatches:
 
 
 def permute(images: Tensor, order: Tensor) -> Tensor:
-    """Return images (B, C, H, W) with pixel ``order[p]`` at place p; order has shape (H W,)."""
+    """Return images (B, C, H, W) whose pixel p is pixel ``order[p]``; order has shape (H W,)."""
     return images.flatten(2).index_select(2, order).view(images.shape)
 
 
 def permutations(tasks: int, pixels: int, seed: int) -> Tensor:
     """Return the tasks' permutations, int64 of shape (tasks, pixels), a function of the seed.
 
-    Task t has the same one whatever the number of tasks.
+    A task's permutation does not depend on the number of tasks.
     """
     orders = []
     for task in range(tasks):
@@ -117,7 +116,7 @@ def permutations(tasks: int, pixels: int, seed: int) -> Tensor:
     return torch.stack(orders)
 
 
-@prepare.register
+@make_sources.register
 def _(
     data: PermutedImages,
     *,
@@ -128,7 +127,7 @@ def _(
     train_limit: int | None = None,
     test_limit: int | None = None,
 ) -> Sources:
-    plain = prepare(
+    plain = make_sources(
         data.images,
         validation_split=validation_split,
         seed=seed,
@@ -139,8 +138,8 @@ def _(
     )
     orders = permutations(data.tasks, prod(data.shape[1:]), seed).to(device)
     train, validation, test = (
-        PermutedBatches(each, orders) if isinstance(each, Batches) else None
-        for each in (plain.train, plain.validation, plain.test)
+        PermutedBatches(batches, orders) if isinstance(batches, Batches) else None
+        for batches in (plain.train, plain.validation, plain.test)
     )
     assert train is not None
     assert test is not None

@@ -1,8 +1,8 @@
-"""Generated cells with dark membranes, a small likeness of electron micrographs.
+"""Generated cells with dark membranes, similar to electron micrographs.
 
-A cell is all that lies nearer to its own centre than to another one (a Voronoi cell); where the
-nearest two centres are almost equally near is membrane. Cells differ in brightness, and hold dark
-discs which brightness alone does not tell from membrane.
+Cells are Voronoi cells of random centres; pixels almost equally near to two centres are membrane.
+Cells differ in brightness, and hold dark discs, which brightness alone does not separate from
+membrane.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 
-from bnnrepro.data.label_folder import finished
+from bnnrepro.data.label_folder import build_segmentation_data
 from bnnrepro.data.label_maps import Pairs, SegmentationData
 from bnnrepro.errors import UserError
 
-SMALLEST = 16  # pixels a side: less has no room for cells
+MIN_SIZE = 16  # pixels per side, for some cells at least
 SPACING = 18.0  # pixels between centres, on average
 MEMBRANE = 1.6  # difference of the distances to the nearest two centres, in pixels
 
@@ -41,9 +41,9 @@ def load(
     Args:
         name: the data set's name.
         size: an image's side in pixels, >= 16.
-        images: how many to train on.
-        test_images: how many to test on.
-        generator_seed: what they are drawn from; another one gives other images.
+        images: number of training images.
+        test_images: number of test images.
+        generator_seed: seed of the images.
         crop: see :func:`bnnrepro.data.label_folder.load`, also for what follows.
         crops: likewise.
         augment: likewise.
@@ -55,15 +55,13 @@ def load(
     Raises:
         UserError: a value out of range, or a declared one that the images contradict.
     """
-    if size < SMALLEST:
-        raise UserError("dataset.size", size, f"a side in pixels, at least {SMALLEST}")
+    if size < MIN_SIZE:
+        raise UserError("dataset.size", size, f"a side in pixels, at least {MIN_SIZE}")
     source = np.random.default_rng(generator_seed)
-    whole = draw(images + test_images, size, source)
-    places = torch.arange(images + test_images).split([images, test_images])
-    train, test = (whole.subset(each) for each in places)
-    return finished(
-        train,
-        test,
+    whole = generate(images + test_images, size, source)
+    return build_segmentation_data(
+        whole.subset(torch.arange(images)),
+        whole.subset(torch.arange(images, images + test_images)),
         None,
         name=name,
         crop=crop,
@@ -76,19 +74,19 @@ def load(
     )
 
 
-def in_place(crop: int | None, crops: int, augment: Mapping[str, bool]) -> SegmentationData:
-    """Return a few images of 96x96 in the place of a set that is not there; see ``load``."""
+def stand_in(crop: int | None, crops: int, augment: Mapping[str, bool]) -> SegmentationData:
+    """Return a few images of 96x96 that stand in for another data set; see ``load``."""
     return load(size=96, images=8, test_images=2, crop=crop, crops=crops, augment=augment)
 
 
-def draw(count: int, size: int, source: np.random.Generator) -> Pairs:
-    """Return so many images (N, 1, size, size) with their labels: 0 membrane, 1 cell."""
-    drawn = [draw_one(size, source) for _ in range(count)]
-    pixels, labels = (torch.from_numpy(np.stack(each)) for each in zip(*drawn, strict=True))
+def generate(count: int, size: int, source: np.random.Generator) -> Pairs:
+    """Return ``count`` images (N, 1, size, size) with their labels: 0 membrane, 1 cell."""
+    images = [generate_image(size, source) for _ in range(count)]
+    pixels, labels = (torch.from_numpy(np.stack(arrays)) for arrays in zip(*images, strict=True))
     return Pairs(pixels[:, None], labels, tuple(f"shape_{number}" for number in range(count)))
 
 
-def draw_one(size: int, source: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def generate_image(size: int, source: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Return an image and its label, both uint8 (size, size)."""
     centres = source.uniform(-SPACING, size + SPACING, (round((size / SPACING + 2) ** 2), 2))
     grid = np.stack(np.meshgrid(np.arange(size), np.arange(size), indexing="ij"), -1)

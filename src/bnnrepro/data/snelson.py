@@ -1,7 +1,7 @@
 """Snelson's one-dimensional regression set: 200 points, read from text files.
 
 It comes with the SPGP demo of Snelson & Ghahramani ("Sparse Gaussian processes using
-pseudo-inputs", NIPS 2005): ``train_inputs`` and ``train_outputs``, a number a line. The demo's
+pseudo-inputs", NIPS 2005): ``train_inputs`` and ``train_outputs``, one number per line. The demo's
 ``test_inputs`` have no targets, so this set has no test points.
 """
 
@@ -14,17 +14,17 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from bnnrepro.data.toy import Points, Values, standardised
+from bnnrepro.data.toy import Points, RegressionData, standardised
 from bnnrepro.errors import UserError
 
 KEY = "dataset.root"
 FILES = ("train_inputs", "train_outputs")
 POINTS = 200
-# Of the numbers, see ``digest``: a fixed data set, so the signature needs no fingerprint of it.
+# ``digest`` of the numbers: a fixed data set, so the signature needs no fingerprint.
 DIGEST = "cc452e67a6a06e69784a915eef62489088ab170b6668f73ac3f94b217295a693"
 
 
-def load(*, name: str = "snelson", root: str | Path) -> Values:
+def load(*, name: str = "snelson", root: str | Path) -> RegressionData:
     """Return the 200 points, inputs and targets standardised.
 
     Args:
@@ -41,11 +41,11 @@ def load(*, name: str = "snelson", root: str | Path) -> Values:
         lengths = f"{len(inputs)} numbers in {FILES[0]}, but {len(outputs)} in {FILES[1]}"
         raise UserError(KEY, str(root), f"{lengths}: must be as many")
     if digest(inputs, outputs) != DIGEST:
-        allowed = f"holds {len(inputs)} points that are not Snelson's {POINTS}; {_where()}"
+        allowed = f"holds {len(inputs)} points that are not Snelson's {POINTS}; {_source()}"
         raise UserError(KEY, str(root), allowed)
     (x,), mean, std = standardised(_column(inputs))
     (y,), target_mean, target_std = standardised(_column(outputs))
-    return Values(
+    return RegressionData(
         name=name,
         train=Points(x, y),
         test=None,
@@ -57,7 +57,7 @@ def load(*, name: str = "snelson", root: str | Path) -> Values:
 
 
 def digest(inputs: list[float], outputs: list[float]) -> str:
-    """Return a hash of the numbers, to six digits, in their order: however they are written."""
+    """Return a hash of the numbers, to six digits: independent of how they are written."""
     text = " ".join(f"{number:.5e}" for number in (*inputs, *outputs))
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -67,27 +67,27 @@ def _numbers(folder: Path, file: str) -> list[float]:
     try:
         lines = path.read_text(encoding="utf-8").split()
     except FileNotFoundError:
-        raise UserError(KEY, str(folder), f"has no {file}; {_where()}") from None
+        raise UserError(KEY, str(folder), f"has no {file}; {_source()}") from None
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not text"
         raise UserError(KEY, str(path), f"cannot be read: {reason}") from error
     if not lines:
         raise UserError(KEY, str(path), "is empty; must be text, one number a line")
-    return [_number(path, place, word) for place, word in enumerate(lines, start=1)]
+    return [_number(path, index, word) for index, word in enumerate(lines, start=1)]
 
 
-def _number(path: Path, place: int, word: str) -> float:
+def _number(path: Path, index: int, word: str) -> float:
     try:
         number = float(word)
     except ValueError:
         number = math.nan
     if not math.isfinite(number):
-        allowed = f"number {place} is {word[:20]!r}: must be a finite number, one a line"
+        allowed = f"number {index} is {word[:20]!r}: must be a finite number, one a line"
         raise UserError(KEY, str(path), allowed)
     return number
 
 
-def _where() -> str:
+def _source() -> str:
     return (
         f"{FILES[0]} and {FILES[1]} come with the SPGP demo of Snelson & Ghahramani "
         "(Gatsby Unit, UCL)"

@@ -1,10 +1,9 @@
-"""Import torchvision, also where its compiled extension does not fit the installed torch.
+"""Import torchvision, even if its compiled extension does not match the installed torch.
 
-A torchvision built for another torch (a CUDA wheel beside a CPU build of torch, say) cannot load
-its extension, and its import then fails on two detection operators that it wants to describe.
-Nothing here uses them: the data sets are plain Python. So in that case, and only in that case,
-the two operators are declared, without an implementation, and torchvision is imported again. A
-sound torchvision is left alone.
+A torchvision built for another torch (a CUDA wheel with a CPU build of torch, say) cannot load its
+extension, and its import then fails on two detection operators that it describes. The data sets are
+plain Python and do not need them. In that case only, the two operators are declared, without an
+implementation, and torchvision is imported again. An intact torchvision is left alone.
 
     from bnnrepro.data.torchvision_import import torchvision
 """
@@ -19,7 +18,7 @@ DECLARATION = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
 
 
 def import_torchvision() -> ModuleType:
-    """Return torchvision; declare its missing operators if it fails for want of them."""
+    """Return torchvision; declare its missing operators if its import fails without them."""
     try:
         import torchvision
     except RuntimeError as error:
@@ -29,11 +28,12 @@ def import_torchvision() -> ModuleType:
         for name in OPERATORS:
             torch.library.define(f"torchvision::{name}", DECLARATION)
         import torchvision
-    return torchvision
+    module: ModuleType = torchvision
+    return module
 
 
 def forget_half_imported() -> None:
-    """Drop torchvision's modules: some of them stay behind a failed import."""
+    """Remove torchvision's modules, some of which remain after a failed import."""
     for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
         del sys.modules[name]
 

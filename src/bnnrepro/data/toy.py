@@ -1,4 +1,4 @@
-"""Points in a few dimensions, each with a class or a value: the toys' kind of data."""
+"""Toy data: points in a few dimensions, each with a class or a value, and their batches."""
 
 from __future__ import annotations
 
@@ -9,15 +9,14 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from bnnrepro.data.split import hold_out
-from bnnrepro.data.splits import LIMIT_SEED, Sources, prepare
+from bnnrepro.data.splits import Sources, hold_out, limit_samples, make_sources
 from bnnrepro.errors import UserError
 from bnnrepro.seeds import derive
 
 
 @dataclass(frozen=True)
 class Points:
-    """Points with their targets, whole in memory, both on one device.
+    """Points with their targets, in memory, both on one device.
 
     Args:
         inputs: float32, shape (N, D), finite.
@@ -52,21 +51,21 @@ class Points:
         return Points(self.inputs.to(device), self.targets.to(device))
 
     def subset(self, indices: Tensor) -> Points:
-        """Return the points at the given places (int64, shape (n,)), in that order."""
+        """Return the points at the given indices (int64, shape (n,)), in that order."""
         indices = indices.to(self.inputs.device)
         return Points(self.inputs[indices], self.targets[indices])
 
 
 @dataclass(frozen=True)
 class PointData:
-    """A data set of points; what a run asks of it, but for the task.
+    """The base of the data sets of points.
 
     Args:
         name: the data set's name, as in its configuration.
         train: the training points, standardised.
-        test: the test points, standardised likewise; None where there are none with targets.
-        mean: what was subtracted from each input, length D.
-        std: what each input was divided by, length D.
+        test: the test points, standardised likewise; None if there are none with targets.
+        mean: subtracted from the inputs, length D.
+        std: divisor of the inputs, length D.
         fingerprint: a hash of the content; None for a fixed data set.
     """
 
@@ -86,11 +85,11 @@ class PointData:
 
     @property
     def outputs(self) -> int:
-        """One value, or one logit for two classes."""
+        """The number of outputs: one value, or one logit for two classes."""
         return 1
 
     def about(self) -> dict[str, Any]:
-        """Return what a checkpoint needs so that it can be used without the data set."""
+        """Return the metadata that make a checkpoint usable without the data set."""
         return {
             "shape": list(self.shape),
             "outputs": self.outputs,
@@ -99,14 +98,14 @@ class PointData:
         }
 
     def without_samples(self) -> PointData:
-        """Return the same description of no points."""
+        """Return the same data set without its samples."""
         nothing = torch.empty(0, dtype=torch.int64)
         test = None if self.test is None else self.test.subset(nothing)
         return replace(self, train=self.train.subset(nothing), test=test)
 
 
 @dataclass(frozen=True)
-class TwoClasses(PointData):
+class TwoClassData(PointData):
     """Points of two classes, 0 and 1."""
 
     task: ClassVar[str] = "classification"
@@ -117,12 +116,12 @@ class TwoClasses(PointData):
 
 
 @dataclass(frozen=True)
-class Values(PointData):
-    """Points with a value each.
+class RegressionData(PointData):
+    """Points with one value each.
 
     Args:
-        target_mean: what was subtracted from each value.
-        target_std: what each value was divided by.
+        target_mean: subtracted from the values.
+        target_std: divisor of the values.
     """
 
     task: ClassVar[str] = "regression"
@@ -131,17 +130,17 @@ class Values(PointData):
     target_std: float = 1.0
 
     def about(self) -> dict[str, Any]:
-        """Add how the values were standardised."""
+        """Add the values' mean and standard deviation."""
         scale = {"target_mean": self.target_mean, "target_std": self.target_std}
         return super().about() | scale
 
 
 def standardised(train: Tensor, *others: Tensor) -> tuple[list[Tensor], Tensor, Tensor]:
-    """Bring each column to mean 0 and standard deviation 1, the others by the same numbers.
+    """Standardise the columns to mean 0 and standard deviation 1, all by those of ``train``.
 
     Args:
         train: float64, shape (N, D), N >= 2.
-        others: the same number of columns.
+        others: further points, with the same columns.
 
     Returns:
         All of them as float32, the mean and the standard deviation (N - 1), float64 of shape (D,).
@@ -151,22 +150,22 @@ def standardised(train: Tensor, *others: Tensor) -> tuple[list[Tensor], Tensor, 
     """
     mean, std = train.mean(0), train.std(0)
     if not (std > 0).all():
-        raise ValueError("a column holds one and the same number")
-    return [((each - mean) / std).float() for each in (train, *others)], mean, std
+        raise ValueError("a column is constant")
+    return [((points - mean) / std).float() for points in (train, *others)], mean, std
 
 
 class PointBatches:
-    """Points cut into batches, epoch after epoch; one batch of all in the data's order.
+    """Batches of points; a single batch has the data's order.
 
-    Nothing is remembered between epochs: an epoch's order is a function of the seed and its number.
+    No state is kept between epochs: an epoch's order is a function of the seed and its number.
     With ``shuffle`` a last batch of a single point joins the one before it: BatchNorm cannot train
-    on one.
+    on one point.
 
     Args:
         points: the data; batches come on its device.
-        batch_size: points a batch; more than there are: all.
+        batch_size: points per batch; it may exceed the number of points.
         seed: the run's seed.
-        shuffle: whether each epoch has a new random order, where it has several batches.
+        shuffle: use a new random order in each epoch that has several batches.
     """
 
     def __init__(
@@ -202,7 +201,7 @@ class PointBatches:
             yield points.inputs[first:last], points.targets[first:last]
 
 
-@prepare.register
+@make_sources.register
 def _(
     data: PointData,
     *,
@@ -213,11 +212,11 @@ def _(
     train_limit: int | None = None,
     test_limit: int | None = None,
 ) -> Sources:
-    if batch_size > len(data.train):  # of fewer that a preset or a split leaves, a batch is all
+    if batch_size > len(data.train):  # a preset or a split may leave fewer: one batch
         allowed = f"at least 2 and at most {len(data.train)}, the number of training samples"
         raise UserError("batch_size", batch_size, allowed)
-    available = _limited(data.train, "preset.train_limit", train_limit)
-    kept, held = hold_out(len(available), validation_split, seed)
+    available = limit_samples(data.train, "preset.train_limit", train_limit)
+    kept, held_out = hold_out(len(available), validation_split, seed)
     train = available.subset(kept)
 
     def evaluation(points: Points | None) -> PointBatches | None:
@@ -225,17 +224,9 @@ def _(
             return None
         return PointBatches(points.to(device), batch_size=len(points))
 
-    test = data.test and _limited(data.test, "preset.test_limit", test_limit)
+    test = data.test and limit_samples(data.test, "preset.test_limit", test_limit)
     return Sources(
         PointBatches(train.to(device), batch_size=batch_size, seed=seed, shuffle=True),
-        evaluation(available.subset(held)),
+        evaluation(available.subset(held_out)),
         evaluation(test),
     )
-
-
-def _limited(points: Points, key: str, limit: int | None) -> Points:
-    """Return ``limit`` random points, the same ones every time; None: all."""
-    if limit is None or limit >= len(points):
-        return points
-    generator = torch.Generator().manual_seed(derive(LIMIT_SEED, key))
-    return points.subset(torch.randperm(len(points), generator=generator)[:limit].sort().values)

@@ -8,7 +8,7 @@ import torch
 from bnnrepro.config import Config, instantiate
 from bnnrepro.data.batch_source import Source
 from bnnrepro.data.dataset import Data
-from bnnrepro.data.splits import Sources, prepare
+from bnnrepro.data.splits import Sources, make_sources
 from bnnrepro.errors import UserError
 from bnnrepro.experiment.threads import set_threads
 from bnnrepro.models.summary import Summary, summarise
@@ -38,7 +38,7 @@ def build(cfg: Config) -> Parts:
     _refuse_impossible(cfg, device)
     seed_generators(cfg.seed, "data")  # a data set of the user's own may draw its samples
     data = load_data(cfg)
-    sources = prepare(
+    sources = make_sources(
         data,
         validation_split=getattr(cfg.dataset, "validation_split", 0.0),
         seed=cfg.seed,
@@ -51,7 +51,7 @@ def build(cfg: Config) -> Parts:
     foreign = _foreign(cfg, data, device)
     seed_generators(cfg.seed, "init")
     model = instantiate(cfg.effective_model, shape=data.shape, classes=data.outputs)
-    sources = sources.around(getattr(model, "margin", 0))
+    sources = sources.with_margin(getattr(model, "margin", 0))
 
     def method(groups: Any, train_set_size: int, generator: torch.Generator) -> Any:
         offered = {"train_set_size": train_set_size, "generator": generator}
@@ -83,15 +83,15 @@ def build(cfg: Config) -> Parts:
 def _foreign(cfg: Config, data: Any, device: torch.device) -> Source | None:
     if cfg.evaluate.ood is None:
         return None
-    from bnnrepro.config.ood import foreign_set  # few runs need these two
-    from bnnrepro.data.ood_images import foreign_batches
+    from bnnrepro.config.parts import ood_dataset  # few runs need these two
+    from bnnrepro.data.ood_images import ood_batches
 
     try:
-        other = instantiate(foreign_set(cfg.evaluate.ood))
+        other = instantiate(ood_dataset(cfg.evaluate.ood))
     except UserError as error:
         where = "BNNREPRO_DATA names the folder that holds it"
         raise UserError("evaluate.ood", cfg.evaluate.ood, f"{error}; {where}") from error
-    return foreign_batches(data, other, device=device, limit=cfg.preset.test_limit)
+    return ood_batches(data, other, device=device, limit=cfg.preset.test_limit)
 
 
 def load_data(cfg: Config) -> Data:
@@ -103,14 +103,14 @@ def load_data(cfg: Config) -> Data:
     if cfg.preset.stand_in is None:
         data: Data = instantiate(cfg.dataset)
         return data
-    part = cfg.dataset
+    part: Any = cfg.dataset
     if cfg.preset.stand_in == "shapes":
         from bnnrepro.data import shapes
 
-        return shapes.in_place(part.crop, part.crops, asdict(part.augment))
+        return shapes.stand_in(part.crop, part.crops, asdict(part.augment))
     from bnnrepro.data import digits  # brings scikit-learn: 160 MB that other runs do not need
 
-    return digits.resized(
+    return digits.stand_in(
         part.shape, part.classes, mean=part.mean, std=part.std, augment=asdict(part.augment)
     )
 

@@ -10,8 +10,8 @@ from hydra.core.plugins import Plugins
 from hydra.types import HydraContext
 from omegaconf import DictConfig
 
-from bnnrepro.config.compose import hydra_session, load_master
-from bnnrepro.config.sweep_points import Points
+from bnnrepro.config.compose import hydra_session
+from bnnrepro.config.sweep_points import Points, load_master
 from bnnrepro.errors import UserError
 from bnnrepro.launch.plan import Planned, plan
 from bnnrepro.launch.wait import counts

@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from bnnrepro.config.stored import Targets, check_stored, offered
+from bnnrepro.config.stored import Targets, check_stored, offered_targets
 from bnnrepro.errors import UserError
 from bnnrepro.launch import submission
 from bnnrepro.launch.launchers import check_recorded, launcher_keys, make_submitter
@@ -41,7 +41,7 @@ def retry(
         words: all of the command line, which may offer a ``_target_``.
         config_dir: a folder of config files searched before ``conf/``.
     """
-    targets = offered(config_dir, words)
+    targets = offered_targets(config_dir, words)
     read: dict[str, str | None] = {}  # data known by content are read once for all runs
     stopped_runs = [run for run in runs if run.state.name in LEFT]
     left = [each for run in stopped_runs if (each := _planned(run, targets, read))]

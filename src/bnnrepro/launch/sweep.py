@@ -14,7 +14,8 @@ from hydra.errors import HydraException
 from hydra.types import HydraContext
 from omegaconf.errors import OmegaConfBaseException
 
-from bnnrepro.config.compose import CONFIG_NAME, explain, load_master
+from bnnrepro.config.compose import CONFIG_NAME, explain
+from bnnrepro.config.sweep_points import load_master
 from bnnrepro.errors import UserError
 from bnnrepro.launch.detached import detached
 from bnnrepro.launch.dry_run import Listing

@@ -1,1 +1,1 @@
-"""The architectures, one file each: plain modules that know nothing of binary weights."""
+"""The architectures, one file each: plain modules, unaware of binary weights."""

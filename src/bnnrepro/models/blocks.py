@@ -1,4 +1,4 @@
-"""The blocks that the image classifiers share.
+"""Blocks shared by the image classifiers.
 
 No layer has a bias and no BatchNorm a learned scale or shift, so every parameter is a weight that
 a method may make binary. The names of the weights do not depend on the order inside a block: a
@@ -132,7 +132,7 @@ class ConvolutionalNetwork(nn.Module):
 
 
 def _norm_and_activation(norm: nn.Module, position: NormPosition) -> list[tuple[str, nn.Module]]:
-    """Put BatchNorm and ReLU in the order that was asked for."""
+    """Return BatchNorm and ReLU in the given order."""
     if position not in get_args(NormPosition):
         raise ValueError(f"norm_position={position}: one of {', '.join(get_args(NormPosition))}")
     pair = [("norm", norm), ("activation", nn.ReLU())]

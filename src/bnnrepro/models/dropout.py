@@ -1,4 +1,4 @@
-"""Dropout whose masks cost little on a CPU."""
+"""Dropout with masks that are fast to draw on a CPU."""
 
 import torch
 import torch.nn.functional as F
@@ -8,10 +8,10 @@ from torch import Tensor, nn
 class Dropout(nn.Dropout):
     """Dropout (Srivastava et al. 2014) as in ``torch.nn``, with a faster mask on the CPU.
 
-    There torch draws a Bernoulli number for every element, one after the other, in double
-    precision (but for Intel's processors): a tenth of a training step of MNIST's MLP. Here it is a
-    uniform in float32, a multiple of 2^-24, compared with the rate, which is kept to 6e-8. The mask
-    is one tensor, kept for the backward pass; the random numbers are the global generator's.
+    On most CPUs (Intel's excepted) torch draws a Bernoulli number for every element, sequentially,
+    in double precision: a tenth of a training step of MNIST's MLP. This class compares a uniform
+    number in float32, a multiple of 2^-24, with the rate, which is so exact to 6e-8. The mask is
+    one tensor, kept for the backward pass; the random numbers are the global generator's.
     """
 
     def forward(self, inputs: Tensor) -> Tensor:

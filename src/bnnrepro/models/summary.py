@@ -1,4 +1,4 @@
-"""What a model is made of, layer by layer, and how many bits its parameters take."""
+"""Summary of a model: its layers, and the bits that its parameters take."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,7 +16,7 @@ REAL_BITS = 32
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer: its parameters are counted here unless an earlier layer shares them.
+    """One layer; parameters shared with an earlier layer are counted there.
 
     ``output`` is the shape without the batch; None if the layer was not run or gave no tensor.
     """
@@ -29,16 +29,16 @@ class Layer:
 
     @property
     def bits(self) -> int:
-        """One bit for a binary parameter, 32 for a real one."""
+        """Bits of its parameters: 1 for a binary one, 32 for a real one."""
         return self.binary + REAL_BITS * self.real
 
 
 @dataclass(frozen=True)
 class Summary:
-    """A model's layers in the order in which they run; ``str()`` draws them as a table.
+    """A model's layers in order of execution; ``str()`` gives a table.
 
-    ``buffers`` is the number of real values that are no parameters, such as BatchNorm's running
-    statistics; they are in none of the other figures.
+    ``buffers`` is the number of real values that are not parameters, such as BatchNorm's running
+    statistics; no other figure counts them.
     """
 
     rows: tuple[Layer, ...]
@@ -66,7 +66,7 @@ class Summary:
 
     @property
     def ratio(self) -> float:
-        """How many times larger the parameters would be in float32, in [1, 32]."""
+        """Size of the parameters in float32, relative to ``bits``; in [1, 32]."""
         return REAL_BITS * self.parameters / self.bits if self.bits else 1.0
 
     def __str__(self) -> str:
@@ -94,13 +94,13 @@ def summarise(
 ) -> Summary:
     """Count the parameters of every layer, and run one input of zeros for the output shapes.
 
-    The model is left as it was: weights, buffers, modes, device and hooks.
+    The model is unchanged afterwards: weights, buffers, modes, device and hooks.
 
     Args:
         model: Any module whose forward takes one float tensor (N, *shape).
         shape: An input's shape without the batch, (C, H, W) for images.
-        binary: Says of a parameter whether it is binary; by default, those of two or more
-            dimensions are.
+        binary: Returns whether a parameter is binary; by default, those of two or more dimensions
+            are.
     """
     is_binary = binary or (lambda parameter: parameter.dim() >= 2)
     outputs = _run(model, shape)
@@ -121,7 +121,7 @@ def summarise(
 
 
 def _is_layer(module: nn.Module) -> bool:
-    """Tell whether a module gets a row: a leaf, or one with parameters of its own."""
+    """Return whether a module gets a row: a leaf, or one with parameters of its own."""
     return not any(module.children()) or any(True for _ in module.parameters(recurse=False))
 
 
@@ -146,7 +146,7 @@ def _run(model: nn.Module, shape: Sequence[int]) -> dict[nn.Module, tuple[int, .
 
 @contextmanager
 def _evaluation(model: nn.Module) -> Iterator[None]:
-    """Put the model in evaluation mode, and each module back in its own mode afterwards."""
+    """Put the model in evaluation mode, and restore each module's own mode afterwards."""
     modes = {module: module.training for module in model.modules()}
     model.eval()
     try:
@@ -157,7 +157,7 @@ def _evaluation(model: nn.Module) -> Iterator[None]:
 
 
 def _plain(table: Table) -> str:
-    """Draw a table as wide as its content, whatever the terminal: the same text in a log file."""
+    """Return a table as text, as wide as its content, whatever the terminal."""
     console = Console(
         file=StringIO(),
         width=1000,

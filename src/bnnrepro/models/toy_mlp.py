@@ -1,4 +1,4 @@
-"""The multilayer perceptron of the toys (BayesBiNN, arXiv 2002.10778, tables 3 and 4)."""
+"""The multilayer perceptron of the toy problems (BayesBiNN, arXiv 2002.10778, tables 3 and 4)."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -11,16 +11,16 @@ class ToyMLP(nn.Module):
     """2-64-64-1 on two moons, 1-64-64-1 for regression: linear layers with biases, tanh between.
 
     Args:
-        shape: (D,), the numbers of an input.
+        shape: (D,), the dimension of an input.
         classes: Number of outputs.
         hidden: Width of each hidden layer.
-        output_norm: Put a BatchNorm without affine after the last layer, as for regression.
+        output_norm: Add a BatchNorm without affine after the last layer, as for regression.
         norm_eps: BatchNorm's addition to the variance.
         norm_momentum: Weight of a batch in BatchNorm's running statistics, in [0, 1].
-        binary_biases: Whether a method that binarises does so to the biases as well; see
+        binary_biases: Make the biases binary too (by a method that binarises); see
             ``bnnrepro.optim.param_groups``.
-        bias_lr: Adam's learning rate of biases that stay real.
-        bias_clip: Such biases stay between plus and minus this; None: anywhere.
+        bias_lr: Adam's learning rate of real biases.
+        bias_clip: Largest absolute value of real biases; None: no limit.
 
     Raises:
         ValueError: The shape is not (D,) with D of at least 1.

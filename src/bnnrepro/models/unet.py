@@ -1,8 +1,8 @@
 """The U-Net (Ronneberger et al. 2015, arXiv 1505.04597) without biases and learned scales.
 
-Convolutions are valid: each takes a pixel from every side, so that no output rests on invented
-zeros. The output is smaller than the input by ``margin`` pixels a side: what is to be segmented is
-shown with so much of its surroundings, at the image's edge their mirror image.
+Convolutions are valid: each removes a pixel on every side, and no output depends on padded zeros.
+The output is smaller than the input by ``margin`` pixels on each side, so the input is an image
+with that much of its surroundings, mirrored at the image's edge.
 """
 
 from collections.abc import Sequence
@@ -17,20 +17,20 @@ from bnnrepro.models.dropout import Dropout
 
 
 def margin_of(depth: int) -> int:
-    """Return the pixels that the output lacks on each side, for so many poolings.
+    """Return the pixels by which ``depth`` poolings make the output smaller on each side.
 
-    Two convolutions take 4 pixels of a height, those beneath a pooling twice of their own level's:
+    Two convolutions remove 4 pixels of a height, below a pooling 4 of a height twice as coarse:
     8, 20, 44, 92 on each side for 1, 2, 3, 4 poolings.
     """
     return 2 if depth == 0 else 4 + 2 * margin_of(depth - 1)
 
 
 def whole_size(size: int, depth: int) -> int:
-    """Return the least output size >= ``size`` at which every pooling halves without a rest.
+    """Return the least output size >= ``size`` at which every pooling halves an even size.
 
     These are 4 + k 2^depth; 388 for four poolings, where the input is 572.
     """
-    step = 2**depth
+    step: int = 2**depth
     return 4 + step * max(0, -(-(size - 4) // step))
 
 
@@ -42,13 +42,13 @@ class UNet(nn.Module):
     way up, whose result follows the centre of the same level's features. A 1x1 convolution and
     BatchNorm give the logits.
 
-    Where H and W are not ``whole_size``, the input is continued by its mirror image below and to
-    the right, and the output is cut to H and W.
+    If H or W is not a ``whole_size``, the input is continued by its mirror image below and to the
+    right, and the output is cut to H and W.
 
     Args:
         shape: (C, H, W) of an image.
         classes: K, number of logits of a pixel.
-        channels: of every level, from the top; one more than there are poolings.
+        channels: of every level, from the top; one more level than poolings.
         dropout: rate after each level.
         norm_eps: BatchNorm's addition to the variance.
         norm_momentum: weight of a batch in the running statistics.
@@ -96,7 +96,7 @@ class UNet(nn.Module):
         self.head = nn.Sequential(nn.Conv2d(channels[0], classes, 1, bias=False), norm(classes))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the logits of all pixels but the margin's."""
+        """Return the logits of all pixels except the margin's."""
         height, width = (side - 2 * self.margin for side in images.shape[2:])
         below, right = (whole_size(side, self.depth) - side for side in (height, width))
         features = F.pad(images, (0, right, 0, below), mode="reflect") if below or right else images
@@ -113,7 +113,7 @@ class UNet(nn.Module):
 
 
 def centre(features: Tensor, like: Tensor) -> Tensor:
-    """Return the middle of features (N, C, H, W), as high and wide as others."""
+    """Return the centre of features (N, C, H, W), as high and wide as ``like``."""
     top, left = (
         (ours - theirs) // 2
         for ours, theirs in zip(features.shape[2:], like.shape[2:], strict=True)

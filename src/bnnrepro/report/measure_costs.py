@@ -101,8 +101,9 @@ def _measure(config: Config) -> dict[str, Any]:
 def _offline(config: Config) -> Config:
     """Return the same run, which fetches no data and compiles nothing."""
     changes: dict[str, Any] = {"optimizer": replace(config.optimizer, compile="off")}
-    if hasattr(config.dataset, "download"):
-        changes["dataset"] = replace(config.dataset, download=False)
+    dataset: Any = config.dataset
+    if hasattr(dataset, "download"):
+        changes["dataset"] = replace(dataset, download=False)
     return replace(config, **changes)
 
 

@@ -24,12 +24,13 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor, nn
 
-from bnnrepro.data.batch_source import Kept
+from bnnrepro.data.batch_source import CachedBatches
 from bnnrepro.runs import atomic
 from bnnrepro.tasks.classification import Classification
 
 if TYPE_CHECKING:
     from bnnrepro.config import Config
+    from bnnrepro.config.datasets import Permuted
     from bnnrepro.data.batch_source import Source
     from bnnrepro.data.permuted import PermutedBatches
     from bnnrepro.training.task import Training
@@ -77,11 +78,12 @@ class Continual(Classification):
     @classmethod
     def of(cls, cfg: Config, about: Mapping[str, Any]) -> Continual:
         """Return the task of a configuration."""
+        dataset = cast("Permuted", cfg.dataset)
         return cls(
             about["tasks"],
             cfg.effective_epochs // about["tasks"],
-            prior=cfg.dataset.prior,
-            norm_statistics=cfg.dataset.norm_statistics,
+            prior=dataset.prior,
+            norm_statistics=dataset.norm_statistics,
             ece_bins=cfg.evaluate.ece_bins,
         )
 
@@ -235,10 +237,10 @@ def _tasks_of(source: Source) -> PermutedBatches:
     return cast("PermutedBatches", source)
 
 
-def _kept(source: Source, task: int) -> Kept:
+def _kept(source: Source, task: int) -> CachedBatches:
     """Return a held-out split's batches of one task, for several passes."""
     of_task = _tasks_of(source).of(task)
-    return Kept(list(of_task.epoch(0)), of_task.n_samples)
+    return CachedBatches(list(of_task.epoch(0)), of_task.n_samples)
 
 
 def _norms(model: nn.Module) -> dict[str, Any]:

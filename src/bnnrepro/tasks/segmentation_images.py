@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from bnnrepro.data.label_maps import Pairs, content_of
+from bnnrepro.data.label_maps import Pairs, content_hash
 from bnnrepro.runs import atomic, reading
 
 MOST = 12  # pictures of a run
@@ -69,13 +69,13 @@ def write_predictions(folder: Path, pairs: Pairs, predicted: Tensor) -> None:
             path.unlink()
     for name, guess in zip(pairs.names, predicted.cpu(), strict=True):
         write_png(folder / f"{name}.png", shade(guess, max(1, int(predicted.max()))).numpy())
-    atomic.write_text(folder / OF, content_of(pairs))
+    atomic.write_text(folder / OF, content_hash(pairs))
 
 
 def are_predicted(folder: Path, pairs: Pairs) -> bool:
     """Return whether a folder has the predictions of these very images."""
     try:
-        return reading.text(folder / OF) == content_of(pairs)
+        return reading.text(folder / OF) == content_hash(pairs)
     except (OSError, ValueError):
         return False
 

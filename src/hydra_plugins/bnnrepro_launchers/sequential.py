@@ -9,8 +9,7 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn, JobStatus, run_job, setup_globals
 
-from bnnrepro.config.sweep_points import Points
-from bnnrepro.config.sweep_size import refuse_too_many
+from bnnrepro.config.sweep_points import Points, check_sweep_size
 from bnnrepro.errors import RunFailedError, UserError
 from bnnrepro.screen import traceback_of
 
@@ -64,7 +63,7 @@ class GridSweeper(BasicSweeper):
         loader = self.hydra_context.config_loader
         parser = OverridesParser.create(config_loader=loader)
         overrides = parser.parse_overrides([*self._parse_config(), *arguments])
-        refuse_too_many(overrides)
+        check_sweep_size(overrides)
         batches = self.split_arguments(overrides, self.max_batch_size)
         if not getattr(self.launcher, "checks_every_point", False) or len(batches) > 1:
             Points(loader, self.config).check(point for batch in batches for point in batch)

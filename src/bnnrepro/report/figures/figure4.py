@@ -54,7 +54,7 @@ def _posteriors(cell: Collected) -> list[Posterior]:
 
 
 def _read(run: CollectedRun) -> Posterior | None:
-    tasks = run.expected.config.dataset.tasks
+    tasks = run.expected.config.dataset.tasks_in_a_row()
     try:
         content: Posterior = reading.parsed(run.expected.folder.path / "posterior.json")
         bins = len(content["edges"]) - 1

@@ -78,7 +78,7 @@ def look(cell: str) -> dict[str, Any]:
 
 def number_of_tasks(collected: Sequence[Collected]) -> int:
     """Return how many tasks the cells' runs have."""
-    return int(collected[0].cell.runs[0].config.dataset.tasks)
+    return collected[0].cell.runs[0].config.dataset.tasks_in_a_row()
 
 
 def with_average(columns: Columns) -> Columns:

@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from bnnrepro.config import Config
+from bnnrepro.config import Config, schema
 from bnnrepro.runs import atomic, reading
 from bnnrepro.runs.layout import RunFolder
 from bnnrepro.training.callbacks import Callback
@@ -48,6 +48,7 @@ class WandB(Callback):
         import wandb
 
         cfg, chosen = self._cfg, self._cfg.logger
+        assert isinstance(chosen, schema.WandB)
         with suppress(OSError, ValueError, KeyError, TypeError):  # not there, or damaged
             self._logged = int(reading.parsed(self._marker)["epoch"])
         with _no_terminal():

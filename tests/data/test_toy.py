@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from bnnrepro.data import snelson, toy_regression, two_moons
-from bnnrepro.data.splits import prepare
+from bnnrepro.data.splits import make_sources
 from bnnrepro.data.toy import PointBatches, Points, standardised
 from bnnrepro.errors import UserError
 
@@ -19,7 +19,7 @@ def points(count: int) -> Points:
 
 def sources(data, **settings):
     keys = {"validation_split": 0.0, "seed": 0, "device": "cpu", "batch_size": 200}
-    return prepare(data, **keys | settings)
+    return make_sources(data, **keys | settings)
 
 
 def written(folder: Path, inputs: str = "0\n1\n2\n", outputs: str = "3\n5\n4\n") -> Path:
@@ -113,7 +113,7 @@ def test_points_that_are_none_are_refused(inputs: torch.Tensor, targets: torch.T
 
 
 def test_a_constant_column_is_refused() -> None:
-    with pytest.raises(ValueError, match="one and the same"):
+    with pytest.raises(ValueError, match="a column is constant"):
         standardised(torch.ones(3, 1, dtype=torch.float64))
 
 
@@ -140,8 +140,8 @@ def test_a_full_batch_is_in_the_data_s_order() -> None:
 
 
 def test_prepare_makes_batches_of_points() -> None:
-    made = sources(two_moons.load(), test_limit=50)
-    assert (made.train.n_samples, made.validation, made.test.n_samples) == (200, None, 50)
+    limited = sources(two_moons.load(), test_limit=50)
+    assert (limited.train.n_samples, limited.validation, limited.test.n_samples) == (200, None, 50)
     assert sources(two_moons.load(), validation_split=0.1).validation.n_samples == 20
     assert len(sources(two_moons.load(), train_limit=30).train) == 1
     with pytest.raises(UserError, match="batch_size=201"):

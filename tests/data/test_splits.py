@@ -1,8 +1,10 @@
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bnnrepro.data.dataset import Augmentation, ImageData, Split
-from bnnrepro.data.splits import prepare
+from bnnrepro.data.splits import hold_out, make_sources
 from bnnrepro.errors import UserError
 
 
@@ -18,9 +20,9 @@ def data():
     return ImageData("x", split(1200), split(600), names, (0.0,), (1.0,), augmentation)
 
 
-def prepared(data, **options):
-    given = {"validation_split": 0.1, "seed": 0, "device": "cpu", "batch_size": 32}
-    return prepare(data, **(given | options))
+def sources_of(data, **options):
+    settings = {"validation_split": 0.1, "seed": 0, "device": "cpu", "batch_size": 32}
+    return make_sources(data, **(settings | options))
 
 
 def samples(batches, epoch=1):
@@ -28,7 +30,7 @@ def samples(batches, epoch=1):
 
 
 def test_training_and_validation_share_no_sample_and_miss_none(data):
-    sources = prepared(data)
+    sources = sources_of(data)
     train, validation = samples(sources.train), samples(sources.validation)
     assert len(validation) == 120
     assert sorted(train + validation) == list(range(1200))
@@ -36,7 +38,7 @@ def test_training_and_validation_share_no_sample_and_miss_none(data):
 
 
 def test_only_training_images_are_augmented_and_shuffled(data):
-    sources = prepared(data)
+    sources = sources_of(data)
     for batches in (sources.validation, sources.test):
         labels = torch.cat([y for _, y in batches.epoch(1)])
         assert labels.tolist() == sorted(labels.tolist())
@@ -45,7 +47,7 @@ def test_only_training_images_are_augmented_and_shuffled(data):
 
 
 def test_without_a_split_there_is_no_validation(data):
-    sources = prepared(data, validation_split=0)
+    sources = sources_of(data, validation_split=0)
     assert sources.validation is None
     assert sources.train.n_samples == 1200
 
@@ -54,7 +56,7 @@ def test_limits_take_the_same_random_samples_for_every_seed(data):
     limits = {"train_limit": 100, "test_limit": 50}
     seen = []
     for seed in (0, 1):
-        sources = prepared(data, seed=seed, **limits)
+        sources = sources_of(data, seed=seed, **limits)
         assert sources.validation.n_samples == 10
         used = sorted(samples(sources.train) + samples(sources.validation))
         seen.append((used, samples(sources.test)))
@@ -64,7 +66,7 @@ def test_limits_take_the_same_random_samples_for_every_seed(data):
 
 
 def test_a_limit_above_the_data_takes_all(data):
-    assert prepared(data, test_limit=10**6).test.n_samples == 600
+    assert sources_of(data, test_limit=10**6).test.n_samples == 600
 
 
 @pytest.mark.parametrize(
@@ -73,4 +75,33 @@ def test_a_limit_above_the_data_takes_all(data):
 )
 def test_what_does_not_fit_is_named(data, key, value):
     with pytest.raises(UserError, match=key):
-        prepared(data, **{key: value})
+        sources_of(data, **{key: value})
+
+
+@given(n=st.integers(10, 500), percent=st.integers(10, 80), seed=st.integers(0, 2**31))
+def test_every_sample_is_on_exactly_one_side_and_sizes_are_fixed(n, percent, seed):
+    train, validation = hold_out(n, percent / 100, seed)
+    assert torch.cat([train, validation]).sort().values.tolist() == list(range(n))
+    assert len(validation) == round(n * (percent / 100))  # in that order, as documented
+    assert train.tolist() == sorted(train.tolist())
+    assert validation.tolist() == sorted(validation.tolist())
+
+
+def test_the_seed_alone_decides():
+    assert torch.equal(hold_out(100, 0.1, 3)[1], hold_out(100, 0.1, 3)[1])
+    assert not torch.equal(hold_out(100, 0.1, 3)[1], hold_out(100, 0.1, 4)[1])
+
+
+def test_no_fraction_holds_nothing_out():
+    train, validation = hold_out(7, 0, 0)
+    assert train.tolist() == list(range(7))
+    assert validation.dtype == torch.int64
+    assert len(validation) == 0
+
+
+@pytest.mark.parametrize(
+    ("n", "fraction"), [(10, 1.0), (10, -0.1), (10, 0.99), (10, 0.01), (10, float("nan"))]
+)
+def test_a_fraction_that_leaves_a_side_empty_is_refused(n, fraction):
+    with pytest.raises(UserError, match="validation_split"):
+        hold_out(n, fraction, 0)
