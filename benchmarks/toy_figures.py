@@ -13,10 +13,10 @@ from bnnrepro.report.collect import collect
 from bnnrepro.report.figures import figure2, figure3, uncertainty
 
 FIGURES = {
-    "2": (figure2.draw, figure2.CELLS),
-    "3": (figure3.draw, figure3.CELLS),
-    "uncertainty": (uncertainty.draw, uncertainty.CELLS),
-    "uncertainty_digits": (uncertainty.draw, uncertainty.DIGITS_CELLS),
+    "2": (figure2.plot, figure2.CELLS),
+    "3": (figure3.plot, figure3.CELLS),
+    "uncertainty": (uncertainty.plot, uncertainty.CELLS),
+    "uncertainty_digits": (uncertainty.plot, uncertainty.DIGITS_CELLS),
 }
 
 
