@@ -1,11 +1,11 @@
 """Speed, start and memory: `make bench`.
 
-Ratios measured in one process, all competitors in turn, medians with quartiles: a step of every
-method against one of torch's fused Adam and against a plain transcription of its rule
+Ratios are measured in one process, all competitors in turn, as medians with quartiles: a step of
+every method against one of torch's fused Adam and against a plain transcription of its rule
 (benchmarks/plain.py), a whole epoch against its bare steps, evaluation against an epoch; then the
-time of `--help` and the peak memory of whole runs, in processes of their own. Random images in the
-real sizes stand for the data. On a GPU there are absolute times besides, seconds an epoch, and the
-share of the device's peak if `--peak` names it.
+time of `--help` and the peak memory of whole runs, in processes of their own. Random images of the
+real sizes stand in for the data. On a GPU there are also absolute times, in seconds per epoch, and
+the share of the device's peak if `--peak` gives it.
 
     python benchmarks/bench.py [--rows steps,vgg] [--repetitions 15] [--write FILE.json]
 """
@@ -37,10 +37,10 @@ from bnnrepro.training.loop import TrainingLoop
 ROOT = Path(__file__).parents[1]
 IMAGES, BATCH = 54_000, 100  # of MNIST's protocol
 HELD_OUT = 16_000  # validation and test
-FLOPS_A_STEP = 6 * 10_014_720 * BATCH  # of the MLP: two each forward, for inputs, for weights
-LATE = (0.015, 0.1)  # shares of weights that noise can turn; 0.015 after 25 epochs of MNIST
+FLOPS_PER_STEP = 6 * 10_014_720 * BATCH  # of the MLP: 2 forward, 2 for inputs, 2 for weights
+LATE = (0.015, 0.1)  # shares of weights that noise can flip; 0.015 after 25 epochs of MNIST
 Step = Callable[[], object]
-Row = dict[str, Any]
+Measurement = dict[str, Any]
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "bayesbinn": {"lr": 1e-4, "train_set_size": IMAGES},
@@ -62,7 +62,7 @@ def batch(shape: Sequence[int], size: int, device: torch.device) -> tuple[torch.
 
 
 def late(share: float) -> str:
-    """Return the name of BayesBiNN's step with a share of the weights within the noise's reach."""
+    """Return the name of BayesBiNN's step with a share of the weights that noise can flip."""
     return f"bayesbinn, {100 * share:g} % of weights near"
 
 
@@ -75,14 +75,14 @@ def ours(
     near: float = 0.0,
     **more: Any,
 ) -> Step:
-    """Return a whole step of one of the optimizers, BayesBiNN's with so many weights near."""
+    """Return a whole step of an optimizer; ``near`` is the share of weights that noise can flip."""
     inputs, targets = data
     optimizer = CLASSES[method][0](model.parameters(), **SETTINGS[method], **more)
     optimizer.compiled = compiled
     for parameter in optimizer.binary_parameters() if near else ():
         natural = optimizer.state[parameter]["natural_parameter"]
-        chosen = torch.rand_like(natural) < near
-        natural.copy_(torch.where(chosen, natural * torch.rand_like(natural) * 0.5, natural * 1e6))
+        mask = torch.rand_like(natural) < near
+        natural.copy_(torch.where(mask, natural * torch.rand_like(natural) * 0.5, natural * 1e6))
 
     def step() -> None:
         with optimizer.sampled_params(train=True):
@@ -124,13 +124,13 @@ def network_only(model: nn.Module, data: Any) -> Step:
     return step
 
 
-def row(name: str, ratio: Ratio, bound: str, seconds: float | None = None) -> Row:
-    """Return a line of the table."""
-    record: Row = {"row": name, "value": ratio.value, "quartiles": [ratio.low, ratio.high]}
+def row(name: str, ratio: Ratio, bound: str, seconds: float | None = None) -> Measurement:
+    """Return a row of the table."""
+    record: Measurement = {"row": name, "value": ratio.value, "quartiles": [ratio.low, ratio.high]}
     return record | {"wanted": bound, "seconds": seconds, "shown": str(ratio)}
 
 
-def steps(device: torch.device, repetitions: int, compiled: bool) -> list[Row]:
+def steps(device: torch.device, repetitions: int, compiled: bool) -> list[Measurement]:
     """Measure a step of every method on MNIST's MLP, batch 100."""
     data = batch((1, 28, 28), BATCH, device)
 
@@ -156,11 +156,11 @@ def steps(device: torch.device, repetitions: int, compiled: bool) -> list[Row]:
     return rows
 
 
-def against_plain(device: torch.device, repetitions: int) -> list[Row]:
-    """Measure a step of every method against its plain rule, at glibc's limits and with our own.
+def against_plain(device: torch.device, repetitions: int) -> list[Measurement]:
+    """Measure a step of every method against its plain rule, at glibc's limits and at ours.
 
-    What the process was once let keep stays in its heap for both competitors: so the rows at
-    glibc's own limits, at which the published programs run, come first, and before all others.
+    Memory that the process keeps stays in its heap for both competitors. So the rows at glibc's
+    limits, with which the published programs run, come first, and before all others.
     """
     rows = []
     for limits, bound in (("", "<= 0.125"), (", both with freed memory kept", "")):
@@ -173,19 +173,19 @@ def against_plain(device: torch.device, repetitions: int) -> list[Row]:
 
 def _against_plain(
     device: torch.device, repetitions: int, method: str, limits: str, bound: str
-) -> Row:
+) -> Measurement:
     data = batch((1, 28, 28), BATCH, device)
     tasks = {
         "ours": ours(MLP((1, 28, 28), 10).to(device), data, method),
         "plain": transcription(MLP((1, 28, 28), 10).to(device), data, method),
     }
     times = interleaved(tasks, repetitions, device, settle=True)
-    wanted = bound if method == "bayesbinn" else ""
+    bound = bound if method == "bayesbinn" else ""
     ratio = times["ours"].over(times["plain"])
-    return row(f"step: {method} / plain{limits}", ratio, wanted, times["plain"].median)
+    return row(f"step: {method} / plain{limits}", ratio, bound, times["plain"].median)
 
 
-def vgg(device: torch.device, repetitions: int) -> list[Row]:
+def vgg(device: torch.device, repetitions: int) -> list[Measurement]:
     """Measure the optimizer's share of a step of CIFAR's VGG, batch 50."""
     data = batch((3, 32, 32), 50, device)
     model = TrainingLoop(VGG((3, 32, 32), 10), Classification(), device=str(device)).model
@@ -193,7 +193,7 @@ def vgg(device: torch.device, repetitions: int) -> list[Row]:
     network = network_only(model, data)
 
     def around() -> None:
-        """Do all of a step but the network's passes."""
+        """Take a step without the network's passes."""
         for parameter, gradient in gradients.items():
             parameter.grad = gradient.clone()
         with optimizer.sampled_params(train=True):
@@ -209,7 +209,7 @@ def vgg(device: torch.device, repetitions: int) -> list[Row]:
     return [row("VGG: optimizer's share of a step", share, "<= 0.04", shares.median)]
 
 
-def epoch(device: torch.device, repetitions: int) -> list[Row]:
+def epoch(device: torch.device, repetitions: int) -> list[Measurement]:
     """Measure parts of an epoch of MNIST against bare steps, and evaluation against an epoch."""
     data = synthetic.load("mnist")
     sources = make_sources(data, validation_split=0.1, seed=0, device=device, batch_size=BATCH)
@@ -248,7 +248,7 @@ def epoch(device: torch.device, repetitions: int) -> list[Row]:
     ]
 
 
-def start(repetitions: int) -> list[Row]:
+def start(repetitions: int) -> list[Measurement]:
     """Measure `run.py --help` against importing torch."""
 
     def command(*words: str) -> Step:
@@ -260,8 +260,8 @@ def start(repetitions: int) -> list[Row]:
     return [row("start: run.py --help / import torch", ratio, "< 3 s", times["help"].median)]
 
 
-def memory(compiled: bool) -> list[Row]:
-    """Measure the peak memory of whole runs' main process, in processes of their own."""
+def memory(compiled: bool) -> list[Measurement]:
+    """Measure the peak memory of the main process of whole runs, each in a process of its own."""
     cases = [("MNIST's MLP run", ["mnist", "off"], "< 900 MB")]
     if compiled:
         cases.append(("MNIST's MLP run, compiled", ["mnist", "on"], "< 1100 MB"))
@@ -269,8 +269,8 @@ def memory(compiled: bool) -> list[Row]:
     rows = []
     for name, words, bound in cases:
         command = [sys.executable, str(ROOT / "benchmarks" / "peak.py"), *words]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-        megabytes = int(done.stdout.split()[-1]) / 1e6
+        process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+        megabytes = int(process.stdout.split()[-1]) / 1e6
         rows.append(
             {"row": f"peak memory: {name}", "value": megabytes, "wanted": bound}
             | {"seconds": None, "quartiles": None, "shown": f"{megabytes:.0f} MB"}
@@ -278,8 +278,8 @@ def memory(compiled: bool) -> list[Row]:
     return rows
 
 
-def on_gpu(device: torch.device, peak: float | None) -> list[Row]:
-    """Measure whole epochs on a GPU, in seconds, and the share of its peak arithmetic."""
+def on_gpu(device: torch.device, peak: float | None) -> list[Measurement]:
+    """Measure whole epochs on a GPU, in seconds, and the share of its peak throughput."""
     rows = []
     for name, network, size in (("mnist", MLP, 100), ("cifar10", VGG, 50)):
         data = synthetic.load(name)
@@ -290,28 +290,28 @@ def on_gpu(device: torch.device, peak: float | None) -> list[Row]:
             trainer.compile("bayesbinn", lr=1e-4, compile_optimizer="on")
             trainer._begin(sources.train, epochs=500)
 
-            def one(trainer: TrainingLoop = trainer, source: Any = sources.train) -> None:
+            def whole_epoch(trainer: TrainingLoop = trainer, source: Any = sources.train) -> None:
                 trainer.running.batch = 0
                 trainer._train_epoch(source)
 
-            times = interleaved({"epoch": one}, 3, device, warm_up=1)["epoch"]
+            times = interleaved({"epoch": whole_epoch}, 3, device, warm_up=1)["epoch"]
             record = row(f"{name}, {precision}: an epoch", times.over(times), "", times.median)
             record["shown"] = f"{times.median:.2f} s"
             if peak and name == "mnist":
-                flops = FLOPS_A_STEP * len(sources.train) / times.median
+                flops = FLOPS_PER_STEP * len(sources.train) / times.median
                 record["share_of_peak"] = flops / (peak * 1e12)
                 record["shown"] += f", {100 * record['share_of_peak']:.1f} % of the peak"
             rows.append(record)
     return rows
 
 
-def table(rows: Sequence[Row]) -> str:
+def table(rows: Sequence[Measurement]) -> str:
     """Return the rows as a Markdown table."""
     lines = ["| what | measured | wanted | absolute |", "|---|---|---|---|"]
-    for each in rows:
-        seconds = each["seconds"]
+    for record in rows:
+        seconds = record["seconds"]
         absolute = "" if seconds is None else f"{seconds:.3g} s"
-        lines.append(f"| {each['row']} | {each['shown']} | {each['wanted']} | {absolute} |")
+        lines.append(f"| {record['row']} | {record['shown']} | {record['wanted']} | {absolute} |")
     return "\n".join(lines)
 
 
@@ -320,25 +320,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    known = ("plain", "steps", "vgg", "epoch", "start", "memory", "gpu")
-    parser.add_argument("--rows", default=",".join(known), help="which of them, with commas")
+    names = ("plain", "steps", "vgg", "epoch", "start", "memory", "gpu")
+    parser.add_argument("--rows", default=",".join(names), help="groups of rows, with commas")
     parser.add_argument("--repetitions", type=int, default=15)
-    parser.add_argument("--no-compile", action="store_true", help="leave out what is compiled")
+    parser.add_argument("--no-compile", action="store_true", help="leave out compiled rows")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--threads", type=int, help="CPU threads; as a run takes if not given")
+    parser.add_argument("--threads", type=int, help="CPU threads; default: those of a run")
     parser.add_argument("--peak", type=float, help="the GPU's peak in TFLOP/s, for its share")
     parser.add_argument("--write", type=Path, help="also write the figures to this JSON file")
     options = parser.parse_args(argv)
-    chosen = options.rows.split(",")
-    if unknown := set(chosen) - set(known):
-        parser.error(f"--rows {','.join(sorted(unknown))}: must be some of {', '.join(known)}")
+    selected = options.rows.split(",")
+    if unknown := set(selected) - set(names):
+        parser.error(f"--rows {','.join(sorted(unknown))}: must be some of {', '.join(names)}")
     if options.repetitions < 2:
         parser.error(f"--repetitions {options.repetitions}: must be >= 2")
     device = torch.device(options.device)
     torch.set_flush_denormal(True)  # before torch computes, as a run does
     set_threads(options.threads)
     compiled, count = not options.no_compile, options.repetitions
-    measured: dict[str, Callable[[], list[Row]]] = {
+    measured: dict[str, Callable[[], list[Measurement]]] = {
         "plain": lambda: against_plain(device, count),
         "steps": lambda: steps(device, count, compiled),
         "vgg": lambda: vgg(device, count),
@@ -348,7 +348,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "gpu": lambda: on_gpu(device, options.peak) if device.type == "cuda" else [],
     }
     rows = []
-    for name in (name for name in known if name in chosen):
+    for name in (name for name in names if name in selected):
         if name != "plain":
             keep_freed_memory()
         rows += measured[name]()

@@ -1,10 +1,10 @@
-"""The first two epochs on MNIST beside the published runs': `make fidelity`.
+"""Compare the first two epochs on MNIST with published runs: `make fidelity`.
 
 Trains the MLP at full size for the first two epochs of the 500-epoch protocol (Table 9 of the
 BayesBiNN paper) and compares training loss, training accuracy and test accuracy with the published
 learning curves: the authors' five runs for bayesbinn, the reproduction's logs for ste and
-full_precision (mean and sample standard deviation). Bop and PMF have no published curve; theirs
-are shown. Exit code 1 if a figure is off by more than 4 of its spreads or 0.35 points of accuracy
+full_precision (mean and sample standard deviation). Bop and PMF have no published curves and are
+only shown. Exit code 1 if a figure is off by more than 4 of its spreads or 0.35 points of accuracy
 or 0.01 of loss, whichever is larger.
 
     python benchmarks/fidelity.py [--root DATA] [--seeds 2] [--write FILE.json]
@@ -29,7 +29,7 @@ FIGURES = ("train_loss", "train_accuracy", "test_accuracy")
 TOLERANCE = {"train_loss": 0.01, "train_accuracy": 0.35, "test_accuracy": 0.35}
 SPREADS = 4
 EPOCHS = 2
-COMMITS: set[str] = set()  # of the code that trained what is compared
+COMMITS: set[str] = set()  # of the code that trained the compared runs
 METHODS = ("bayesbinn", "ste", "full_precision", "bop", "pmf")
 
 # Mean and sample standard deviation of each figure, (method, epoch): {figure: (mean, spread)}.
@@ -58,16 +58,14 @@ PUBLISHED: dict[tuple[str, int], dict[str, tuple[float, float]]] = {
     ("full_precision", 2): {"train_accuracy": (96.10, 0.09), "test_accuracy": (97.68, 0.10)},
 }
 
-Row = Mapping[str, float]
+EpochRow = Mapping[str, float]
 
 
-def allowed(figure: str, spread: float) -> float:
-    """Return how far a figure may be off: 4 spreads or the fixed tolerance."""
-    return max(SPREADS * spread, TOLERANCE[figure])
+def compare(method: str, epoch: int, rows: Sequence[EpochRow]) -> list[dict[str, object]]:
+    """Return a record per figure: ours (mean over seeds), theirs, and if ours is within tolerance.
 
-
-def compare(method: str, epoch: int, rows: Sequence[Row]) -> list[dict[str, object]]:
-    """Return a record a figure: ours (mean over seeds), theirs, and whether it is within."""
+    The tolerance is 4 spreads or the fixed one, whichever is larger.
+    """
     records = []
     for figure in FIGURES:
         ours = mean(row[figure] for row in rows)
@@ -85,14 +83,14 @@ def compare(method: str, epoch: int, rows: Sequence[Row]) -> list[dict[str, obje
                 "published": theirs,
                 "spread": spread,
                 "spreads_off": (ours - theirs) / spread,
-                "within": abs(ours - theirs) <= allowed(figure, spread),
+                "within": abs(ours - theirs) <= max(SPREADS * spread, TOLERANCE[figure]),
             }
         records.append(record)
     return records
 
 
-def first_epochs(method: str, seed: int, overrides: Sequence[str]) -> list[Row]:
-    """Train the first epochs of a cell of Table 9, or read them where they were trained before."""
+def first_epochs(method: str, seed: int, overrides: Sequence[str]) -> list[EpochRow]:
+    """Train the first epochs of a cell of Table 9, or read them from an earlier run."""
     result = run(
         compose(
             f"method={method}",
@@ -102,28 +100,28 @@ def first_epochs(method: str, seed: int, overrides: Sequence[str]) -> list[Row]:
             *overrides,
         )
     )
-    environment_ = json.loads(result.folder.env.read_text())
-    starts = [*environment_["earlier"], environment_]
-    COMMITS.add(json.dumps(starts[0]["git"]))
+    environment = json.loads(result.folder.env.read_text())
+    first = next(iter(environment["earlier"]), environment)
+    COMMITS.add(json.dumps(first["git"]))
     return [row for row in read_metrics(result.folder.metrics) if row["epoch"] <= EPOCHS]
 
 
 def table(records: Sequence[Mapping[str, object]]) -> str:
-    """Return the records as a Markdown table, a row a method and epoch."""
+    """Return the records as a Markdown table, a row per method and epoch."""
     lines = [
         "| method, epoch | n | train loss | train accuracy | test accuracy |",
         "|---|---|---|---|---|",
     ]
     keys = dict.fromkeys((r["method"], r["epoch"]) for r in records)
     for method, epoch in keys:
-        chosen = [r for r in records if (r["method"], r["epoch"]) == (method, epoch)]
-        cells = " | ".join(cell(r) for r in chosen)
-        lines.append(f"| {method}, {epoch} | {chosen[0]['n']} | {cells} |")
+        group = [r for r in records if (r["method"], r["epoch"]) == (method, epoch)]
+        texts = " | ".join(figure_text(r) for r in group)
+        lines.append(f"| {method}, {epoch} | {group[0]['n']} | {texts} |")
     return "\n".join(lines)
 
 
-def cell(record: Mapping[str, object]) -> str:
-    """Return ours, theirs and the number of spreads between."""
+def figure_text(record: Mapping[str, object]) -> str:
+    """Return ours, theirs and the number of spreads between them."""
     digits = 3 if record["figure"] == "train_loss" else 2
     ours = f"{record['ours']:.{digits}f}"
     if "published" not in record:
@@ -140,14 +138,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--root", help="folder of MNIST; run.py's default if not given")
+    parser.add_argument("--root", help="folder of MNIST; default: that of run.py")
     parser.add_argument("--seeds", type=int, default=2, help="seeds of the compared methods")
     parser.add_argument(
-        "--out", help="folder of the runs, to go on with; a temporary one if not given"
+        "--out", help="folder of the runs, to resume them; default: a temporary one"
     )
     parser.add_argument("--write", type=Path, help="also write the figures to this JSON file")
-    parser.add_argument("--methods", default=",".join(METHODS), help="which, with commas")
-    parser.add_argument("overrides", nargs="*", help="settings of all runs, as run.py takes them")
+    parser.add_argument("--methods", default=",".join(METHODS), help="methods, with commas")
+    parser.add_argument("overrides", nargs="*", help="settings of all runs, as for run.py")
     options = parser.parse_args(argv)
     methods = options.methods.split(",")
     if unknown := set(methods) - set(METHODS):
@@ -157,9 +155,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         overrides += [f"dataset.root={options.root}"] if options.root else []
         try:
             records = [
-                record
-                for method in methods
-                for record in measured(method, options.seeds, overrides)
+                record for method in methods for record in measure(method, options.seeds, overrides)
             ]
         except UserError as error:
             print(f"error: {error}", file=sys.stderr)
@@ -178,8 +174,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 1 if off else 0
 
 
-def measured(method: str, seeds: int, overrides: Sequence[str]) -> list[dict[str, object]]:
-    """Return the records of a method's first epochs; one seed where nothing is compared."""
+def measure(method: str, seeds: int, overrides: Sequence[str]) -> list[dict[str, object]]:
+    """Return the records of a method's first epochs; one seed for a method not compared."""
     compared = any(name == method for name, _ in PUBLISHED)
     runs = [first_epochs(method, seed, overrides) for seed in range(seeds if compared else 1)]
     return [

@@ -1,8 +1,8 @@
-"""The peak memory of one run's process, in bytes: `python benchmarks/peak.py mnist off`.
+"""Measure the peak memory of a run's process, in bytes: `python benchmarks/peak.py mnist off`.
 
 mnist: a whole run of one epoch of the MLP, with its checkpoints and evaluations. cifar10: the data
 set of 50,000 images in memory, 20 steps of the VGG, an evaluation, a checkpoint, the run's end.
-Random images.
+The images are random.
 """
 
 import re

@@ -1,7 +1,7 @@
-"""The rules as they were published: one flat vector, one line an equation, nothing reused.
+"""Plain transcriptions of the published rules: one flat vector, one line per equation, no reuse.
 
-This is the form that a reader would write down from the papers, and in which the reproduction's
-programs run. `make bench` measures the optimizers against it, and tests hold them to it.
+A reader of the papers would write them so, and the reproduction's programs have this form.
+`make bench` measures the optimizers against them, and tests compare the two.
 """
 
 from collections.abc import Callable, Iterable
@@ -20,7 +20,7 @@ def sign(x: Tensor) -> Tensor:
 
 
 class Plain:
-    """Base: the parameters as one vector, written and read as a whole."""
+    """Base class: the parameters as one vector, written and read as a whole."""
 
     def __init__(self, params: Iterable[Parameter]) -> None:
         self.params = list(params)
@@ -28,7 +28,7 @@ class Plain:
 
     @torch.no_grad()
     def write(self, vector: Tensor) -> None:
-        """Put a vector into the parameters."""
+        """Write a vector into the parameters."""
         vector_to_parameters(vector, self.params)
 
     def gradient(self, closure: Closure) -> tuple[Tensor, Tensor]:
@@ -89,7 +89,7 @@ class BayesBiNN(Plain):
 
     @torch.no_grad()
     def step(self, closure: Closure) -> Tensor:
-        """Draw, differentiate, follow the natural gradient; return the mean loss."""
+        """Sample, differentiate, take a natural-gradient step; return the mean loss."""
         total, losses = torch.zeros_like(self.natural), []
         for _ in range(self.samples):
             uniform = torch.rand_like(self.natural)
@@ -174,7 +174,7 @@ class PMF(Plain):
 
     @torch.no_grad()
     def step(self, closure: Closure) -> Tensor:
-        """Differentiate at the soft weights, go through the softmax's Jacobian, move the logits."""
+        """Differentiate at the soft weights, apply the softmax's Jacobian, move the logits."""
         u = torch.softmax(self.beta * self.logits, 0)
         self.write(u[0] - u[1])
         with torch.enable_grad():

@@ -1,7 +1,7 @@
-"""The time of a report over thousands of runs, some running, failed, cut short, damaged.
+"""Time a report over thousands of runs, some running, failed, interrupted or damaged.
 
-Makes synthetic run folders of table 2's cells, a tenth of each kind that is not done, then reads
-them and writes the report in all its forms.
+Makes synthetic run folders of table 2's cells, a tenth in each state other than done, then reads
+them and writes the report in all formats.
 
     python benchmarks/report.py [--runs 3000] [--epochs 100]
 """
@@ -58,8 +58,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         written = time.perf_counter()
         size = sum(file.stat().st_size for file in files)
         runs = sum(len(cell.runs) for cell in cells)
-        done = sum(len(each.used) for each in collected)
-        damaged = sum(run.state == "damaged" for each in collected for run in each.runs)
+        done = sum(len(results.used) for results in collected)
+        damaged = sum(run.state == "damaged" for results in collected for run in results.runs)
     print(
         f"{runs:,} run folders ({done:,} done of {arguments.epochs} epochs each, {damaged:,} "
         f"damaged): collected in {read - started:.2f} s, report written in {written - read:.2f} s, "

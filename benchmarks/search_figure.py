@@ -2,8 +2,8 @@
 
     python benchmarks/search_figure.py multirun method.temperature figure.png
 
-Every finished run under the folder is a point; runs that differ in nothing but their seed are
-joined by their mean. A figure of a shortened preset says so in its title.
+Every finished run under the folder is a point; a line joins the means over runs of equal value.
+A figure of a shortened preset says so in its title.
 """
 
 import argparse
@@ -24,8 +24,8 @@ BLUE, ORANGE = "#0072B2", "#D55E00"  # colour-blind safe (Okabe and Ito)
 
 
 def points(folder: Path, key: str) -> tuple[dict[float, list[float]], set[str]]:
-    """Return {value of the key: test accuracies at best validation}, and the presets met."""
-    found: dict[float, list[float]] = {}
+    """Return {value of the key: test accuracies at best validation}, and the runs' presets."""
+    accuracies: dict[float, list[float]] = {}
     presets = set()
     for path in sorted(folder.glob("*/*/*/*/result.json")):
         result = read_result(path)
@@ -33,18 +33,19 @@ def points(folder: Path, key: str) -> tuple[dict[float, list[float]], set[str]]:
         for part in key.split("."):
             value = value[part]
         figures = result.get("best", result["final"])
-        found.setdefault(float(value), []).append(figures["test"]["mode"]["accuracy"])
+        accuracies.setdefault(float(value), []).append(figures["test"]["mode"]["accuracy"])
         presets.add(result["preset"])
-    return found, presets
+    return accuracies, presets
 
 
-def draw(found: dict[float, list[float]], presets: set[str], key: str, target: Path) -> None:
+def plot(accuracies: dict[float, list[float]], presets: set[str], key: str, target: Path) -> None:
     """Write the figure."""
     figure, axes = plt.subplots(figsize=(5.5, 3.5), layout="constrained")
-    values = sorted(found)
+    values = sorted(accuracies)
     for value in values:
-        axes.plot([value] * len(found[value]), found[value], "o", color=BLUE, alpha=0.5)
-    axes.plot(values, [statistics.mean(found[v]) for v in values], "-", color=ORANGE, label="mean")
+        axes.plot([value] * len(accuracies[value]), accuracies[value], "o", color=BLUE, alpha=0.5)
+    means = [statistics.mean(accuracies[value]) for value in values]
+    axes.plot(values, means, "-", color=ORANGE, label="mean")
     axes.set_xscale("log")
     axes.set_xlabel(key)
     axes.set_ylabel("test accuracy at the mode (%)")
@@ -57,20 +58,19 @@ def draw(found: dict[float, list[float]], presets: set[str], key: str, target: P
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Read the runs and draw them; exit code 2 if there are none."""
+    """Read and plot the runs; exit code 2 if there are none."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("folder", type=Path)
     parser.add_argument("key")
     parser.add_argument("target", type=Path)
     options = parser.parse_args(argv)
-    found, presets = points(options.folder, options.key)
-    if not found:
+    accuracies, presets = points(options.folder, options.key)
+    if not accuracies:
         print(f"error: folder={options.folder}: has no finished runs", file=sys.stderr)
         return 2
-    draw(found, presets, options.key, options.target)
-    for value in sorted(found):
-        accuracies = ", ".join(f"{a:.2f}" for a in found[value])
-        print(f"{options.key}={value:g}: {accuracies}")
+    plot(accuracies, presets, options.key, options.target)
+    for value in sorted(accuracies):
+        print(f"{options.key}={value:g}: {', '.join(f'{a:.2f}' for a in accuracies[value])}")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Random images in a real data set's sizes: what speed and memory are measured on."""
+"""Random images of a real data set's size, to measure speed and memory on."""
 
 import torch
 
@@ -13,7 +13,7 @@ SIZES = {  # training images, test images, shape
 def load(name: str, **_: object) -> ImageData:
     """Return random uint8 images and labels of 10 classes; cifar10's are cropped and flipped.
 
-    Whatever else the real data set's configuration says is passed over.
+    All other settings of the real data set's configuration are ignored.
     """
     n_train, n_test, shape = SIZES[name]
     stream = torch.Generator().manual_seed(0)

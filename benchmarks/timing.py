@@ -1,4 +1,4 @@
-"""Times that can be compared: measured in one process, turn by turn, as medians with spread."""
+"""Comparable times: measured in one process, in turn, as medians with quartiles."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -20,7 +20,7 @@ class Times:
         return median(self.seconds)
 
     def over(self, other: "Times") -> "Ratio":
-        """Return how much longer this takes, repetition by repetition."""
+        """Return the ratio of these times to others, by repetition."""
         ratios = [a / b for a, b in zip(self.seconds, other.seconds, strict=True)]
         low, _, high = quantiles(ratios, n=4)
         return Ratio(median(ratios), low, high)
@@ -45,10 +45,10 @@ def interleaved(
     warm_up: int = 2,
     settle: bool = False,
 ) -> dict[str, Times]:
-    """Run all tasks in turn, so often, and return their times without the first ones.
+    """Run all tasks in turn, and return their times without the warm-up's.
 
-    What else the machine does meanwhile falls on all of them alike. With ``settle`` each turn
-    begins with a run that is not measured, which finds memory as the task before left it.
+    Other load on the machine thus affects all tasks alike. With ``settle`` each turn begins with
+    an unmeasured run, as the task before may have changed the state of the memory.
     """
     seconds: dict[str, list[float]] = {name: [] for name in tasks}
     for repetition in range(warm_up + repetitions):
@@ -61,10 +61,10 @@ def interleaved(
             wait(device)
             if repetition >= warm_up:
                 seconds[name].append(time.perf_counter() - started)
-    return {name: Times(tuple(each)) for name, each in seconds.items()}
+    return {name: Times(tuple(times)) for name, times in seconds.items()}
 
 
 def wait(device: torch.device) -> None:
-    """Wait until the device has done all that it was asked."""
+    """Wait until the device has finished its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)

@@ -1,8 +1,8 @@
-"""What each trap of the published programs changes: `make traps`.
+"""Measure the effect of each trap in the published programs: `make traps`.
 
 Every question is answered by two or more settings run side by side: on digits over the whole
 default protocol (test accuracy at best validation and at the last epoch, mean and sample standard
-deviation over seeds), and, where it says so, on the first epoch of MNIST's 500-epoch protocol.
+deviation over seeds), and, for those in ``MNIST``, on the first epoch of its 500-epoch protocol.
 
     python benchmarks/traps.py [--root DATA] [--seeds 3] [--data both] [--write FILE.json]
 """
@@ -91,12 +91,12 @@ def digits(overrides: Sequence[str], seeds: int) -> dict[str, list[float]]:
         settings = ["dataset=digits", f"seed={seed}", *overrides]
         values = quietly(settings).values
         assert values is not None
-        wanted = compose(*settings).to_dict()["evaluate"]
-        judged = next(e for e in (values, *values["evaluations"]) if e["evaluate"] == wanted)
-        for when in ("best", "final"):
-            for kind, metrics in judged[when]["test"].items():
+        evaluate = compose(*settings).to_dict()["evaluate"]
+        evaluation = next(e for e in (values, *values["evaluations"]) if e["evaluate"] == evaluate)
+        for epoch in ("best", "final"):
+            for prediction, metrics in evaluation[epoch]["test"].items():
                 for name in ("accuracy", "nll"):
-                    figures.setdefault(f"{when} {kind} {name}", []).append(metrics[name])
+                    figures.setdefault(f"{epoch} {prediction} {name}", []).append(metrics[name])
     return figures
 
 
@@ -121,9 +121,9 @@ def line(setting: str, figures: dict[str, list[float]]) -> str:
     """Return a setting's figures as one line."""
     parts = []
     for name, values in figures.items():
-        digits_ = 4 if "nll" in name or "loss" in name else 2
-        spread = f" ± {stdev(values):.{digits_}f}" if len(values) > 1 else ""
-        parts.append(f"{name} {mean(values):.{digits_}f}{spread}")
+        decimals = 4 if "nll" in name or "loss" in name else 2
+        spread = f" ± {stdev(values):.{decimals}f}" if len(values) > 1 else ""
+        parts.append(f"{name} {mean(values):.{decimals}f}{spread}")
     return f"  {setting:28} " + "; ".join(parts)
 
 

@@ -1,4 +1,4 @@
-"""What published programs do differently from the rule, for `benchmarks/traps.py` to measure."""
+"""Deviations of published programs from the rules, which `benchmarks/traps.py` measures."""
 
 import math
 from typing import Any
@@ -13,7 +13,7 @@ from bnnrepro.optim.bayesbinn import noise, relax, scale
 
 
 class StaleMu(BayesBiNN):
-    """The authors' program: s with the mean of the step before (0 at the first step)."""
+    """The authors' program: s with the previous step's mean (0 at the first step)."""
 
     def _perturb(self, parameter: Parameter, group: Group, train: bool) -> None:
         if not train:
@@ -31,7 +31,7 @@ class StaleMu(BayesBiNN):
 
 
 class Float64(BayesBiNN):
-    """The rule in float64 on float32 weights: tanh(10) is not 1 there."""
+    """The rule in float64 on float32 weights; tanh(10) is not 1 in float64."""
 
     def _start(self, parameter: Parameter, group: Group) -> None:
         super()._start(parameter, group)
@@ -63,7 +63,7 @@ class GlorotSTE(STE):
 
 
 class DoubleSoftmaxPMF(PMF):
-    """The published program: softmax of the softmax, and 1 in the place of the Jacobian's diag(u).
+    """The published program: softmax of the softmax, and 1 instead of the Jacobian's diag(u).
 
     With u = softmax(beta theta) and v = softmax(beta u): w = v_plus - v_minus; the gradient that
     reaches theta takes each softmax's Jacobian as beta (I - u u^T).

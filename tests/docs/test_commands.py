@@ -36,7 +36,7 @@ from PIL import Image
 
 import bnnrepro.optim
 from bnnrepro.cli import run as cli
-from bnnrepro.cli.report import wish_of
+from bnnrepro.cli.report import request_of
 from bnnrepro.config import check
 from bnnrepro.config.compose import compose
 from bnnrepro.config.schema import Preset
@@ -167,7 +167,7 @@ def run_subcommand(words: list[str], started: list) -> None:
 
 def composed(words: list[str]) -> None:
     """Every cell of a table or figure composes with what the line says."""
-    assert reproduce.wanted_cells(wish_of(words))
+    assert reproduce.requested_cells(request_of(words))
 
 
 def helped(*program: str) -> None:

@@ -1,4 +1,4 @@
-"""A headless Chromium, spoken to over two pipes in the DevTools protocol: no driver, no port."""
+"""Control of a headless Chromium over two pipes with the DevTools protocol: no driver, no port."""
 
 import base64
 import fcntl
@@ -25,7 +25,7 @@ def program() -> str | None:
 
 
 class Browser:
-    """One page of a browser. ``events`` holds all that it reported, oldest first."""
+    """One page of a browser. ``events`` holds all its reports, oldest first."""
 
     def __init__(self, to_browser: int, from_browser: int) -> None:
         self._write, self._read = to_browser, from_browser
@@ -68,14 +68,14 @@ class Browser:
         return message
 
     def open(self, page: Path, width: int, *, dark: bool = False) -> None:
-        """Load a page at a screen's width, in CSS pixels, and wait until it is whole."""
+        """Load a page at a screen's width, in CSS pixels, and wait until it is complete."""
         self.events.clear()
         size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 600}
         self.call("Emulation.setDeviceMetricsOverride", **size)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", features=[scheme])
         self.call("Page.navigate", url=page.absolute().as_uri())
-        while not any(each["method"] == "Page.loadEventFired" for each in self.events):
+        while not any(event["method"] == "Page.loadEventFired" for event in self.events):
             self._next()
 
     def value(self, expression: str):
@@ -85,20 +85,20 @@ class Browser:
 
     def requests(self) -> list[str]:
         return [
-            each["params"]["request"]["url"]
-            for each in self.events
-            if each["method"] == "Network.requestWillBeSent"
+            event["params"]["request"]["url"]
+            for event in self.events
+            if event["method"] == "Network.requestWillBeSent"
         ]
 
     def complaints(self) -> list[dict]:
         """Errors and warnings of the console, and exceptions."""
-        found = []
-        for each in self.events:
-            if each["method"] in ("Runtime.exceptionThrown", "Runtime.consoleAPICalled"):
-                found.append(each["params"])
-            elif each["method"] == "Log.entryAdded":
-                found.append(each["params"]["entry"])
-        return found
+        complaints = []
+        for event in self.events:
+            if event["method"] in ("Runtime.exceptionThrown", "Runtime.consoleAPICalled"):
+                complaints.append(event["params"])
+            elif event["method"] == "Log.entryAdded":
+                complaints.append(event["params"]["entry"])
+        return complaints
 
     def screenshot(self, path: Path) -> None:
         picture = self.call("Page.captureScreenshot", captureBeyondViewport=True)
@@ -107,12 +107,12 @@ class Browser:
 
 @contextmanager
 def browser(profile: Path):
-    """Start a browser with a profile of its own; it is gone at the end."""
+    """Start a browser with a profile of its own, and end it at exit."""
     theirs_in, ours_out = os.pipe()
     ours_in, theirs_out = os.pipe()
-    ends = [fcntl.fcntl(each, fcntl.F_DUPFD, 100) for each in (theirs_in, theirs_out)]
-    for each in (theirs_in, theirs_out):
-        os.close(each)
+    ends = [fcntl.fcntl(end, fcntl.F_DUPFD, 100) for end in (theirs_in, theirs_out)]
+    for end in (theirs_in, theirs_out):
+        os.close(end)
     command = [program(), "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run"]
     command += ["--remote-debugging-pipe", f"--user-data-dir={profile}", "--hide-scrollbars"]
     process = subprocess.Popen(
@@ -122,8 +122,8 @@ def browser(profile: Path):
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
-    for each in ends:
-        os.close(each)
+    for end in ends:
+        os.close(end)
     try:
         yield Browser(ours_out, ours_in)
     finally:

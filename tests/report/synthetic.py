@@ -30,15 +30,15 @@ def configs(names: tuple[str, ...], preset: str):
 
 def cells(names, out: Path, *, preset: str = "paper", seeds: int = 5) -> list[Cell]:
     """As ``bnnrepro.report.cells.cells``; composed once for all tests."""
-    made = []
+    planned = []
     for name, config in zip(names, configs(tuple(names), preset), strict=True):
         runs = []
         for seed in range(seeds):
             seeded = replace(config, seed=seed, out=str(out))
             runs.append(Expected(seed, folder_of(seeded, {}), seeded))
         c = config
-        made.append(Cell(name, preset, c.dataset.name, c.model.name, c.method.name, tuple(runs)))
-    return made
+        planned.append(Cell(name, preset, c.dataset.name, c.model.name, c.method.name, tuple(runs)))
+    return planned
 
 
 def result(run: Expected, accuracy: float, **changes) -> dict:
@@ -102,7 +102,7 @@ def metrics(run: Expected, accuracy: float, epochs: int) -> str:
 
 
 def environment(numerics: str | None = CODE, *, date: str = DATE, dirty: bool = False) -> dict:
-    found = {
+    record = {
         "date": date,
         "command": "run.py",
         "versions": {"python": "3.11.7", "torch": "2.13.0"},
@@ -115,8 +115,8 @@ def environment(numerics: str | None = CODE, *, date: str = DATE, dirty: bool = 
         "earlier": [],
     }
     if numerics is None:
-        del found["numerics"]
-    return found
+        del record["numerics"]
+    return record
 
 
 def put(run: Expected, name: str, content) -> None:
@@ -140,7 +140,7 @@ def done(run: Expected, accuracy: float, *, epochs: int = 10, env=None, **change
 
 
 def posterior(tasks: int) -> dict:
-    """The weights' histogram after each task, ever sharper."""
+    """The weights' histogram after each task, sharper each time."""
     counts = [[100 + task, 50, 100 + task] for task in range(tasks)]
     entropies = [0.5 / (task + 1) for task in range(tasks)]
     return {"edges": [0, 0.3, 0.7, 1], "counts": counts, "entropy_bits": entropies}

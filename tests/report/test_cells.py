@@ -23,14 +23,16 @@ def of(table: str) -> list[Cell]:
     return cells(TABLES[table].cells, preset="paper", seeds=1, out="multirun")
 
 
-def folders(made: list[Cell]) -> set[Path]:
-    return {run.folder.path for cell in made for run in cell.runs}
+def folders(composed: list[Cell]) -> set[Path]:
+    return {run.folder.path for cell in composed for run in cell.runs}
 
 
 def test_table_2_is_every_method_on_every_data_set_with_its_published_settings() -> None:
-    made = of("2")
-    assert {cell.name for cell in made} == {f"table2_{d}_{m}" for d in DATA_SETS for m in METHODS}
-    for cell in made:
+    composed = of("2")
+    assert {cell.name for cell in composed} == {
+        f"table2_{d}_{m}" for d in DATA_SETS for m in METHODS
+    }
+    for cell in composed:
         # tests/config/test_compose.py holds this composition to the paper's table 9
         published = compose(f"dataset={cell.dataset}", f"method={cell.method}")
         assert cell.runs[0].config == published
@@ -41,10 +43,10 @@ def test_table_2_is_every_method_on_every_data_set_with_its_published_settings()
     ("table", "key", "values"), [("6", "lr", RATES), ("7", "temperature", TEMPERATURES)]
 )
 def test_tables_6_and_7_change_one_key(table: str, key: str, values: tuple[float, ...]) -> None:
-    made = of(table)
+    composed = of(table)
     published = compose("dataset=mnist", "method=bayesbinn").to_dict()
-    assert sorted(getattr(cell.runs[0].config.method, key) for cell in made) == sorted(values)
-    for cell in made:
+    assert sorted(getattr(cell.runs[0].config.method, key) for cell in composed) == sorted(values)
+    for cell in composed:
         own = cell.runs[0].config.to_dict()
         own["method"][key] = published["method"][key]
         assert own == published
@@ -54,7 +56,9 @@ def test_tables_6_and_7_change_one_key(table: str, key: str, values: tuple[float
     ("table", "search"), [("6", "table6_learning_rate"), ("7", "table7_temperature")]
 )
 def test_the_searches_and_the_cells_are_the_same_runs(table: str, search: str) -> None:
-    swept = {each.run.folder.path for each in planned_by([f"hparams_search={search}", "seed=0"])}
+    swept = {
+        planned.run.folder.path for planned in planned_by([f"hparams_search={search}", "seed=0"])
+    }
     assert swept == folders(of(table))
 
 
@@ -72,7 +76,7 @@ def test_a_cell_that_tables_share_is_one_set_of_runs() -> None:
 def test_table_11_has_no_split_and_a_cosine_over_its_own_epochs(
     dataset: str, model: str, epochs: int, lr: float
 ) -> None:
-    (cell,) = [each for each in of("11") if each.dataset == dataset]
+    (cell,) = [cell for cell in of("11") if cell.dataset == dataset]
     config = cell.runs[0].config
     assert (config.model.name, config.effective_epochs, config.method.lr) == (model, epochs, lr)
     assert config.dataset.validation_split == 0
@@ -80,9 +84,9 @@ def test_table_11_has_no_split_and_a_cosine_over_its_own_epochs(
 
 
 def test_every_cell_of_a_table_or_figure_is_an_experiment() -> None:
-    there = {file.stem for file in (conf_dir() / "experiment").glob("*.yaml")}
-    named = {cell for each in [*TABLES.values(), *FIGURES.values()] for cell in each.cells}
-    assert named <= there
+    files = {file.stem for file in (conf_dir() / "experiment").glob("*.yaml")}
+    named = {cell for item in [*TABLES.values(), *FIGURES.values()] for cell in item.cells}
+    assert named <= files
 
 
 def test_runs_of_presets_and_seeds_never_share_a_folder() -> None:
@@ -91,7 +95,7 @@ def test_runs_of_presets_and_seeds_never_share_a_folder() -> None:
         folders(cells(names, preset=preset, seeds=3, out="multirun"))
         for preset in ("paper", "quick", "smoke")
     ]
-    assert [len(each) for each in every] == [9, 9, 9]
+    assert [len(paths) for paths in every] == [9, 9, 9]
     assert len(set.union(*every)) == 27
 
 
@@ -119,12 +123,12 @@ def test_what_changes_numbers_is_refused(override: str) -> None:
 
 def test_quick_narrows_the_vgg_alone_and_says_so_in_the_signature() -> None:
     names = ["table2_mnist_ste", "table2_cifar10_ste"]
-    made = {
+    composed = {
         cell.name: cell.runs[0].config
         for cell in cells(names, preset="quick", seeds=1, out="multirun")
     }
-    vgg, mlp = made["table2_cifar10_ste"], made["table2_mnist_ste"]
+    vgg, mlp = composed["table2_cifar10_ste"], composed["table2_mnist_ste"]
     assert vgg.effective_model.channels == [32, 32, 64, 64, 128, 128]
     assert vgg.effective_model.hidden == [256, 256]
     assert mlp.effective_model == mlp.model
-    assert {each.preset.stand_in for each in made.values()} == {None}
+    assert {config.preset.stand_in for config in composed.values()} == {None}

@@ -26,12 +26,12 @@ def test_every_state_is_told_from_the_others(cell):
     synthetic.running(cell.runs[1])
     synthetic.failed(cell.runs[2])
     synthetic.interrupted(cell.runs[3])
-    found = only(cell)
-    states = [run.state for run in found.runs]
+    results = only(cell)
+    states = [run.state for run in results.runs]
     assert states == ["done", "running", "failed", "interrupted", "missing"]
-    assert found.runs[2].reason == "loss is not finite"
-    assert [run.expected.seed for run in found.used] == [0]
-    assert len(found.unused) == 4
+    assert results.runs[2].reason == "loss is not finite"
+    assert [run.expected.seed for run in results.used] == [0]
+    assert len(results.unused) == 4
 
 
 def test_a_figure_is_taken_at_the_selected_epoch(cell):
@@ -51,10 +51,10 @@ def test_a_figure_is_taken_at_the_selected_epoch(cell):
 def test_a_result_that_cannot_be_believed_is_left_out_and_named(cell, how):
     synthetic.done(cell.runs[0], 98.5)
     synthetic.damaged(cell.runs[1], how)
-    found = only(cell)
-    assert [run.expected.seed for run in found.used] == [0]
-    assert found.runs[1].state == "damaged"
-    assert "result.json" in found.runs[1].reason
+    results = only(cell)
+    assert [run.expected.seed for run in results.used] == [0]
+    assert results.runs[1].state == "damaged"
+    assert "result.json" in results.runs[1].reason
 
 
 @pytest.mark.parametrize("file", ["env.json", "metrics.csv", "status.json", "config.yaml"])
@@ -63,9 +63,9 @@ def test_damage_beside_the_result_stops_nothing(cell, file, content):
     for run in cell.runs:
         synthetic.done(run, 98.5)
     synthetic.put(cell.runs[0], file, content)
-    found = only(cell)
-    assert len(found.used) >= 4
-    assert all(isinstance(run.metrics, dict) for run in found.runs)
+    results = only(cell)
+    assert len(results.used) >= 4
+    assert all(isinstance(run.metrics, dict) for run in results.runs)
 
 
 def test_a_status_without_a_result_and_an_empty_folder_are_damage(cell):
@@ -80,11 +80,11 @@ def test_runs_of_two_codes_are_never_put_together(cell):
         synthetic.done(run, 98.5)
     for run in cell.runs[3:]:
         synthetic.done(run, 12.0, env=synthetic.environment("other"))
-    found = only(cell)
-    assert found.code == synthetic.CODE
-    assert [run.expected.seed for run in found.used] == [0, 1, 2]
-    assert [run.state for run in found.runs[3:]] == ["left out"] * 2
-    assert "other" in found.runs[3].reason
+    results = only(cell)
+    assert results.code == synthetic.CODE
+    assert [run.expected.seed for run in results.used] == [0, 1, 2]
+    assert [run.state for run in results.runs[3:]] == ["left out"] * 2
+    assert "other" in results.runs[3].reason
     chosen = only(cell, code="oth")
     assert [run.expected.seed for run in chosen.used] == [3, 4]
     with pytest.raises(UserError, match="code=nothing"):
@@ -103,9 +103,9 @@ def test_runs_without_a_record_of_their_code_are_one_group(cell):
     for run in cell.runs[:3]:
         synthetic.done(run, 98.5, env=synthetic.environment(None))
     synthetic.done(cell.runs[3], 98.5)
-    found = only(cell)
-    assert found.code == "unknown"
-    assert len(found.used) == 3
+    results = only(cell)
+    assert results.code == "unknown"
+    assert len(results.used) == 3
 
 
 def test_a_run_whose_code_changed_midway_is_of_neither_code(cell):
@@ -113,9 +113,9 @@ def test_a_run_whose_code_changed_midway_is_of_neither_code(cell):
         synthetic.done(run, 98.5)
     mixed = synthetic.environment() | {"earlier": [synthetic.environment("other")]}
     synthetic.done(cell.runs[2], 98.5, env=mixed)
-    found = only(cell)
-    assert [run.expected.seed for run in found.used] == [0, 1]
-    assert found.runs[2].code == f"other+{synthetic.CODE}"
+    results = only(cell)
+    assert [run.expected.seed for run in results.used] == [0, 1]
+    assert results.runs[2].code == f"other+{synthetic.CODE}"
 
 
 def test_uncommitted_changes_of_any_start_are_known(cell):
@@ -141,8 +141,8 @@ def test_a_mean_is_of_the_draws_that_the_cell_asks_for(cell):
 
 def test_a_cell_of_two_tables_is_read_once_and_given_twice(cell):
     synthetic.done(cell.runs[0], 98.5)
-    one, other = collect([cell, cell])
-    assert one.runs[0].result is other.runs[0].result
+    first, second = collect([cell, cell])
+    assert first.runs[0].result is second.runs[0].result
 
 
 def test_other_metrics_than_accuracy_are_taken_from_the_result(cell):
@@ -150,6 +150,6 @@ def test_other_metrics_than_accuracy_are_taken_from_the_result(cell):
     text = json.dumps(synthetic.result(run, 0.7)).replace('"accuracy"', '"iou"')
     synthetic.done(run, 0.7)
     synthetic.put(run, "result.json", json.loads(text))
-    found = only(cell)
-    assert found.metric == "iou"
-    assert found.used[0].value("best", "test") == 0.7
+    results = only(cell)
+    assert results.metric == "iou"
+    assert results.used[0].value("best", "test") == 0.7

@@ -1,4 +1,4 @@
-"""Figures are drawn from run folders alone, with their data beside them."""
+"""Figures are plotted from run folders alone, and their data are saved beside them."""
 
 import csv
 import subprocess
@@ -30,7 +30,7 @@ def drawn(name, out, *, preset="paper", fill=True):
                 if not run.folder.result.exists():
                     synthetic.done(run, 90.0 + run.seed, epochs=12)
     collected = collect(cells)
-    png, pdf, data = figure.draw(collected, out / "figures")
+    png, pdf, data = figure.plot(collected, out / "figures")
     with Image.open(png) as picture:
         assert min(picture.size) > 300
         assert len(set(picture.convert("L").resize((60, 40)).tobytes())) > 5
@@ -44,7 +44,7 @@ def drawn(name, out, *, preset="paper", fill=True):
 @pytest.mark.parametrize("name", OWN)
 def test_every_figure_is_drawn_with_its_data(name, preset, tmp_path):
     collected, rows = drawn(name, tmp_path, preset=preset)
-    assert {row["cell"] for row in rows} == {each.cell.name for each in collected}
+    assert {row["cell"] for row in rows} == {results.cell.name for results in collected}
     assert {row["preset"] for row in rows} == {preset}
     assert all(row["n"] == "2" for row in rows)
     quoted = [key for key in rows[0] if key.startswith("paper")]
@@ -79,10 +79,10 @@ def test_columns_read_fast_are_the_stores(tmp_path):
     file.write_text("epoch,test_accuracy,flipped\n1,90.5,\n2,nan,1e-3\n3,91.25,inf\n")
     slow, fast = read_metrics(file), read_columns(file)
     for name, column in fast.items():
-        wanted = [np.nan if row[name] is None else row[name] for row in slow]
-        assert np.array_equal(column, wanted, equal_nan=True)
-    shown = band([fast, {"epoch": np.array([1.0])}], "test_accuracy")
-    assert shown.x.tolist() == [1, 3]
+        expected = [np.nan if row[name] is None else row[name] for row in slow]
+        assert np.array_equal(column, expected, equal_nan=True)
+    curve = band([fast, {"epoch": np.array([1.0])}], "test_accuracy")
+    assert curve.x.tolist() == [1, 3]
     assert band([fast], "absent") is None
     for text in ("", "epoch\n", "epoch,a\n1\n", "epoch,a\n1,x\n", "a,b\n1,2\n"):
         file.write_text(text)
@@ -101,9 +101,9 @@ print(sorted({"torch", "matplotlib", "scipy", "jinja2"} & set(sys.modules)))
 
 def test_figures_are_named_and_use_experiments():
     assert {"2", "3", "4", "5", "uncertainty", *OWN} <= set(FIGURES)
-    known = {name for table in TABLES.values() for name in table.cells}
+    names = {name for table in TABLES.values() for name in table.cells}
     for name in OWN:
-        assert set(FIGURES[name].cells) <= known
+        assert set(FIGURES[name].cells) <= names
     files = {file.stem for file in (conf_dir() / "experiment").glob("*.yaml")}
     for figure in FIGURES.values():
         assert set(figure.cells) <= files
@@ -116,6 +116,6 @@ def test_the_pages_figure_of_ones_own_is_drawn(tmp_path):
     cells = synthetic.cells(names["FIGURE"].cells, tmp_path, seeds=2)
     for cell in cells:
         synthetic.done(cell.runs[0], 90.0)
-    files = names["FIGURE"].draw(collect(cells), tmp_path / "figures")
+    files = names["FIGURE"].plot(collect(cells), tmp_path / "figures")
     assert [file.name for file in files] == ["loss.png", "loss.pdf", "loss.csv"]
     assert len(files[2].read_text().splitlines()) == 1 + 2 * 10

@@ -1,4 +1,4 @@
-"""The report's page in a real browser: whole, offline, no wider than a phone."""
+"""The report's page in a real browser: complete, offline, no wider than a phone."""
 
 import re
 
@@ -6,8 +6,7 @@ import pytest
 
 from bnnrepro.report.collect import collect
 from bnnrepro.report.render import write_table
-from bnnrepro.report.render.layout import cells as texts
-from bnnrepro.report.render.layout import content
+from bnnrepro.report.render.layout import make_report, row_texts
 from bnnrepro.report.tables import TABLES
 
 from . import browser, synthetic
@@ -20,8 +19,8 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def opened(tmp_path_factory):
-    with browser.browser(tmp_path_factory.mktemp("profile")) as one:
-        yield one
+    with browser.browser(tmp_path_factory.mktemp("profile")) as page:
+        yield page
 
 
 @pytest.fixture(scope="module", params=["paper", "quick"])
@@ -38,27 +37,27 @@ def report(request, tmp_path_factory):
     collected = collect(cells)
     folder = out / ".tables" / f"2_{request.param}"
     write_table(TABLES["2"], collected, folder)
-    return folder / "table.html", content(TABLES["2"], collected)
+    return folder / "table.html", make_report(TABLES["2"], collected)
 
 
 @pytest.mark.parametrize("width", [360, 1200])
 @pytest.mark.parametrize("dark", [False, True])
 def test_it_is_whole_in_a_browser(opened, report, width, dark):
-    page, said = report
+    page, content = report
     opened.open(page, width, dark=dark)
     assert opened.complaints() == []
-    asked = [url for url in opened.requests() if not url.startswith("data:")]
-    assert asked == [page.as_uri()]
+    urls = [url for url in opened.requests() if not url.startswith("data:")]
+    assert urls == [page.as_uri()]
     assert opened.value("document.documentElement.scrollWidth") <= width
     assert opened.value("document.body.getBoundingClientRect().right") <= width
     text = re.sub(r"\s+", " ", opened.value("document.body.textContent"))
-    for line in said.lines:
-        for each in texts(said, line):
-            assert each in text
-    for line in said.unused:
+    for line in content.lines:
+        for column in row_texts(content, line):
+            assert column in text
+    for line in content.unused:
         assert re.sub(r"\s+", " ", line) in text
-    assert said.title in text
-    assert said.warning in text
+    assert content.title in text
+    assert content.warning in text
 
 
 def test_every_cell_has_curves_with_an_extent(opened, report):
@@ -87,24 +86,24 @@ def test_dark_and_light_are_legible(opened, report):
         assert (sum(back) < 200) == dark
 
 
-def contrast(one, other) -> float:
-    """The ratio of luminances that WCAG 2 asks to be 4.5 or more."""
+def contrast(front, back) -> float:
+    """Ratio of luminances, which WCAG 2 requires to be at least 4.5."""
 
     def luminance(colour):
         linear = [c / 3294.6 if c <= 10 else ((c / 255 + 0.055) / 1.055) ** 2.4 for c in colour]
         return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2] + 0.05
 
-    low, high = sorted((luminance(one), luminance(other)))
+    low, high = sorted((luminance(front), luminance(back)))
     return high / low
 
 
 def test_links_lead_to_the_runs(opened, report):
-    page, said = report
+    page, content = report
     opened.open(page, 1200)
     links = opened.value(
         "[...document.querySelectorAll('.card a')].map(a => a.getAttribute('href'))"
     )
-    used = [run for each in said.collected for run in each.used]
+    used = [run for results in content.collected for run in results.used]
     assert len(links) == len(used) > 0
     for link, run in zip(links, used, strict=True):
         assert (

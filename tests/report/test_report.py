@@ -127,15 +127,15 @@ def test_csv_and_json_say_the_same(table2):
 
 
 def test_what_is_missing_is_named_in_every_form_and_the_rest_stands(table2):
-    said = json.loads(table2["json"])
-    assert said["progress"] == "29 of 75 runs done"
-    states = {(each["cell"], each["state"]) for each in said["not_in_the_table"]}
+    content = json.loads(table2["json"])
+    assert content["progress"] == "29 of 75 runs done"
+    states = {(issue["cell"], issue["state"]) for issue in content["not_in_the_table"]}
     assert ("table2_cifar10_ste", "damaged") in states
     assert ("table2_cifar10_ste", "failed") in states
     assert ("table2_cifar100_bop", "missing") in states
     for form in ("md", "html", "text", "tex"):
         plain = table2[form].replace("\\", "")
-        # cells of which the same is to be said share a line
+        # cells with the same issue share a line
         assert re.search("table2_cifar10_pmf, .*table2_cifar100_bop, .*seeds 0-4: missing", plain)
         assert "table2_cifar10_ste, seed 1: damaged" in plain
     rows = {row[0]: row for row in markdown_rows(table2["md"])[-6:]}
@@ -159,9 +159,9 @@ def test_a_shortened_protocol_is_said_in_the_title_and_every_cell(quick2):
 
 
 def test_a_shortened_protocol_is_compared_with_nothing(quick2):
-    said = json.loads(quick2["json"])
-    assert said["compared_with_paper"] is False
-    assert not any(key.startswith(("paper", "earlier", "verdict")) for key in said["lines"][0])
+    content = json.loads(quick2["json"])
+    assert content["compared_with_paper"] is False
+    assert not any(key.startswith(("paper", "earlier", "verdict")) for key in content["lines"][0])
     for form in ("md", "tex", "html", "text", "csv"):
         for word in ("98.86 ± 0.05 |", "agrees", "differs", "Verdict", "Earlier reproduction"):
             assert word not in quick2[form]
@@ -181,8 +181,8 @@ def test_data_that_stand_in_are_named_in_every_cell_and_not_compared(tmp_path):
 )
 def test_notes_stand_below_and_are_marked(tmp_path, number, note):
     forms = written(number, tmp_path, seeds=1)
-    said = json.loads(forms["json"])
-    (mark,) = [mark for mark, each in said["notes"].items() if each == NOTES[note]]
+    content = json.loads(forms["json"])
+    (mark,) = [mark for mark, text in content["notes"].items() if text == NOTES[note]]
     assert f"[{mark}]" in forms["text"]
     assert NOTES[note] in forms["text"]
 
@@ -223,8 +223,8 @@ def test_the_report_is_the_same_bytes_again(tmp_path):
     for cell in cells:
         synthetic.done(cell.runs[0], 95.0)
     folders = [tmp_path / ".tables" / name for name in ("a", "b")]
-    one, other = (write_table(TABLES["2"], collect(cells), folder) for folder in folders)
-    for a, b in zip(one, other, strict=True):
+    first, second = (write_table(TABLES["2"], collect(cells), folder) for folder in folders)
+    for a, b in zip(first, second, strict=True):
         assert a.read_bytes() == b.read_bytes()
 
 
@@ -267,16 +267,16 @@ def test_thousands_of_folders_are_one_report_with_every_damaged_one_named(tmp_pa
     assert len(cells) * seeds == 3000
     collected = collect(cells)
     (_, _, _, data, page) = write_table(TABLES["2"], collected, tmp_path / ".tables")
-    said = json.loads(data.read_text())
+    content = json.loads(data.read_text())
     named = {
         run["folder"]
-        for each in said["not_in_the_table"]
-        if each["state"] == "damaged"
-        for run in each["runs"]
+        for issue in content["not_in_the_table"]
+        if issue["state"] == "damaged"
+        for run in issue["runs"]
     }
     assert {name.rpartition("/")[2] for name in named} == {run.folder.path.name for run in wrong}
     assert len(wrong) == 300
-    assert said["progress"] == "1,800 of 3,000 runs done"
+    assert content["progress"] == "1,800 of 3,000 runs done"
     assert page.stat().st_size < 3_000_000
 
 

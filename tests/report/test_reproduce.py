@@ -18,7 +18,7 @@ from bnnrepro.cli.report import main
 from bnnrepro.experiment import run
 from bnnrepro.report.cells import Cell, cells
 from bnnrepro.report.costs import Cost
-from bnnrepro.report.plan import hours, outline, table
+from bnnrepro.report.plan import hours, plan_cells, plan_table
 from bnnrepro.report.tables import TABLES
 from bnnrepro.runs import status
 from bnnrepro.runs.layout import RunFolder
@@ -77,12 +77,12 @@ def test_bad_input_is_a_line_and_leaves_nothing(
     words: list[str], fragments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(words) == 2
-    said = capsys.readouterr()
-    assert said.err.startswith("error: ")
-    assert len(said.err.splitlines()) <= 2
-    assert said.out == ""
+    captured = capsys.readouterr()
+    assert captured.err.startswith("error: ")
+    assert len(captured.err.splitlines()) <= 2
+    assert captured.out == ""
     for fragment in fragments:
-        assert fragment in said.err
+        assert fragment in captured.err
     assert not list(tmp_path.iterdir())
 
 
@@ -98,15 +98,15 @@ def test_slurm_is_refused_where_there_is_none(
 def test_the_plan_counts_what_is_done_and_prices_what_is_missing() -> None:
     names = ["table2_mnist_ste", "table2_cifar10_ste"]
     run(of(names, 2)[0].runs[0].config)
-    outlined = outline(of(names, 2))
-    assert [(each.done, each.missing, len(each.todo)) for each in outlined] == [
+    plans = plan_cells(of(names, 2))
+    assert [(plan.done, plan.missing, len(plan.todo)) for plan in plans] == [
         (1, 1, 1),
         (0, 2, 2),
     ]
-    known = {names[0]: Cost(0.5, 1800.0, 0.0), names[1]: Cost(problem="no CIFAR10 there")}
-    total, counted, unknown = hours(outlined, known)
+    costs = {names[0]: Cost(0.5, 1800.0, 0.0), names[1]: Cost(problem="no CIFAR10 there")}
+    total, counted, unknown = hours(plans, costs)
     assert (total, counted, unknown) == (1.0, 1, 2)  # one run of two epochs, half an hour each
-    first, second, why = table(outlined, known).splitlines()[1:]
+    first, second, why = plan_table(plans, costs).splitlines()[1:]
     assert re.fullmatch(r"table2_mnist_ste +2 +1 +0 +1 +0\.5 +1\.8e\+03 +1", first)
     assert re.fullmatch(r"table2_cifar10_ste +2 +0 +0 +2 +- +- +-", second)
     assert why == "no hours of table2_cifar10_ste: no CIFAR10 there"
@@ -156,15 +156,15 @@ def test_smoke_from_nothing_to_table_2_without_data(tmp_path: Path) -> None:
         "reproduce-table", "2", "--preset", "smoke", "device=cpu", "dataset.root=no_data"
     )
     results = [
-        json.loads(each.read_text()) for each in Path("multirun").glob("*/*/*/*/result.json")
+        json.loads(path.read_text()) for path in Path("multirun").glob("*/*/*/*/result.json")
     ]
     assert len(results) == 15
-    assert {(each["dataset"], each["stands_for"]) for each in results} == {
+    assert {(result["dataset"], result["stands_for"]) for result in results} == {
         ("digits", "mnist"),
         ("digits", "cifar10"),
         ("digits", "cifar100"),
     }
-    assert {each["preset"] for each in results} == {"smoke"}
+    assert {result["preset"] for result in results} == {"smoke"}
     assert not (tmp_path / "no_data").exists()
     folder = Path("multirun/.tables/2_smoke")
     for kind in ("md", "tex", "csv", "json", "html"):
@@ -239,10 +239,10 @@ def test_interrupted_ten_times_it_is_the_same_table_and_nothing_ran_twice() -> N
     for path, written in done.items():
         assert path.stat().st_mtime_ns == written
     for cell in of(TABLES["11"].cells, 3):
-        for each in cell.runs:
-            epochs = [int(row["epoch"] or 0) for row in read_metrics(each.folder.metrics)]
+        for expected in cell.runs:
+            epochs = [int(row["epoch"] or 0) for row in read_metrics(expected.folder.metrics)]
             assert epochs == [1, 2]
-            assert status.read(each.folder).attempt <= 1 + interruptions
+            assert status.read(expected.folder).attempt <= 1 + interruptions
 
 
 def _interrupt(started: subprocess.Popen[str], how: str) -> None:

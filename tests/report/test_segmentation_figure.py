@@ -31,10 +31,10 @@ def results(tmp_path_factory):
 
 @pytest.fixture
 def collected(results):
-    """The cells with their runs; STE has a third one that nobody started."""
+    """The cells with their runs; STE has a third run, not started."""
     cells = []
-    for method, found in results.items():
-        runs = [Expected(config.seed, done.folder, config) for config, done in found]
+    for method, finished in results.items():
+        runs = [Expected(config.seed, done.folder, config) for config, done in finished]
         if method == "ste":
             folder = replace(runs[0].folder, path=runs[0].folder.path.parent / "nowhere")
             runs.append(replace(runs[0], seed=2, folder=folder))
@@ -43,7 +43,7 @@ def collected(results):
 
 
 def test_the_data_are_the_results(collected, results, tmp_path):
-    *_, data = segmentation_results.draw(collected, tmp_path)
+    *_, data = segmentation_results.plot(collected, tmp_path)
     with data.open() as handle:
         rows = list(csv.DictReader(handle))
     kinds = {(row["method"], row["prediction"]) for row in rows}
@@ -51,15 +51,15 @@ def test_the_data_are_the_results(collected, results, tmp_path):
     assert len(rows) == 3 * len(segmentation_results.METRICS)
     for row in rows:
         best = [done.values["best"] for _, done in results[row["method"]]]
-        found = [each["test"][row["prediction"]][row["metric"]] for each in best]
+        figures = [epoch["test"][row["prediction"]][row["metric"]] for epoch in best]
         assert int(row["n"]) == len(SEEDS[row["method"]])
-        assert float(row["mean"]) == pytest.approx(np.mean(found))
-        assert float(row["population_std"]) == pytest.approx(np.std(found))
+        assert float(row["mean"]) == pytest.approx(np.mean(figures))
+        assert float(row["population_std"]) == pytest.approx(np.std(figures))
         assert float(row["best_constant"]) == best[0]["constant"][row["metric"]]
 
 
 def test_a_mean_counts_only_of_the_draws_that_the_cell_asks_for(results, tmp_path):
-    """The run was judged with two draws: the cell of three has none yet, then its own."""
+    """The run was evaluated with two draws; the cell asks for three."""
     ((config, done),) = results["bayesbinn"]
     three = replace(config, evaluate=replace(config.evaluate, samples=3))
     runs = (Expected(0, done.folder, three),)
@@ -69,19 +69,19 @@ def test_a_mean_counts_only_of_the_draws_that_the_cell_asks_for(results, tmp_pat
     assert segmentation_results.values(before, "mode", "nll") == [
         done.values["best"]["test"]["mode"]["nll"]
     ]
-    assert style.evaluated_otherwise([before]) == [
-        "mean of 1 of 1 runs left out: evaluated otherwise"
+    assert style.other_settings([before]) == [
+        "mean of 1 of 1 runs left out: evaluated with other settings"
     ]
     (again,) = run(three).values["evaluations"]
     (after,) = collect([cell])
     assert segmentation_results.values(after, "mean", "nll") == [
         again["best"]["test"]["mean"]["nll"]
     ]
-    assert style.evaluated_otherwise([after]) == []
+    assert style.other_settings([after]) == []
 
 
 def test_the_same_runs_give_the_same_files(collected, tmp_path):
-    first, again = (segmentation_results.draw(collected, tmp_path / name) for name in ("a", "b"))
+    first, again = (segmentation_results.plot(collected, tmp_path / name) for name in ("a", "b"))
     for ours, theirs in zip(first, again, strict=True):
         assert ours.read_bytes() == theirs.read_bytes()
 

@@ -1,4 +1,4 @@
-"""Figures 2 and 3 and the uncertainty figure, from runs alone; their numbers from known maps."""
+"""Figures 2 and 3 and the uncertainty figure, from runs alone; their numbers from given maps."""
 
 import csv
 import math
@@ -13,25 +13,27 @@ from bnnrepro.errors import UserError
 from bnnrepro.experiment import run
 from bnnrepro.report import grid_plot
 from bnnrepro.report.cells import Cell, Expected, cells
-from bnnrepro.report.collect import Collected, CollectedRun, collect
+from bnnrepro.report.collect import CellResults, CollectedRun, collect
 from bnnrepro.report.figures import figure2, figure3, uncertainty
-from bnnrepro.report.grid_plot import Mapped
+from bnnrepro.report.grid_plot import GridRun
 from bnnrepro.tasks import prediction_grid as written
 
 TOY = ("model.hidden=[4]", "epochs=3", "device=cpu", "threads=1")
 
 
-def collected(out: Path, method: str, *overrides: str, seeds: tuple[int, ...] = (0,)) -> Collected:
+def collected(
+    out: Path, method: str, *overrides: str, seeds: tuple[int, ...] = (0,)
+) -> CellResults:
     """Run a method on a toy with some seeds and collect it as a cell's runs."""
     words = (*TOY, f"out={out}", f"method={method}", *overrides)
     configs = [compose(*words, f"seed={seed}") for seed in seeds]
-    runs = tuple(Expected(each.seed, run(each).folder, each) for each in configs)
+    runs = tuple(Expected(config.seed, run(config).folder, config) for config in configs)
     name = configs[0].dataset.name
-    (found,) = collect([Cell(f"cell_{method}", "paper", name, "toy_mlp", method, runs)])
-    return found
+    (results,) = collect([Cell(f"cell_{method}", "paper", name, "toy_mlp", method, runs)])
+    return results
 
 
-def known(mode: float, mean: float | None = None, spread: float = 0.0, seed: int = 0) -> Mapped:
+def grid_run(mode: float, mean: float | None = None, spread: float = 0.0, seed: int = 0) -> GridRun:
     """A map in one dimension: the data at 0, the same prediction everywhere."""
     grid = np.linspace(-4, 4, 81, dtype=np.float32)[:, None]
     everywhere = np.ones(81, dtype=np.float32)
@@ -39,13 +41,13 @@ def known(mode: float, mean: float | None = None, spread: float = 0.0, seed: int
     arrays["mode"] = mode * everywhere
     figures = {"accuracy": 90.0, "rmse": 1.0, "nll": 0.5, "ece": 0.1}
     if mean is None:
-        return Mapped(seed, {"mode": figures}, arrays)
+        return GridRun(seed, {"mode": figures}, arrays)
     arrays |= {"mean": mean * everywhere, "spread": spread * everywhere}
-    return Mapped(seed, {"mode": figures, "mean": figures}, arrays)
+    return GridRun(seed, {"mode": figures, "mean": figures}, arrays)
 
 
 def test_far_is_at_least_the_distance_from_every_point() -> None:
-    arrays = known(0.5).arrays
+    arrays = grid_run(0.5).arrays
     place = np.abs(arrays["grid"][:, 0])
     assert grid_plot.far(arrays)[place > grid_plot.FAR[1] + 0.01].all()
     assert not grid_plot.far(arrays)[place < grid_plot.FAR[1] - 0.01].any()
@@ -56,35 +58,36 @@ def test_far_is_at_least_the_distance_from_every_point() -> None:
 
 
 def test_entropy_and_confidence_far_from_the_data() -> None:
-    numbers = grid_plot.class_numbers(known(0.5), "mode")
+    numbers = grid_plot.classification_numbers(grid_run(0.5), "mode")
     assert numbers["far_entropy"] == pytest.approx(math.log(2))
     assert numbers["far_confidence"] == 0.5
-    numbers = grid_plot.class_numbers(known(1.0), "mode")
+    numbers = grid_plot.classification_numbers(grid_run(1.0), "mode")
     assert numbers["far_entropy"] == pytest.approx(0)
     assert numbers["far_confidence"] == 1
 
 
 def test_a_regression_s_entropy_grows_with_the_spread_of_its_draws() -> None:
-    run = known(0.0, mean=0.0, spread=1.5)
-    mode, mean = (grid_plot.value_numbers(run, kind) for kind in ("mode", "mean"))
+    run = grid_run(0.0, mean=0.0, spread=1.5)
+    mode, mean = (grid_plot.regression_numbers(run, kind) for kind in ("mode", "mean"))
     assert mode["far_spread"] == 0
     assert mean["far_spread"] == mean["near_spread"] == pytest.approx(1.5)
     for numbers, variance in ((mode, 0.5), (mean, 0.5 + 1.5**2)):
-        wanted = math.log(2 * math.pi * math.e * variance) / 2
-        assert numbers["far_entropy"] == pytest.approx(wanted)
+        expected = math.log(2 * math.pi * math.e * variance) / 2
+        assert numbers["far_entropy"] == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
-    ("ste", "words"), [(0.99, "in 1 of 1 seeds"), (0.5, "in 0 of 1 seeds"), (None, "nothing can")]
+    ("ste", "words"),
+    [(0.99, "in 1 of 1 seeds"), (0.5, "in 0 of 1 seeds"), (None, "cannot be tested")],
 )
 def test_the_verdict_says_whether_the_claim_holds(ste: float | None, words: str) -> None:
-    runs = {"ste": [known(ste)] if ste else [], "bayesbinn": [known(0.9, mean=0.8)]}
-    assert words in grid_plot.verdict(figure3.rows_of(runs, grid_plot.class_numbers))
+    runs = {"ste": [grid_run(ste)] if ste else [], "bayesbinn": [grid_run(0.9, mean=0.8)]}
+    assert words in grid_plot.verdict(figure3.rows_of(runs, grid_plot.classification_numbers))
 
 
 def test_a_regression_s_verdict_says_whether_the_spread_grows() -> None:
-    runs = {"ste": [known(0.0)], "bayesbinn": [known(0.0, mean=0.0, spread=1.0)]}
-    rows = figure2.rows_of(runs, grid_plot.value_numbers)
+    runs = {"ste": [grid_run(0.0)], "bayesbinn": [grid_run(0.0, mean=0.0, spread=1.0)]}
+    rows = figure2.rows_of(runs, grid_plot.regression_numbers)
     assert "in 0 of 1 seeds" in grid_plot.verdict(rows)
     rows[-1][3]["far_spread"] += 0.1
     assert "near it in 1 of 1 seeds" in grid_plot.verdict(rows)
@@ -96,10 +99,10 @@ def test_a_regression_s_verdict_says_whether_the_spread_grows() -> None:
 def test_a_toy_s_figure_from_runs(figure, dataset: str, tmp_path: Path) -> None:
     out = tmp_path / "runs"
     runs = {
-        method: grid_plot.mapped(collected(out, method, f"dataset={dataset}", seeds=(0, 1)))
+        method: grid_plot.grid_runs(collected(out, method, f"dataset={dataset}", seeds=(0, 1)))
         for method in ("ste", "bayesbinn")
     }
-    files = figure.draw_runs(runs, tmp_path / "to")
+    files = figure.plot_runs(runs, tmp_path / "to")
     assert [path.suffix for path in files] == [".png", ".pdf", ".csv", ".md"]
     assert files[0].read_bytes().startswith(b"\x89PNG")
     assert files[1].read_bytes().startswith(b"%PDF")
@@ -107,39 +110,39 @@ def test_a_toy_s_figure_from_runs(figure, dataset: str, tmp_path: Path) -> None:
         rows = list(csv.DictReader(file))
     assert len(rows) == 6  # two seeds of STE's mode, BayesBiNN's mode and mean
     assert float(rows[0]["nll"]) == runs["ste"][0].figures["mode"]["nll"]
-    told = files[3].read_text()
-    assert "of 2 seeds" in told
-    assert ("ECE of 1,000 test points;" in told) == (figure is figure3)
+    text = files[3].read_text()
+    assert "of 2 seeds" in text
+    assert ("ECE of 1,000 test points;" in text) == (figure is figure3)
     before = [path.read_bytes() for path in files]
-    assert [path.read_bytes() for path in figure.draw_runs(runs, tmp_path / "to")] == before
+    assert [path.read_bytes() for path in figure.plot_runs(runs, tmp_path / "to")] == before
 
 
 def test_the_figure_of_its_cells_runs(tmp_path: Path) -> None:
-    there = cells(figure3.CELLS, preset="smoke", seeds=2, out=str(tmp_path / "runs"))
-    for cell in there:
+    planned = cells(figure3.CELLS, preset="smoke", seeds=2, out=str(tmp_path / "runs"))
+    for cell in planned:
         run(compose(f"experiment={cell.name}", "preset=smoke", f"out={tmp_path / 'runs'}"))
-    files = figure3.draw(collect(there), tmp_path / "to")
-    told = files[-1].read_text()
-    assert told.startswith("**preset smoke: not the paper's protocol; 2 of 4 runs done**")
-    assert "ECE of 100 test points;" in told  # the paper's protocol has 1,000
-    assert "seeds." not in told  # a shortened protocol says nothing of the claim
+    files = figure3.plot(collect(planned), tmp_path / "to")
+    text = files[-1].read_text()
+    assert text.startswith("**preset smoke: not the paper's protocol; 2 of 4 runs done**")
+    assert "ECE of 100 test points;" in text  # the paper's protocol has 1,000
+    assert "seeds." not in text  # a shortened protocol says nothing of the claim
     nothing = cells(figure3.CELLS, preset="smoke", seeds=2, out=str(tmp_path / "none"))
     with pytest.raises(UserError, match="no run of these is finished"):
-        figure3.draw(collect(nothing), tmp_path / "to")
+        figure3.plot(collect(nothing), tmp_path / "to")
 
 
 def test_unfinished_runs_are_passed_over_and_damaged_maps_named(tmp_path: Path) -> None:
     words = ("dataset=two_moons", "stop_after=1")
-    assert grid_plot.mapped(collected(tmp_path, "ste", *words)) == []
+    assert grid_plot.grid_runs(collected(tmp_path, "ste", *words)) == []
     done = collected(tmp_path, "ste", "dataset=two_moons")
-    assert len(grid_plot.mapped(done)) == 1
+    assert len(grid_plot.grid_runs(done)) == 1
     (done.used[0].expected.folder.path / grid_plot.FILE).write_bytes(b"no map")
     with pytest.raises(UserError, match=r"map=.*map\.npz: cannot be read \(damaged or cut short\)"):
-        grid_plot.mapped(done)
+        grid_plot.grid_runs(done)
 
 
 @pytest.mark.parametrize(
-    ("figure", "dataset", "other"),
+    ("figure", "dataset", "override"),
     [
         (figure3, "two_moons", "evaluate.samples=1"),
         (figure3, "two_moons", "evaluate.average=logits"),
@@ -147,34 +150,36 @@ def test_unfinished_runs_are_passed_over_and_damaged_maps_named(tmp_path: Path) 
     ],
 )
 def test_a_mean_of_other_draws_is_refused_until_the_line_is_run_that_the_error_says(
-    figure, dataset: str, other: str, tmp_path: Path
+    figure, dataset: str, override: str, tmp_path: Path
 ) -> None:
-    """The same network, judged first in one way and then in another, each time the figure's way."""
+    """The same network is evaluated with the figure's settings, with others, and again."""
     words = ("bayesbinn", f"dataset={dataset}")
-    wanted = collected(tmp_path, *words)
-    before = grid_plot.mapped(wanted)[0]
-    collected(tmp_path, *words, other)  # the map is of these draws now
+    expected = collected(tmp_path, *words)
+    before = grid_plot.grid_runs(expected)[0]
+    collected(tmp_path, *words, override)  # the map is of these draws now
     with pytest.raises(UserError) as caught:
-        figure.draw([wanted], tmp_path / "to")
-    told = str(caught.value).splitlines()
-    assert len(told) == 2
-    assert "its mean is not that of 10 draws, probabilities averaged" in told[0]
-    assert told[1].startswith("python run.py experiment=cell_bayesbinn preset=paper seed=0 out=")
-    assert told[1].endswith("evaluate.samples=10 evaluate.average=probabilities")
-    again = grid_plot.mapped(collected(tmp_path, *words))[0]
+        figure.plot([expected], tmp_path / "to")
+    lines = str(caught.value).splitlines()
+    assert len(lines) == 2
+    assert "its mean is not that of 10 draws, probabilities averaged" in lines[0]
+    assert lines[1].startswith("python run.py experiment=cell_bayesbinn preset=paper seed=0 out=")
+    assert lines[1].endswith("evaluate.samples=10 evaluate.average=probabilities")
+    again = grid_plot.grid_runs(collected(tmp_path, *words))[0]
     assert again.figures == before.figures
     assert all(np.array_equal(again.arrays[key], before.arrays[key]) for key in before.arrays)
 
 
 def test_the_numbers_are_those_of_the_draws_that_the_cell_asks_for(tmp_path: Path) -> None:
-    """Trained with one draw, judged again with ten: the row of the mean is that of ten."""
+    """Trained with one draw, evaluated again with ten: the row of the mean is that of ten."""
     words = ("bayesbinn", "dataset=two_moons", "method.init=0.5")
-    one = collected(tmp_path, *words, "evaluate.samples=1").used[0].result["final"]["test"]["mean"]
+    first = (
+        collected(tmp_path, *words, "evaluate.samples=1").used[0].result["final"]["test"]["mean"]
+    )
     cell = collected(tmp_path, *words)
     (again,) = cell.used[0].result["evaluations"]
     ten = again["final"]["test"]["mean"]
-    assert ten["nll"] != one["nll"]
-    *_, rows, _ = figure3.draw([cell], tmp_path / "to")
+    assert ten["nll"] != first["mean"]["nll"]
+    *_, rows, _ = figure3.plot([cell], tmp_path / "to")
     with rows.open() as file:
         (mean,) = [row for row in csv.DictReader(file) if row["prediction"] == "mean"]
     assert float(mean["nll"]) == ten["nll"]
@@ -186,8 +191,8 @@ def test_a_run_that_was_never_evaluated_as_the_cell_says_is_refused(tmp_path: Pa
     folder = cell.used[0].expected.folder
     collected(tmp_path, *words, "evaluate.ece_bins=7", "on_done=rerun")
     (stale,) = collect([cell.cell])
-    with pytest.raises(UserError, match=r"result=.*was not evaluated as .*\npython run.py "):
-        grid_plot.mapped(stale)
+    with pytest.raises(UserError, match=r"result=.*was not evaluated with .*\npython run.py "):
+        grid_plot.grid_runs(stale)
     assert folder.result.exists()
 
 
@@ -210,7 +215,7 @@ def test_a_real_map_that_is_damaged_is_said_in_two_lines(
     first, second = capsys.readouterr().err.splitlines()
     reason = "No such file or directory" if fault == "missing" else "damaged or cut short"
     assert first.startswith("error: map=multirun/two_moons/")
-    assert f"map.npz: cannot be read ({reason}); this makes it anew:" in first
+    assert f"map.npz: cannot be read ({reason}); to remake it:" in first
     assert second.startswith("python run.py experiment=figure3_bayesbinn preset=smoke seed=0 ")
     run(compose(*second.split()[2:]))
     assert path.read_bytes() == whole
@@ -227,16 +232,15 @@ def test_the_uncertainty_figure_from_results(tmp_path: Path) -> None:
 
     def done(*words: str) -> CollectedRun:
         config = compose(*words)
-        made = run(config)
-        return CollectedRun(Expected(config.seed, made.folder, config), "done", "", made.values)
+        result = run(config)
+        return CollectedRun(Expected(config.seed, result.folder, config), "done", "", result.values)
 
     results = {
         method: [done(*words, f"method={method}", f"seed={seed}") for seed in (0, 1)]
         for method in ("bayesbinn", "ste")
     }
-    told = results["bayesbinn"][0].result
-    told["best"]["ood"] = {"n": 1, "mode": {"entropy": 0.75}}
-    files = uncertainty.draw_results(results, tmp_path / "to")
+    results["bayesbinn"][0].result["best"]["ood"] = {"n": 1, "mode": {"entropy": 0.75}}
+    files = uncertainty.plot_results(results, tmp_path / "to")
     assert [path.suffix for path in files] == [".png", ".pdf", ".csv", ".md"]
     text = files[3].read_text()
     assert "| bayesbinn | mode | 2 |" in text
@@ -245,7 +249,7 @@ def test_the_uncertainty_figure_from_results(tmp_path: Path) -> None:
     with files[2].open() as file:
         rows = list(csv.DictReader(file))
     first = next(row for row in rows if row["run"] == "ste" and row["x"] == "0.0")
-    accuracy = uncertainty.chosen(results["ste"][0], "mode")["test"]["mode"]["accuracy"]
+    accuracy = uncertainty.best_or_final(results["ste"][0], "mode")["test"]["mode"]["accuracy"]
     assert float(first["y"]) == pytest.approx(accuracy)
     assert {row["curve"] for row in rows} == {"rejection", "reliability"}
 
@@ -264,28 +268,30 @@ def test_collected_runs_with_foreign_images_are_whole(
     out = capsys.readouterr().out.splitlines()
     (place,) = [k for k, line in enumerate(out) if "or digits" in line and "mean of" in line]
     assert out[place + 1].strip() == "told from themselves: they stand in for mnist"
-    files = uncertainty.draw(collect([cell]), tmp_path / "to")
-    told = files[-1].read_text()
-    assert "| uncertainty_mnist_bayesbinn | mean | 1 |" in told
-    assert "preset smoke: not the paper's protocol; other data stand in for mnist" in told
-    assert "digits told from themselves: the AUROC means nothing" in told
+    files = uncertainty.plot(collect([cell]), tmp_path / "to")
+    text = files[-1].read_text()
+    assert "| uncertainty_mnist_bayesbinn | mean | 1 |" in text
+    assert "preset smoke: not the paper's protocol; other data stand in for mnist" in text
+    assert "the OOD set (digits) is the test set itself: the AUROC is meaningless" in text
     with pytest.raises(UserError, match="no run of these is finished"):
-        uncertainty.draw([], tmp_path / "to")
+        uncertainty.plot([], tmp_path / "to")
 
 
 def test_uncertainty_takes_the_evaluation_that_its_cell_asks_for(tmp_path: Path) -> None:
     words = ("model.hidden=[32]", "device=cpu", "threads=1", f"out={tmp_path}", "preset=smoke")
     words += ("method.temperature=1",)
-    made = run(compose(*words, "evaluate.samples=1"))
+    result = run(compose(*words, "evaluate.samples=1"))
     config = compose(*words)
-    cell = Cell("cell", "smoke", "digits", "mlp", "bayesbinn", (Expected(0, made.folder, config),))
-    told = uncertainty.draw(collect([cell]), tmp_path / "to")[-1].read_text()
-    assert "mean of 1 of 1 runs left out: evaluated otherwise" in told
-    assert "| cell | mode | 1 |" in told
-    assert "| cell | mean |" not in told
-    wanted = run(config).values["evaluations"][0]["best"]["test"]["mean"]["nll"]
+    cell = Cell(
+        "cell", "smoke", "digits", "mlp", "bayesbinn", (Expected(0, result.folder, config),)
+    )
+    text = uncertainty.plot(collect([cell]), tmp_path / "to")[-1].read_text()
+    assert "mean of 1 of 1 runs left out: evaluated with other settings" in text
+    assert "| cell | mode | 1 |" in text
+    assert "| cell | mean |" not in text
+    expected = run(config).values["evaluations"][0]["best"]["test"]["mean"]["nll"]
     run(compose(*words, "evaluate.samples=2"))  # the newest is not the one that counts
-    told = uncertainty.draw(collect([cell]), tmp_path / "to")[-1].read_text()
-    assert "evaluated otherwise" not in told
-    (row,) = [line for line in told.splitlines() if line.startswith("| cell | mean |")]
-    assert row.split(" | ")[4] == f"{wanted:.4g}"
+    text = uncertainty.plot(collect([cell]), tmp_path / "to")[-1].read_text()
+    assert "other settings" not in text
+    (row,) = [line for line in text.splitlines() if line.startswith("| cell | mean |")]
+    assert row.split(" | ")[4] == f"{expected:.4g}"

@@ -1,4 +1,4 @@
-"""``bnnrepro table|figure|reproduce-table|reproduce-figure NAME``: the paper, reproduced."""
+"""``bnnrepro table|figure|reproduce-table|reproduce-figure NAME``: reproduce the paper."""
 
 import argparse
 from collections.abc import Sequence
@@ -6,36 +6,36 @@ from typing import NoReturn
 
 from bnnrepro.cli.exit_code import exits
 from bnnrepro.errors import UserError
-from bnnrepro.report.reproduce import MOST_SEEDS, Wish, report, reproduce
+from bnnrepro.report.reproduce import MAX_SEEDS, Request, report, reproduce
 
 EPILOG = """\
 OVERRIDE is any setting that changes no run's numbers, for all runs: dataset.root=DIR threads=1
-device=cpu out=DIR cluster=mine hydra.launcher.processes=2. What is done is never run again;
-stopped at any moment, the same line goes on.
+device=cpu out=DIR cluster=mine hydra.launcher.processes=2. Finished runs are never run again.
+Interrupt the command at any time; the same command resumes.
 """
 ACTIONS = {
-    "reproduce-table": "run what a table lacks, then report",
-    "table": "report what is there, start nothing",
-    "reproduce-figure": "run what a figure lacks, then draw",
-    "figure": "draw from what is there",
+    "reproduce-table": "run the missing runs of a table, then report",
+    "table": "report finished runs, start nothing",
+    "reproduce-figure": "run the missing runs of a figure, then plot",
+    "figure": "plot finished runs",
 }
 
 
 @exits
 def main(argv: list[str]) -> int:
-    """Run ``table``, ``reproduce-table`` and so on, the first word; return the exit code."""
-    wish = wish_of(argv)
-    return reproduce(wish) if wish.starts else report(wish)
+    """Run the command that the first word names, such as ``table``; return the exit code."""
+    request = request_of(argv)
+    return reproduce(request) if request.starts else report(request)
 
 
-def wish_of(words: Sequence[str]) -> Wish:
-    """Return what a command line asks for.
+def request_of(words: Sequence[str]) -> Request:
+    """Return the request of a command line.
 
     Raises:
         UserError: it cannot be read.
     """
     arguments = _parser(words).parse_intermixed_args(words)
-    return Wish(
+    return Request(
         arguments.action.removeprefix("reproduce-"),
         arguments.name,
         starts=arguments.action.startswith("reproduce-"),
@@ -53,7 +53,7 @@ def _number(text: str) -> int:
     try:
         return int(text)
     except ValueError:
-        allowed = f"must be a whole number from 1 to {MOST_SEEDS}"
+        allowed = f"must be a whole number from 1 to {MAX_SEEDS}"
         raise UserError("seeds", text, allowed) from None
 
 

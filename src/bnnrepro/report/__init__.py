@@ -1,1 +1,1 @@
-"""The paper's tables and figures, made of run folders: ours beside what was published."""
+"""The paper's tables and figures, made from run folders and compared with published numbers."""

@@ -1,4 +1,4 @@
-"""The cells of tables and figures: an experiment, its runs, and where their folders must lie."""
+"""Cells of tables and figures: an experiment, its runs and their folders."""
 
 import shlex
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from bnnrepro.runs.layout import RunFolder
 
 @dataclass(frozen=True)
 class Expected:
-    """A run that belongs to a cell; its folder is known from ``conf/`` alone."""
+    """A run of a cell; its folder follows from ``conf/`` alone."""
 
     seed: int
     folder: RunFolder
@@ -24,7 +24,7 @@ class Expected:
 
 @dataclass(frozen=True)
 class Cell:
-    """An experiment at a preset: ``dataset`` is what it is about, even where others stand in."""
+    """An experiment at a preset; ``dataset`` is the paper's, even where others stand in."""
 
     name: str
     preset: str
@@ -35,7 +35,7 @@ class Cell:
 
 
 def command(cell: Cell, run: Expected) -> str:
-    """Return the line that makes a cell's run, or brings it up to date."""
+    """Return the command that makes a cell's run, or brings it up to date."""
     config = run.config
     words = [f"experiment={cell.name}", f"preset={cell.preset}", f"seed={run.seed}"]
     words += [f"out={config.out}"]
@@ -48,32 +48,32 @@ def command(cell: Cell, run: Expected) -> str:
 def cells(
     names: Sequence[str], *, preset: str, seeds: int, out: str, overrides: Sequence[str] = ()
 ) -> list[Cell]:
-    """Return cells with their runs; nothing is read from disk but ``conf/``.
+    """Return cells with their runs; only ``conf/`` is read.
 
     Args:
         names: files of ``conf/experiment/``, without ``.yaml``.
         preset: ``paper``, ``quick``, ``smoke`` or another file of ``conf/preset/``.
-        seeds: runs of each cell, with the seeds 0 to ``seeds - 1``; >= 1.
+        seeds: number of runs of each cell, with the seeds 0 to ``seeds - 1``; >= 1.
         out: the folder of all runs; an ``out=`` among the overrides wins.
-        overrides: Hydra's, for all cells; only such as change no run's signature.
+        overrides: Hydra's, for all cells; none may change a run's signature.
 
     Raises:
         UserError: a name, a preset or an override is not allowed, or an override would make other
-            runs than those of the cell.
+            runs than the cell's.
     """
     fixed = [f"preset={preset}", f"out={out}"]
     with hydra_session() as hydra:
         loader = hydra.config_loader
         configs = [_composed(loader, [f"experiment={name}", *fixed]) for name in names]
         if overrides:
-            whole = [
+            overridden = [
                 _composed(loader, [f"experiment={name}", *fixed, *overrides]) for name in names
             ]
-            for name, before, after in zip(names, configs, whole, strict=True):
-                if (without := _signature(before)) != _signature(after):
-                    _refuse(loader, [f"experiment={name}", *fixed], without, overrides)
-            configs = whole
-    return [_cell(*each, seeds) for each in zip(names, configs, strict=True)]
+            for name, before, after in zip(names, configs, overridden, strict=True):
+                if (signature := _signature(before)) != _signature(after):
+                    _refuse(loader, [f"experiment={name}", *fixed], signature, overrides)
+            configs = overridden
+    return [_cell(name, config, seeds) for name, config in zip(names, configs, strict=True)]
 
 
 def _composed(loader: ConfigLoader, words: Sequence[str]) -> Config:
@@ -85,14 +85,17 @@ def _signature(config: Config) -> str:
 
 
 def _refuse(
-    loader: ConfigLoader, words: Sequence[str], before: str, overrides: Sequence[str]
+    loader: ConfigLoader, words: Sequence[str], signature: str, overrides: Sequence[str]
 ) -> None:
-    """Name the first override that changes the runs."""
-    grown = (overrides[: end + 1] for end in range(len(overrides)))
-    first = next(each for each in grown if _signature(_composed(loader, [*words, *each])) != before)
-    key, _, value = first[-1].partition("=")
+    """Raise a UserError that names the first override that changes the signature."""
+    prefixes = (overrides[:count] for count in range(1, len(overrides) + 1))
+    culprit = next(
+        p[-1] for p in prefixes if _signature(_composed(loader, [*words, *p])) != signature
+    )
+    key, _, value = culprit.partition("=")
+
     allowed = (
-        "would make other runs than the cell's; allowed is what changes no number: "
+        "would make other runs than the cell's; allowed are settings that change no number: "
         "dataset.root, threads, device, out, cluster, hydra.launcher..., evaluate..."
     )
     raise UserError(key, value, allowed)

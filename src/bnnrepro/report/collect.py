@@ -1,4 +1,4 @@
-"""What a table's runs left on disk: read from their folders alone, and nothing of it trusted."""
+"""Read a table's runs from their folders alone, and check everything that is read."""
 
 import math
 from collections import Counter
@@ -11,25 +11,25 @@ from typing import Any
 from bnnrepro.errors import UserError
 from bnnrepro.report.cells import Cell, Expected
 from bnnrepro.report.curves import Columns, read_columns
-from bnnrepro.report.published import SPLITS
+from bnnrepro.report.published import SELECTIONS, SPLITS
 from bnnrepro.runs import query, reading
-from bnnrepro.runs.liveness import STATES as STATES_OF_A_STORE
+from bnnrepro.runs.liveness import STATES as RUN_STATES
 from bnnrepro.runs.result import DamagedResultError, is_number, leaves, read_result, settings_of
 
-_DONE, *_OTHERS, _NEW = STATES_OF_A_STORE
+_DONE, *_OTHERS, _NEW = RUN_STATES
 STATES = (_DONE, "left out", *_OTHERS, "missing")
-"""The store's states, with ``missing`` for a run that nobody has started, and ``left out`` for one
-that is done, by other code than the cell's other runs."""
+"""States of a run folder, with ``missing`` for a run that nobody has started, and ``left out`` for
+a finished run of other code than the cell's other runs."""
 
 UNKNOWN = "unknown"
-"""The code of runs that are older than the record of it."""
+"""Code of runs that are older than its record."""
 
 
 @dataclass(frozen=True)
-class Collected:
-    """A cell with what there is of its runs, in the order of ``cell.runs``.
+class CellResults:
+    """A cell with its runs as found on disk, in the order of ``cell.runs``.
 
-    ``code`` is the one that all runs in ``used`` were made by (None where nothing is done).
+    ``code`` is the hash of the code of all runs in ``used`` (None where no run is done).
     """
 
     cell: Cell
@@ -38,30 +38,30 @@ class Collected:
 
     @property
     def used(self) -> tuple["CollectedRun", ...]:
-        """The finished runs that figures are made of."""
+        """Finished runs that the figures are made of."""
         return tuple(run for run in self.runs if run.state == "done")
 
     @property
     def unused(self) -> tuple["CollectedRun", ...]:
-        """All others; each has a state that is not ``done``, and mostly a reason."""
+        """All other runs; their state is not ``done``, and most have a reason."""
         return tuple(run for run in self.runs if run.state != "done")
 
     @property
     def stands_for(self) -> str | None:
-        """The data set that other data stand for in these runs, None where none does."""
+        """The data set that other data stand in for in these runs; None where none do."""
         return next(
             (run.result["stands_for"] for run in self.used if run.result["stands_for"]), None
         )
 
     @property
     def metric(self) -> str | None:
-        """The metric that selects the best epoch, as the results name it; None without a result."""
+        """Name of the metric that selects the best epoch in the results; None without a result."""
         return next((metric_of(run.result) for run in self.used), None)
 
 
 @dataclass(frozen=True)
 class CollectedRun:
-    """A run of a cell: its state, why, and what its files say where they may be believed.
+    """A run of a cell: its state with the reason, and the content of its files where sound.
 
     ``result`` is empty unless the state is ``done`` or ``left out``; ``environment`` is empty where
     ``env.json`` is missing or damaged.
@@ -75,84 +75,84 @@ class CollectedRun:
 
     @property
     def name(self) -> str:
-        """The run's folder, its last four parts."""
+        """The last four parts of the run's folder."""
         return "/".join(self.expected.folder.path.parts[-4:])
 
     @property
     def code(self) -> str:
         """Hash of the code that made the numbers, several joined by ``+`` if it changed midway."""
-        starts = [*_earlier(self.environment), self.environment]
-        return "+".join(dict.fromkeys(str(each.get("numerics") or UNKNOWN) for each in starts))
+        return "+".join(dict.fromkeys(str(s.get("numerics") or UNKNOWN) for s in self._starts))
 
     @property
     def dirty(self) -> bool:
         """Whether the working tree had uncommitted changes, at this start or an earlier one."""
-        starts = [*_earlier(self.environment), self.environment]
-        return any(
-            isinstance(each.get("git"), dict) and bool(each["git"].get("dirty")) for each in starts
-        )
+        commits = [start.get("git") for start in self._starts]
+        return any(isinstance(git, dict) and bool(git.get("dirty")) for git in commits)
+
+    @property
+    def _starts(self) -> list[Mapping[str, Any]]:
+        """Environments of all starts of the run, oldest first."""
+        earlier = self.environment.get("earlier")
+        earlier = earlier if isinstance(earlier, list) else []
+        return [*(start for start in earlier if isinstance(start, dict)), self.environment]
 
     @cached_property
     def metrics(self) -> Columns:
-        """The epochs' figures by column; empty where ``metrics.csv`` is missing or damaged."""
+        """Columns of ``metrics.csv`` over epochs; empty where it is missing or damaged."""
         return read_columns(self.expected.folder.metrics) or {}
 
-    def value(self, selection: str, split: str, kind: str = "mode") -> float | None:
+    def value(self, selection: str, split: str, prediction: str = "mode") -> float | None:
         """Return the metric at the ``best`` or ``final`` epoch; None where the run has none.
 
-        ``kind`` (``mode`` or ``mean``) does not matter on ``train``. A mean is taken from the
-        evaluation that the cell's configuration asks for, and from no other.
+        ``prediction`` (``mode`` or ``mean``) does not matter on ``train``. A mean is taken only
+        from the evaluation that the cell's configuration asks for.
         """
-        node: Any = self.evaluation(kind).get(selection)
-        for word in (split, *(() if split == "train" else (kind,)), metric_of(self.result)):
-            node = node.get(word) if isinstance(node, Mapping) else None
+        node: Any = self.evaluation(prediction).get(selection)
+        for key in (split, *(() if split == "train" else (prediction,)), metric_of(self.result)):
+            node = node.get(key) if isinstance(node, Mapping) else None
         return float(node) if is_number(node) else None
 
-    def evaluation(self, kind: str) -> Mapping[str, Any]:
-        """Return the run's figures under the wanted settings; any will do at the mode."""
-        wanted = asdict(self.expected.config.evaluate)
-        again = self.result.get("evaluations")
-        candidates = [self.result, *(again if isinstance(again, list) else [])]
-        for each in candidates:
-            if not isinstance(each, Mapping):
+    def evaluation(self, prediction: str) -> Mapping[str, Any]:
+        """Return the evaluation that the cell's settings ask for; at the mode any will do."""
+        expected = asdict(self.expected.config.evaluate)
+        later = self.result.get("evaluations")
+        for evaluation in (self.result, *(later if isinstance(later, list) else [])):
+            if not isinstance(evaluation, Mapping):
                 continue
-            settings = each.get("evaluate", wanted)
-            if isinstance(settings, Mapping) and settings_of({"evaluate": settings}) == wanted:
-                return each
-        return self.result if kind == "mode" else {}
+            settings = evaluation.get("evaluate", expected)
+            if isinstance(settings, Mapping) and settings_of({"evaluate": settings}) == expected:
+                return evaluation
+        return self.result if prediction == "mode" else {}
 
 
-def collect(cells: Sequence[Cell], code: str | None = None) -> list[Collected]:
+def collect(cells: Sequence[Cell], code: str | None = None) -> list[CellResults]:
     """Read the runs of some cells.
 
-    Runs of a cell that were made by different code are never put together: those of the most
-    frequent code stand, of the newest where two are as frequent, and the others are ``left out``.
+    Runs of a cell made by different code are never combined: those of the most frequent code
+    count (of the newest where two are equally frequent), and the others are ``left out``.
 
     Args:
-        cells: with the runs that belong to them.
-        code: the beginning of the hash of the code whose runs are wanted, in all cells.
+        cells: with their runs.
+        code: beginning of the hash of the code whose runs count, in all cells.
 
     Raises:
         UserError: no finished run is of that code.
     """
-    shared: dict[str, CollectedRun] = {}  # a cell may occur in several tables
-    expected = {str(each.folder.path): (each, cell) for cell in cells for each in cell.runs}
-    looked = {path: query.Run(each.folder) for path, (each, _) in expected.items()}
-    query.look_up(list(looked.values()))
-    for path, (each, cell) in expected.items():
-        shared[path] = _read(each, cell, looked[path])
+    expected = {run.folder.path: (run, cell) for cell in cells for run in cell.runs}
+    queried = {path: query.Run(run.folder) for path, (run, _) in expected.items()}
+    query.look_up(list(queried.values()))
+    # once for each folder, as a cell may occur in several tables
+    runs = {path: _read(run, cell, queried[path]) for path, (run, cell) in expected.items()}
     if code is not None:
-        known = sorted({run.code for run in shared.values() if run.state == "done"})
-        if not any(each.startswith(code) for each in known):
-            raise UserError("code", code, f"no finished run is of it; there are {', '.join(known)}")
-    return [
-        _one_code(cell, [shared[str(each.folder.path)] for each in cell.runs], code)
-        for cell in cells
-    ]
+        hashes = sorted({run.code for run in runs.values() if run.state == "done"})
+        if not any(hash_.startswith(code) for hash_ in hashes):
+            allowed = f"no finished run is of this code; there are {', '.join(hashes)}"
+            raise UserError("code", code, allowed)
+    return [_of_one_code(cell, [runs[r.folder.path] for r in cell.runs], code) for cell in cells]
 
 
 def metric_of(result: Mapping[str, Any]) -> str | None:
-    """Return the name of the metric that stands beside the loss in a result."""
+    """Return the name of a result's metric other than the loss."""
     return next((key for key in result["final"]["train"] if key != "loss"), None)
 
 
@@ -160,28 +160,26 @@ def _read(expected: Expected, cell: Cell, run: query.Run) -> CollectedRun:
     state, reason = run.state.name, run.state.note
     environment = _environment(expected)
     if state != "done":
-        if state == "new":
-            state, reason = ("missing", "") if not expected.folder.path.exists() else _empty()
+        if state == "new" and expected.folder.path.exists():
+            state, reason = "damaged", "has neither a status nor a result"
+        elif state == "new":
+            state, reason = "missing", ""
         return CollectedRun(expected, state, reason, environment=environment)
     try:
         result = read_result(expected.folder.result)
     except UserError as error:
         state = "damaged" if isinstance(error, DamagedResultError) else "unreadable"
         return CollectedRun(expected, state, f"result.json {error.allowed}")
-    fault = _foreign(result, expected, cell) or _impossible(result)
+    fault = _other_run(result, expected, cell) or _impossible(result)
     if fault:
         return CollectedRun(expected, "damaged", f"result.json: {fault}")
     return CollectedRun(expected, "done", "", result, environment)
 
 
-def _empty() -> tuple[str, str]:
-    return "damaged", "has neither a status nor a result"
-
-
-def _foreign(result: Mapping[str, Any], expected: Expected, cell: Cell) -> str | None:
-    """Return why a result is another run's; None if it is this one's."""
+def _other_run(result: Mapping[str, Any], expected: Expected, cell: Cell) -> str | None:
+    """Return a sentence if a result belongs to another run; None if it is this run's."""
     config = expected.config
-    wanted = {
+    values = {
         "signature": expected.folder.path.name,
         "preset": cell.preset,
         "seed": expected.seed,
@@ -190,19 +188,20 @@ def _foreign(result: Mapping[str, Any], expected: Expected, cell: Cell) -> str |
         "method": config.method.name,
         "stands_for": config.dataset.name if config.preset.stand_in else None,
     }
-    for key, value in wanted.items():
+    for key, value in values.items():
         if result[key] != value:
             return f"of another run, {key} is {result[key]!r}, not {value!r}"
     return None
 
 
 def _impossible(result: Mapping[str, Any]) -> str | None:
-    """Return which figure cannot be; None if all can."""
+    """Return a sentence on the first impossible figure; None if there is none."""
     if metric_of(result) is None:
         return "final.train has no metric"
-    for each, moment in product((result, *result.get("evaluations", ())), ("best", "final")):
-        splits = {split: each.get(moment, {}).get(split) for split in SPLITS}
-        for key, value in leaves(splits, moment):
+    evaluations = (result, *result.get("evaluations", ()))
+    for evaluation, selection in product(evaluations, SELECTIONS):
+        splits = {split: evaluation.get(selection, {}).get(split) for split in SPLITS}
+        for key, value in leaves(splits, selection):
             if not math.isfinite(value):
                 return f"{key} is not finite"
             if key.endswith(".accuracy") and not 0 <= value <= 100:
@@ -218,27 +217,21 @@ def _environment(expected: Expected) -> Mapping[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def _earlier(environment: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    earlier = environment.get("earlier")
-    return [each for each in earlier if isinstance(each, dict)] if isinstance(earlier, list) else []
-
-
-def _one_code(cell: Cell, runs: Sequence[CollectedRun], wanted: str | None) -> Collected:
-    done = [run for run in runs if run.state == "done"]
-    chosen = _choose(done, wanted)
-    kept = []
+def _of_one_code(cell: Cell, runs: Sequence[CollectedRun], prefix: str | None) -> CellResults:
+    code = _choose_code([run for run in runs if run.state == "done"], prefix)
+    checked = []
     for run in runs:
-        if run.state == "done" and run.code != chosen:
-            other = f"made by other code ({run.code}); the table's is {chosen or wanted}"
-            run = replace(run, state="left out", reason=other)
-        kept.append(run)
-    return Collected(cell, tuple(kept), chosen)
+        if run.state == "done" and run.code != code:
+            reason = f"made by other code ({run.code}); the table's is {code or prefix}"
+            run = replace(run, state="left out", reason=reason)
+        checked.append(run)
+    return CellResults(cell, tuple(checked), code)
 
 
-def _choose(done: Sequence[CollectedRun], wanted: str | None) -> str | None:
-    fitting = [run for run in done if wanted is None or run.code.startswith(wanted)]
-    number = Counter(run.code for run in fitting)
+def _choose_code(done: Sequence[CollectedRun], prefix: str | None) -> str | None:
+    matches = [run for run in done if prefix is None or run.code.startswith(prefix)]
+    count = Counter(run.code for run in matches)
     newest: dict[str, str] = {}
-    for run in fitting:
+    for run in matches:
         newest[run.code] = max(newest.get(run.code, ""), str(run.environment.get("date", "")))
-    return max(number, key=lambda each: (number[each], newest[each]), default=None)
+    return max(count, key=lambda code: (count[code], newest[code]), default=None)

@@ -1,4 +1,4 @@
-"""What cells cost on this machine: from runs done here, else by measuring a few steps of each."""
+"""Cost of cells on this machine: from runs done here, else by measuring a few steps of each."""
 
 import json
 import subprocess
@@ -17,13 +17,13 @@ _WORKER = [sys.executable, "-m", "bnnrepro.report.measure_costs"]
 
 @dataclass(frozen=True)
 class Cost:
-    """What a run of a cell takes, in seconds; ``problem`` says why that is not known.
+    """Time that a run of a cell takes, in seconds; ``problem`` says why it is unknown.
 
     Attributes:
-        step: of training; None where it was taken from runs that are done.
+        step: of training; None where the cost comes from finished runs.
         epoch: training, validation and test.
-        once: what a run takes besides its epochs: building, and the last evaluations.
-        problem: a line, empty if all is well.
+        once: outside the epochs: building, and the last evaluations.
+        problem: one line; empty if the cost is known.
     """
 
     step: float | None = None
@@ -31,59 +31,58 @@ class Cost:
     once: float = 0.0
     problem: str = ""
 
-    def of(self, epochs: int) -> float:
-        """Return the seconds of so many epochs and what comes once."""
+    def seconds(self, epochs: int) -> float:
+        """Return the time of a run of that many epochs."""
         return epochs * self.epoch + self.once
 
 
 def costs(
     cells: Sequence[Cell], threads: int | None, say: Callable[[str], None] = print
 ) -> dict[str, Cost]:
-    """Return what each cell costs here, by its name.
+    """Return each cell's cost on this machine, by its name.
 
     Args:
         cells: those with something left to run.
-        threads: CPU threads of a run that does not say; None: torch's choice.
-        say: told before what takes time.
+        threads: CPU threads of a run whose config sets none; None: torch's choice.
+        say: is called with a message before anything slow.
     """
-    found = {cell.name: cost for cell in cells if (cost := _of_done_runs(cell)) is not None}
-    unknown = [cell for cell in cells if cell.name not in found]
+    known = {cell.name: cost for cell in cells if (cost := _of_done_runs(cell)) is not None}
+    unknown = [cell for cell in cells if cell.name not in known]
     if unknown:
         say(f"measuring a few steps of {len(unknown)} cells on this machine ...")
-        found |= dict(
-            zip((each.name for each in unknown), _measured(unknown, threads), strict=True)
-        )
-    return found
+        measured = _measure(unknown, threads)
+        known |= {cell.name: cost for cell, cost in zip(unknown, measured, strict=True)}
+    return known
 
 
 def _of_done_runs(cell: Cell) -> Cost | None:
-    """Return what the cell's runs took that this machine did in one go."""
+    """Return the cost by those of the cell's runs that this machine did without interruption."""
     done = [status.read(run.folder) for run in cell.runs if run.folder.result.exists()]
     here = process.host()
-    whole = [s for each in done if each.host == here and (s := _seconds_an_epoch(each))]
-    return Cost(epoch=median(whole)) if whole else None
+    seconds = [s for state in done if state.host == here and (s := _seconds_per_epoch(state))]
+    return Cost(epoch=median(seconds)) if seconds else None
 
 
-def _seconds_an_epoch(state: Status) -> float | None:
+def _seconds_per_epoch(state: Status) -> float | None:
     if state.state != "done" or state.attempt != 1 or not (state.epochs and state.started):
         return None
     took = datetime.fromisoformat(str(state.updated)) - datetime.fromisoformat(state.started)
     return took.total_seconds() / state.epochs or None
 
 
-def _measured(cells: Sequence[Cell], threads: int | None) -> list[Cost]:
-    first = [cell.runs[0].config for cell in cells]
-    configs = [replace(each, threads=each.threads or threads).to_dict() for each in first]
-    done = subprocess.run(
+def _measure(cells: Sequence[Cell], threads: int | None) -> list[Cost]:
+    configs = [cell.runs[0].config for cell in cells]
+    configs = [replace(config, threads=config.threads or threads) for config in configs]
+    worker = subprocess.run(
         _WORKER,
-        input=json.dumps(configs),
+        input=json.dumps([config.to_dict() for config in configs]),
         capture_output=True,
         encoding="utf-8",
         errors="replace",
         check=False,
     )
-    lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
+    lines = [line for line in worker.stdout.splitlines() if line.startswith("{")]
     measured = [Cost(**json.loads(line)) for line in lines]
-    said = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-    gone = Cost(problem=f"measuring ended early: {said}")
-    return [*measured, *[gone] * (len(cells) - len(measured))]
+    reason = (worker.stderr.strip().splitlines() or [f"exit code {worker.returncode}"])[-1]
+    unmeasured = Cost(problem=f"measuring ended early: {reason}")
+    return [*measured, *[unmeasured] * (len(cells) - len(measured))]

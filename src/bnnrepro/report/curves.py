@@ -1,4 +1,4 @@
-"""Columns of many ``metrics.csv``: read fast, and put together over seeds."""
+"""Columns of ``metrics.csv`` files: fast reading, and averages over seeds."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,31 +7,31 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from bnnrepro.report.published import SPLITS
 from bnnrepro.runs import reading
 
 Columns = Mapping[str, NDArray[np.float64]]
-"""A run's epochs by column, NaN where a cell is empty; all of one length."""
+"""A run's columns over epochs, all of one length; NaN where a value is empty."""
 
-_FIRST = ("epoch", "lr", "seconds")
-_SPLITS = ("train", "validation", "test")
+_GENERAL = ("epoch", "lr", "seconds")
 
 
 def read_columns(path: Path) -> Columns | None:
     """Return a file's columns; None where it is missing or no table of numbers.
 
-    As ``store.metrics.read_metrics``, without its care for whole numbers and its messages: a report
-    reads thousands.
+    A faster ``runs.metrics.read_metrics``, without its whole numbers and its messages: a report
+    reads thousands of files.
     """
     try:
         lines = reading.text(path).splitlines()
         names = lines.pop(0).split(",")
         if not lines or any(line.count(",") != len(names) - 1 for line in lines):
             return None
-        cells = ",".join(lines).split(",")
+        texts = ",".join(lines).split(",")
         try:
-            values = list(map(float, cells))
+            values = list(map(float, texts))
         except ValueError:
-            values = [float(cell or "nan") for cell in cells]
+            values = [float(text or "nan") for text in texts]
     except (OSError, ValueError, IndexError):
         return None
     table = np.array(values).reshape(len(lines), len(names))
@@ -39,23 +39,21 @@ def read_columns(path: Path) -> Columns | None:
 
 
 def diagnostics(runs: Sequence[Columns]) -> list[str]:
-    """Return the columns that are the method's or the task's own, in order."""
+    """Return the names of the method's or the task's own columns, in order."""
     names = dict.fromkeys(name for columns in runs for name in columns)
-    return [n for n in names if n not in _FIRST and n.partition("_")[0] not in _SPLITS]
+    return [n for n in names if n not in _GENERAL and n.partition("_")[0] not in SPLITS]
 
 
 def metrics(runs: Sequence[Columns]) -> list[str]:
-    """Return the metrics beside the loss that the splits have: ``accuracy``."""
-    names = dict.fromkeys(name for columns in runs for name in columns)
-    found = dict.fromkeys(
-        n.partition("_")[2] for n in names if n.partition("_")[0] in _SPLITS and "_" in n
-    )
-    return [each for each in found if each != "loss"]
+    """Return the splits' metrics other than the loss: ``accuracy``."""
+    names = (name.partition("_") for columns in runs for name in columns)
+    of_splits = dict.fromkeys(metric for split, _, metric in names if split in SPLITS and metric)
+    return [metric for metric in of_splits if metric != "loss"]
 
 
 @dataclass(frozen=True)
 class Band:
-    """A column over seeds: at each x the mean, the population std, and of how many runs."""
+    """A column over seeds: at each x the mean, the population std, and the number of runs."""
 
     x: NDArray[np.float64]
     mean: NDArray[np.float64]
@@ -76,21 +74,22 @@ class Band:
 def band(runs: Sequence[Columns], name: str) -> Band | None:
     """Return a column's band by epoch; None where no run has a finite value of it.
 
-    An epoch counts the runs that have it: one that stopped early is in as far as it went.
+    Each epoch averages the runs that reached it: a run that stopped early counts up to there.
     """
-    having = [columns for columns in runs if name in columns]
-    if not having:
+    runs = [columns for columns in runs if name in columns]
+    if not runs:
         return None
-    epochs = np.concatenate([columns["epoch"] for columns in having])
-    values = np.concatenate([columns[name] for columns in having])
+    epochs = np.concatenate([columns["epoch"] for columns in runs])
+    values = np.concatenate([columns[name] for columns in runs])
     finite = np.isfinite(epochs) & np.isfinite(values)
-    x, place = np.unique(epochs[finite], return_inverse=True)
+    x, index = np.unique(epochs[finite], return_inverse=True)
     if not x.size:
         return None
     values = values[finite]
-    n = np.bincount(place)
-    mean = np.bincount(place, values) / n
-    variance = np.bincount(place, (values - mean[place]) ** 2) / n
+    n = np.bincount(index)
+    mean = np.bincount(index, values) / n
+    variance = np.bincount(index, (values - mean[index]) ** 2) / n
+
     return Band(x, mean, np.sqrt(variance), n)
 
 

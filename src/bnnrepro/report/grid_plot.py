@@ -1,10 +1,9 @@
-"""What figures 2 and 3 read from runs: ``map.npz``, and the numbers beside the pictures.
+"""Data of figures 2 and 3: ``map.npz`` of the runs, and the numbers beside the pictures.
 
-A run of points in one or two dimensions leaves the predictions on a grid and its training points,
-all standardised, in ``map.npz`` (``bnnrepro.tasks.prediction_grid``). A mean counts only if it is
-of the draws that the cell asks for, in the map and in the result. *Far from the data* are the
-points of the grid whose nearest training point is at least ``FAR`` standard deviations of the
-inputs away.
+A run on points in one or two dimensions saves its predictions on a grid and its training points,
+all standardised, in ``map.npz`` (``bnnrepro.tasks.prediction_grid``). A mean counts only if map
+and result have the draws that the cell asks for. A point of the grid is *far from the data* if its
+nearest training point is at least ``FAR`` standard deviations of the inputs away.
 """
 
 from __future__ import annotations
@@ -12,7 +11,6 @@ from __future__ import annotations
 import csv
 import io
 import math
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,27 +19,28 @@ import numpy as np
 
 from bnnrepro.errors import UserError
 from bnnrepro.report.cells import command
-from bnnrepro.report.collect import Collected, CollectedRun
+from bnnrepro.report.collect import CellResults, CollectedRun
+from bnnrepro.report.statistics import mean_and_std
 from bnnrepro.runs import atomic
 from bnnrepro.runs.arrays import read_arrays
 
 FILE = "map.npz"
 FAR = {1: 1.0, 2: 2.0}  # by the number of inputs
-NOISE_VARIANCE = 0.5  # of standardised targets: what the mean squared error stands for
+NOISE_VARIANCE = 0.5  # of standardised targets: implied by the mean squared error
 Arrays = Mapping[str, np.ndarray]
 Numbers = dict[str, float]
 
 
 @dataclass(frozen=True)
-class Mapped:
+class GridRun:
     """A finished run with its map.
 
     Attributes:
         seed: the run's.
-        figures: of the test points, or of the training points where there are no others, by the
-            kind of prediction: ``mode``, and ``mean`` where there is a posterior.
+        figures: of the test points, or of the training points where there are no others, by
+            prediction: ``mode``, and ``mean`` where there is a posterior.
         arrays: of ``map.npz``.
-        test_points: how many there are.
+        test_points: their number.
     """
 
     seed: int
@@ -49,37 +48,32 @@ class Mapped:
     arrays: Arrays
     test_points: int = 0
 
-    @property
-    def kinds(self) -> list[str]:
-        """The kinds of prediction that it has."""
-        return list(self.figures)
 
-
-def mapped(collected: Collected) -> list[Mapped]:
+def grid_runs(results: CellResults) -> list[GridRun]:
     """Return a cell's finished runs.
 
     Raises:
         UserError: a run's map is missing or damaged, or its mean is not of the draws that the
-            cell's configuration asks for; the error has the line that makes it anew.
+            cell's configuration asks for; the error has the command that remakes it.
     """
-    return [_mapped(collected, run) for run in collected.used]
+    return [_grid_run(results, run) for run in results.used]
 
 
-def _mapped(collected: Collected, run: CollectedRun) -> Mapped:
+def _grid_run(results: CellResults, run: CollectedRun) -> GridRun:
     path = run.expected.folder.path / FILE
     try:
         arrays = _read(path)
-        kinds = [kind for kind in ("mode", "mean") if kind in arrays]
-        wanted = run.expected.config.evaluate
-        there = [str(arrays.get(key)) for key in ("samples", "average")]
-        if "mean" in kinds and there != [str(wanted.samples), wanted.average]:
-            draws = f"{wanted.samples} draws, {wanted.average} averaged"
+        predictions = [name for name in ("mode", "mean") if name in arrays]
+        evaluate = run.expected.config.evaluate
+        settings = [str(arrays.get(key)) for key in ("samples", "average")]
+        if "mean" in predictions and settings != [str(evaluate.samples), evaluate.average]:
+            draws = f"{evaluate.samples} draws, {evaluate.average} averaged"
             raise UserError("map", str(path), f"its mean is not that of {draws}")
-        figures = {kind: _judged(run, kind) for kind in kinds}
-        return Mapped(run.expected.seed, figures, arrays, run.result["n_test"])
+        figures = {prediction: _figures(run, prediction) for prediction in predictions}
+        return GridRun(run.expected.seed, figures, arrays, run.result["n_test"])
     except UserError as error:
-        anew = f"{error.allowed}; this makes it anew:\n{command(collected.cell, run.expected)}"
-        raise UserError(error.key, error.value, anew) from error
+        remedy = f"{error.allowed}; to remake it:\n{command(results.cell, run.expected)}"
+        raise UserError(error.key, error.value, remedy) from error
 
 
 def _read(path: Path) -> Arrays:
@@ -90,31 +84,31 @@ def _read(path: Path) -> Arrays:
     return arrays
 
 
-def _judged(run: CollectedRun, kind: str) -> Mapping[str, float]:
-    """Return a run's figures; UserError if it was not evaluated as its cell says."""
-    final = run.evaluation(kind).get("final")
+def _figures(run: CollectedRun, prediction: str) -> Mapping[str, float]:
+    """Return a run's figures; UserError if it was not evaluated with the cell's settings."""
+    final = run.evaluation(prediction).get("final")
     if final is None:
-        asked = "was not evaluated as the figure's evaluate.* says"
-        raise UserError("result", str(run.expected.folder.result), asked)
-    return final.get("test", final["train"])[kind]
+        reason = "was not evaluated with the figure's evaluate.*"
+        raise UserError("result", str(run.expected.folder.result), reason)
+    return final.get("test", final["train"])[prediction]
 
 
 def far(arrays: Arrays) -> np.ndarray:
-    """Return which of the grid's points are far from the data, bool of shape (M,)."""
+    """Return a mask of the grid's points far from the data, bool of shape (M,)."""
     squares = ((arrays["grid"][:, None] - arrays["inputs"][None]) ** 2).sum(2)
     return np.sqrt(squares.min(1)) >= FAR[arrays["grid"].shape[1]]
 
 
-def class_numbers(run: Mapped, kind: str) -> Numbers:
+def classification_numbers(run: GridRun, prediction: str) -> Numbers:
     """Return a classifier's numbers: of the test set, and far from the data.
 
     ``far_entropy`` is the mean predictive entropy there (nats, at most log 2 = 0.693),
-    ``far_confidence`` the mean probability of the class that is predicted.
+    ``far_confidence`` the mean probability of the predicted class.
     """
-    chance = run.arrays[kind][far(run.arrays)].astype(np.float64)
-    both = np.stack([chance, 1 - chance])
+    probability = run.arrays[prediction][far(run.arrays)].astype(np.float64)
+    both = np.stack([probability, 1 - probability])
     entropy = -(both * np.log(np.clip(both, 1e-300, None))).sum(0)
-    figures = run.figures[kind]
+    figures = run.figures[prediction]
     return {
         **{name: float(figures[name]) for name in ("accuracy", "nll", "ece")},
         "far_entropy": float(entropy.mean()),
@@ -122,70 +116,65 @@ def class_numbers(run: Mapped, kind: str) -> Numbers:
     }
 
 
-def value_numbers(run: Mapped, kind: str) -> Numbers:
-    """Return a regression's numbers: of the points judged, and far from the data.
+def regression_numbers(run: GridRun, prediction: str) -> Numbers:
+    """Return a regression's numbers: of the test points, and far from the data.
 
     ``far_spread`` is the mean standard deviation over draws there, 0 at the mode;
     ``near_spread`` the same at the grid's other points. ``far_entropy`` is the mean differential
     entropy (nats) of the prediction, a Gaussian of variance 1/2 (the noise) plus the draws'.
     """
-    figures = run.figures[kind]
-    spread = run.arrays["spread"] if kind == "mean" else np.zeros_like(run.arrays["mode"])
-    place = far(run.arrays)
-    variance = NOISE_VARIANCE + spread[place].astype(np.float64) ** 2
+    figures = run.figures[prediction]
+    spread = run.arrays["spread"] if prediction == "mean" else np.zeros_like(run.arrays["mode"])
+    mask = far(run.arrays)
+    variance = NOISE_VARIANCE + spread[mask].astype(np.float64) ** 2
     return {
         **{name: float(figures[name]) for name in ("rmse", "nll", "ece")},
         "far_entropy": float((np.log(2 * math.pi * math.e * variance) / 2).mean()),
-        "far_spread": float(spread[place].mean()),
-        "near_spread": float(spread[~place].mean()),
+        "far_spread": float(spread[mask].mean()),
+        "near_spread": float(spread[~mask].mean()),
     }
 
 
-Row = tuple[str, str, int, Numbers]  # method, kind, seed, numbers
+FigureRow = tuple[str, str, int, Numbers]  # method, prediction, seed, numbers
 
 
-def write_rows(path: Path, rows: Sequence[Row]) -> Path:
-    """Write a row a run and kind of prediction as CSV; return the file."""
+def write_rows(path: Path, rows: Sequence[FigureRow]) -> Path:
+    """Write a row per run and prediction as CSV; return the file."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["method", "prediction", "seed", *rows[0][3]])
-    for method, kind, seed, numbers in rows:
-        writer.writerow([method, kind, seed, *map(repr, numbers.values())])
+    for method, prediction, seed, numbers in rows:
+        writer.writerow([method, prediction, seed, *map(repr, numbers.values())])
     atomic.write_text(path, text.getvalue())
     return path
 
 
-def table(rows: Sequence[Row]) -> str:
+def table(rows: Sequence[FigureRow]) -> str:
     """Return mean and standard deviation (n - 1) over seeds as a Markdown table."""
     groups: dict[tuple[str, str], list[Numbers]] = {}
-    for method, kind, _, numbers in rows:
-        groups.setdefault((method, kind), []).append(numbers)
+    for method, prediction, _, numbers in rows:
+        groups.setdefault((method, prediction), []).append(numbers)
     names = list(rows[0][3])
     lines = [
         f"| method | prediction | runs | {' | '.join(name.replace('_', ' ') for name in names)} |",
         f"|---|---|---|{'---|' * len(names)}",
     ]
-    for (method, kind), found in groups.items():
-        cells = " | ".join(_summed([each[name] for each in found]) for name in names)
-        lines.append(f"| {method} | {kind} | {len(found)} | {cells} |")
+    for (method, prediction), runs in groups.items():
+        texts = " | ".join(mean_and_std([numbers[name] for numbers in runs]) for name in names)
+        lines.append(f"| {method} | {prediction} | {len(runs)} | {texts} |")
     return "\n".join(lines) + "\n"
 
 
-def _summed(values: Sequence[float]) -> str:
-    mean = statistics.fmean(values)
-    return f"{mean:.4g}" + (f" ± {statistics.stdev(values):.2g}" if len(values) > 1 else "")
-
-
-def verdict(rows: Sequence[Row]) -> str:
-    """Say whether STE is more certain far from the data than BayesBiNN's mean, seed by seed."""
-    entropy = {(m, k, seed): numbers["far_entropy"] for m, k, seed, numbers in rows}
+def verdict(rows: Sequence[FigureRow]) -> str:
+    """Return a sentence: in how many seeds STE is more certain far from the data than BayesBiNN."""
+    entropy = {(m, p, seed): numbers["far_entropy"] for m, p, seed, numbers in rows}
     seeds = sorted(
         seed
         for method, _, seed, _ in rows
         if method == "ste" and ("bayesbinn", "mean", seed) in entropy
     )
     if not seeds:
-        return "No seed has both methods: nothing can be said of the claim.\n"
+        return "No seed has both methods: the claim cannot be tested.\n"
     holds = [entropy["ste", "mode", s] < entropy["bayesbinn", "mean", s] for s in seeds]
     return (
         "Far from the data STE is more certain (its entropy is smaller) than BayesBiNN's mean in "
@@ -193,12 +182,13 @@ def verdict(rows: Sequence[Row]) -> str:
     )
 
 
-def _growth(rows: Sequence[Row]) -> str:
-    """Say of a regression what its entropies alone do not show; nothing of a classification."""
-    spreads = [n for _, kind, _, n in rows if kind == "mean" and "far_spread" in n]
+def _growth(rows: Sequence[FigureRow]) -> str:
+    """Return a sentence on where a regression's spread is larger; empty for a classification."""
+    spreads = [n for _, prediction, _, n in rows if prediction == "mean" and "far_spread" in n]
     if not spreads:
         return ""
-    grown = sum(each["far_spread"] > each["near_spread"] for each in spreads)
+    grown = sum(numbers["far_spread"] > numbers["near_spread"] for numbers in spreads)
+
     return (
         "STE has a single network, so its spread is 0 by construction: this shows no more than "
         "that BayesBiNN's draws differ. Their spread is larger far from the data than near it in "

@@ -1,8 +1,8 @@
-"""The process that measures a few steps of each cell: configurations in, costs out.
+"""Process that measures a few steps of each cell: configurations in, costs out.
 
-``bnnrepro.measure_costs`` reads a JSON list of resolved configurations from its input
-and writes one line of JSON for each, as soon as it is measured. Nothing is written to disk, no data
-are fetched, and no thread or memory of the measurement outlives the process.
+It reads a JSON list of resolved configurations from its input and writes one line of JSON for each,
+as soon as it is measured. It writes nothing to disk and fetches no data, and no thread or memory of
+the measurement outlives the process.
 """
 
 import json
@@ -26,38 +26,38 @@ from bnnrepro.training.loop import TrainingLoop
 from bnnrepro.training.task import Training
 
 _WARM_UP, _STEPS = 2, 8
-_ENOUGH = 5.0  # seconds after which no further step is measured
+_MAX_SECONDS = 5.0  # after which no further step is measured
 
 
-class _Few:
-    """The first batches of a source, which says of itself what the whole one would.
+class _FirstBatches:
+    """First batches of a source; its length and number of samples are the whole source's.
 
     Args:
-        whole: the source.
-        batches: at most so many.
-        seconds: no further batch after so long.
+        source: the whole source.
+        batches: maximum number of batches.
+        seconds: time after which no further batch is given.
     """
 
-    def __init__(self, whole: Source, batches: int, seconds: float = float("inf")) -> None:
-        self._whole, self._batches, self._seconds = whole, batches, seconds
+    def __init__(self, source: Source, batches: int, seconds: float = float("inf")) -> None:
+        self._source, self._batches, self._seconds = source, batches, seconds
 
     @property
     def n_samples(self) -> int:
-        return self._whole.n_samples
+        return self._source.n_samples
 
     def __len__(self) -> int:
-        return len(self._whole)
+        return len(self._source)
 
     def epoch(self, number: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         began = time.perf_counter()
-        for batch in islice(self._whole.epoch(number, start), self._batches):
+        for batch in islice(self._source.epoch(number, start), self._batches):
             yield batch
             if time.perf_counter() - began > self._seconds:
                 return
 
 
 class _Clock(Callback):
-    """Notes when training began and when each step ended; no second epoch follows."""
+    """Record when training began and when each step ended; stop after one epoch."""
 
     def __init__(self) -> None:
         self.times: list[float] = []
@@ -72,7 +72,7 @@ class _Clock(Callback):
 
 
 def main() -> None:
-    """Measure what the input asks for."""
+    """Measure the configurations of the input."""
     for values in json.load(sys.stdin):
         config = typed(values)
         try:
@@ -86,20 +86,22 @@ def _measure(config: Config) -> dict[str, Any]:
     began = time.perf_counter()
     parts = build(_offline(config))
     building = time.perf_counter() - began
-    step = _step(parts)
-    looks = [each for each in (parts.sources.validation, parts.sources.test) if each is not None]
-    look = sum(_look(parts.trainer, source) for source in looks)
+    step = _step_seconds(parts)
+    held_out = (parts.sources.validation, parts.sources.test)
+    evaluation = sum(
+        _evaluation_seconds(parts.trainer, source) for source in held_out if source is not None
+    )
     draws = config.evaluate.samples if parts.trainer.optimizer.has_posterior else 0
     epochs = 2 if parts.sources.validation is not None else 1  # the best and the last
     return {
         "step": step,
-        "epoch": step * len(parts.sources.train) + look,
-        "once": building + epochs * (1 + draws) * look,
+        "epoch": step * len(parts.sources.train) + evaluation,
+        "once": building + epochs * (1 + draws) * evaluation,
     }
 
 
 def _offline(config: Config) -> Config:
-    """Return the same run, which fetches no data and compiles nothing."""
+    """Return the configuration changed to fetch no data and compile nothing."""
     changes: dict[str, Any] = {"optimizer": replace(config.optimizer, compile="off")}
     dataset: Any = config.dataset
     if hasattr(dataset, "download"):
@@ -107,19 +109,20 @@ def _offline(config: Config) -> Config:
     return replace(config, **changes)
 
 
-def _step(parts: Parts) -> float:
+def _step_seconds(parts: Parts) -> float:
     """Return the seconds of a training step: the median of a few, without the first two."""
     clock = _Clock()
-    few = _Few(parts.sources.train, _WARM_UP + _STEPS, _ENOUGH)
-    parts.trainer.fit(few, epochs=parts.cfg.effective_epochs, callbacks=[clock])
+    batches = _FirstBatches(parts.sources.train, _WARM_UP + _STEPS, _MAX_SECONDS)
+    parts.trainer.fit(batches, epochs=parts.cfg.effective_epochs, callbacks=[clock])
     steps = [after - before for before, after in pairwise(clock.times)]
     return median(steps[min(_WARM_UP, len(steps) - 1) :])
 
 
-def _look(trainer: TrainingLoop, source: Source) -> float:
-    """Return the seconds of an evaluation at the mode, from its first batch."""
+def _evaluation_seconds(trainer: TrainingLoop, source: Source) -> float:
+    """Return the seconds of an evaluation at the mode, extrapolated from its first batch."""
     began = time.perf_counter()
-    trainer.evaluate(_Few(source, 1))
+    trainer.evaluate(_FirstBatches(source, 1))
+
     _wait(trainer.device)
     return (time.perf_counter() - began) * len(source)
 

@@ -1,4 +1,4 @@
-"""The plan of a table or figure: its cells, what is done, what is missing, what that costs here."""
+"""Plan of a table or figure: its cells, runs done and missing, and their cost on this machine."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,92 +6,93 @@ from dataclasses import dataclass
 from bnnrepro.launch.plan import Planned, plan
 from bnnrepro.report.cells import Cell
 from bnnrepro.report.costs import Cost
+from bnnrepro.runs.liveness import ACTIVE
 
-HEAD = ("cell", "runs", "done", "at work", "missing", "s/step", "s/epoch", "hours")
+HEADER = ("cell", "runs", "done", "active", "missing", "s/step", "s/epoch", "hours")
 
 
 @dataclass(frozen=True)
-class Outlined:
-    """A cell with how its runs stand."""
+class CellPlan:
+    """A cell with the state of its runs."""
 
     cell: Cell
     planned: list[Planned]
 
     @property
     def done(self) -> int:
-        """Runs that have their result."""
-        return sum(each.run.state.name == "done" for each in self.planned)
+        """Number of runs that have their result."""
+        return sum(planned.run.state.name == "done" for planned in self.planned)
 
     @property
     def todo(self) -> list[Planned]:
-        """Runs that a start would start."""
-        return [each for each in self.planned if each.todo]
+        """Runs that ``reproduce`` would start."""
+        return [planned for planned in self.planned if planned.todo]
 
     @property
     def missing(self) -> int:
-        """Runs that have no result and that nobody is at."""
-        return len(self.planned) - self.done - self.at_work
+        """Number of runs neither finished nor in progress."""
+        return len(self.planned) - self.done - self.active
 
     @property
-    def at_work(self) -> int:
-        """Runs that a process or job is at, or will be."""
-        return sum(each.run.state.name in ("running", "queued") for each in self.planned)
+    def active(self) -> int:
+        """Number of runs in progress or queued."""
+        return sum(planned.run.state.name in ACTIVE for planned in self.planned)
 
     def seconds(self, cost: Cost) -> float:
-        """Return what is left to compute."""
-        left = [each for each in self.todo if each.run.state.name != "done"]
+        """Return the computing time of the runs that are left."""
+        left = [planned for planned in self.todo if planned.run.state.name != "done"]
         return sum(
-            cost.of(max(0, each.config.effective_epochs - (each.run.status.epoch or 0)))
-            for each in left
+            cost.seconds(max(0, planned.config.effective_epochs - (planned.run.status.epoch or 0)))
+            for planned in left
         )
 
 
-def outline(cells: Sequence[Cell]) -> list[Outlined]:
-    """Return how the runs of cells stand; the queue of a cluster is asked once."""
+def plan_cells(cells: Sequence[Cell]) -> list[CellPlan]:
+    """Return the plans of some cells; a cluster's queue is queried once."""
     configs = [run.config for cell in cells for run in cell.runs]
     labels = [[f"experiment={cell.name}", f"seed={r.seed}"] for cell in cells for r in cell.runs]
-    runs = {each.run.folder.path: each for each in plan(configs, labels)}
-    return [Outlined(cell, [runs[run.folder.path] for run in cell.runs]) for cell in cells]
+    runs = {planned.run.folder.path: planned for planned in plan(configs, labels)}
+    return [CellPlan(cell, [runs[run.folder.path] for run in cell.runs]) for cell in cells]
 
 
-def table(outlined: Sequence[Outlined], costs: Mapping[str, Cost]) -> str:
-    """Return the plan, a line a cell; then why some cells have no hours."""
-    rows: list[tuple[str, ...]] = [HEAD]
+def plan_table(plans: Sequence[CellPlan], costs: Mapping[str, Cost]) -> str:
+    """Return the plans as text, a line per cell; then the reasons for unknown hours."""
+    rows: list[tuple[str, ...]] = [HEADER]
     problems: dict[str, list[str]] = {}
-    for each in outlined:
-        cost = costs.get(each.cell.name)
-        known = cost if cost is not None and not cost.problem else None
+    for cell_plan in plans:
+        name, cost = cell_plan.cell.name, costs.get(cell_plan.cell.name)
         if cost is not None and cost.problem:
-            problems.setdefault(cost.problem, []).append(each.cell.name)
+            problems.setdefault(cost.problem, []).append(name)
+            cost = None
         rows.append(
             (
-                each.cell.name,
-                *map(str, (len(each.planned), each.done, each.at_work, each.missing)),
-                f"{known.step:.2g}" if known and known.step else "-",
-                f"{known.epoch:.3g}" if known else "-",
-                f"{each.seconds(known) / 3600:.2g}" if known else "-",
+                name,
+                *map(
+                    str,
+                    (len(cell_plan.planned), cell_plan.done, cell_plan.active, cell_plan.missing),
+                ),
+                f"{cost.step:.2g}" if cost and cost.step else "-",
+                f"{cost.epoch:.3g}" if cost else "-",
+                f"{cell_plan.seconds(cost) / 3600:.2g}" if cost else "-",
             )
         )
-    widths = [max(len(row[column]) for row in rows) for column in range(len(HEAD))]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADER))]
     lines = []
     for row in rows:
-        cells = [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
-        lines.append("  ".join([row[0].ljust(widths[0]), *cells]))
-    return "\n".join([*lines, *(_no_hours(*each) for each in problems.items())])
+        texts = [text.rjust(width) for text, width in zip(row[1:], widths[1:], strict=True)]
+        lines.append("  ".join([row[0].ljust(widths[0]), *texts]))
+    lines += [f"no hours of {', '.join(names)}: {why}" for why, names in problems.items()]
+    return "\n".join(lines)
 
 
-def _no_hours(problem: str, names: Sequence[str]) -> str:
-    return f"no hours of {', '.join(names)}: {problem}"
-
-
-def hours(outlined: Sequence[Outlined], costs: Mapping[str, Cost]) -> tuple[float, int, int]:
-    """Return the hours of what is left, of how many runs, and how many more have no hours."""
+def hours(plans: Sequence[CellPlan], costs: Mapping[str, Cost]) -> tuple[float, int, int]:
+    """Return the hours left, the number of runs they cover, and of runs whose cost is unknown."""
     seconds, known, unknown = 0.0, 0, 0
-    for each in outlined:
-        cost = costs.get(each.cell.name)
+    for cell_plan in plans:
+        cost = costs.get(cell_plan.cell.name)
         if cost is None or cost.problem:
-            unknown += len(each.todo)
+            unknown += len(cell_plan.todo)
         else:
-            seconds += each.seconds(cost)
-            known += len(each.todo)
+            seconds += cell_plan.seconds(cost)
+            known += len(cell_plan.todo)
     return seconds / 3600, known, unknown

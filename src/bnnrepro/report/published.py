@@ -1,4 +1,4 @@
-"""What others have published, from ``published.yaml``: each figure with source, rule and ddof."""
+"""Figures published by others, from ``published.yaml``: each with source, rule and ddof."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -18,9 +18,9 @@ _GROUP = {"source", "selection", "runs", "ddof", "figures"}
 class Quoted:
     """A published figure.
 
-    ``mean`` and ``std`` are in percent, as printed; ``ddof`` says which standard deviation that is;
-    ``digits`` are the decimals of the mean as printed. ``std``, ``runs`` and ``ddof`` are None
-    where they are not given. ``selection`` is ``best`` or ``final``.
+    ``mean`` and ``std`` are in percent, as printed, ``std`` with the given ``ddof``; ``digits`` is
+    the number of decimals of the printed mean. ``std``, ``runs`` and ``ddof`` are None where they
+    are not given. ``selection`` is ``best`` or ``final``.
     """
 
     mean: float
@@ -37,7 +37,7 @@ Key = tuple[str, ...]
 
 @dataclass(frozen=True)
 class Published:
-    """Everything in the file: figures by group and key, sources, the authors' single runs."""
+    """Content of the file: figures by group and key, sources, the authors' single runs."""
 
     figures: Mapping[str, Mapping[Key, Quoted]]
     sources: Mapping[str, str]
@@ -59,7 +59,7 @@ def parse(text: str) -> Published:
     """Return the figures of a YAML text.
 
     Raises:
-        ValueError: it is not of this form, or a value cannot be; names the place.
+        ValueError: it is not of this form, or a value is impossible; names the place.
     """
     try:
         # Plain strings, so that 99.50 keeps its digits.
@@ -69,7 +69,7 @@ def parse(text: str) -> Published:
     _need(isinstance(content, dict), "top", "must be a mapping")
     _need(set(content) == {"sources", "groups", "runs"}, "top", "must be sources, groups, runs")
     sources = content["sources"]
-    figures = {name: _group(name, each, sources) for name, each in content["groups"].items()}
+    figures = {name: _group(name, group, sources) for name, group in content["groups"].items()}
     runs = {
         name: tuple(_number(value, f"runs.{name}", 0, 100) for value in values)
         for name, values in content["runs"].items()
@@ -98,9 +98,10 @@ def _entries(name: str, node: Any, key: Key) -> Iterator[tuple[Key, Any, str | N
     place = ".".join((name, *key))
     _need(isinstance(node, dict) and bool(node), place, "must be a mapping with entries")
     if not set(node) & set(SPLITS):
-        for word, below in node.items():
-            yield from _entries(name, below, (*key, word))
+        for part, child in node.items():
+            yield from _entries(name, child, (*key, part))
         return
+
     _need(set(node) <= {*SPLITS, "runs"}, place, f"must have {', '.join(SPLITS)} or runs alone")
     for split in SPLITS:
         if split in node:

@@ -1,4 +1,4 @@
-"""From nothing to a table or a figure: plan, question, sweep, report."""
+"""Reproduce a table or figure from nothing: plan, question, sweep, report."""
 
 import os
 import sys
@@ -13,37 +13,37 @@ from bnnrepro.errors import UserError, nearest
 from bnnrepro.launch.launchers import launcher_keys, make_submitter
 from bnnrepro.launch.launching import Submitter
 from bnnrepro.launch.local_jobs import LocalJobs, visible_gpus
-from bnnrepro.report import plan as outline
 from bnnrepro.report.cells import Cell, cells
 from bnnrepro.report.costs import Cost, costs
+from bnnrepro.report.plan import CellPlan, hours, plan_cells, plan_table
 from bnnrepro.screen import printable
 
 SEEDS: Mapping[str, int] = {"paper": 5, "quick": 2}
-"""Seeds of a preset unless another number is asked for; 1 of any other."""
+"""Default number of seeds by preset; 1 for any other."""
 
-MOST_SEEDS = 1000
+MAX_SEEDS = 1000
 
 RUNS_PER_JOB: Mapping[str, int] = {"smoke": 5}
-"""Runs that share a process, where starting it takes longer than they do."""
+"""Runs that share a process, at presets where starting a process takes longer than a run."""
 
 LAUNCHERS = ("local", "slurm")
 
 
 @dataclass(frozen=True)
-class Wish:
-    """What is to be reproduced, and how.
+class Request:
+    """A table or figure to reproduce or report, with options.
 
     Attributes:
         kind: ``table`` or ``figure``.
         name: the paper's number, or a figure's own name.
-        starts: what is missing is run; else only what is there is reported.
-        preset: how much of the protocol is run.
+        starts: run what is missing; else report finished runs only.
+        preset: the part of the protocol that is run.
         seeds: runs of a cell; None: the preset's number.
-        launcher: ``local`` or ``slurm``; None: what ``cluster=`` brings, else this machine.
-        overrides: Hydra's, such as change no run's numbers.
-        yes: questions are answered.
+        launcher: ``local`` or ``slurm``; None: slurm with ``cluster=``, else local.
+        overrides: Hydra's, which change no run's numbers.
+        yes: answer questions with yes.
         detach: return once the runs are submitted.
-        plan: show the plan alone; nothing is started or written.
+        plan: only show the plan; start and write nothing.
     """
 
     kind: str
@@ -59,110 +59,110 @@ class Wish:
 
     @property
     def label(self) -> str:
-        """What it is, in words."""
+        """Kind and name: ``table 2``."""
         return f"{self.kind} {self.name}"
 
 
-def reproduce(wish: Wish) -> int:
+def reproduce(request: Request) -> int:
     """Run what is missing of a table or figure, then report; return the exit code.
 
     Raises:
-        UserError: the wish is not allowed, or a question needs an answer and nobody can give it.
+        UserError: the request is not allowed, or a question needs an answer and nobody can give it.
     """
-    chosen, wanted = _launcher_words(wish), wanted_cells(wish)
-    first = f"experiment={wanted[0].name}"  # whose keys the overrides may name
-    submitter = make_submitter(launcher_keys([first, *chosen, *wish.overrides]))
+    launcher, requested = _launcher_overrides(request), requested_cells(request)
+    first = f"experiment={requested[0].name}"  # whose keys the overrides may name
+    submitter = make_submitter(launcher_keys([first, *launcher, *request.overrides]))
     submitter.check()
-    outlined = outline.outline(wanted)
-    left = [each for each in outlined if each.todo]
-    known = costs([each.cell for each in left], _threads(submitter)) if left else {}
-    print(f"{wish.label}, preset {wish.preset}, seeds 0 to {len(wanted[0].runs) - 1}")
-    print(outline.table(outlined, known))
-    print(_summary(outlined, known, submitter), flush=True)
-    if wish.plan:
+    plans = plan_cells(requested)
+    left = [plan.cell for plan in plans if plan.todo]
+    known = costs(left, _threads(submitter)) if left else {}
+    print(f"{request.label}, preset {request.preset}, seeds 0 to {len(requested[0].runs) - 1}")
+    print(plan_table(plans, known))
+    print(_summary(plans, known, submitter), flush=True)
+    if request.plan:
         return 0
-    if left and wish.preset == "paper" and not _gpu_here(wanted):
-        _ask(wish, outline.hours(outlined, known))
+    if left and request.preset == "paper" and not _gpu_here(requested):
+        _ask(request, *hours(plans, known))
     code = 0
-    if left or any(each.at_work for each in outlined):
-        code = _start(wish, _sweep(wish, wanted, chosen))
+    if left or any(plan.active for plan in plans):
+        code = _start(request, _sweep(request, requested, launcher))
         if code not in (0, 1):
             return code
-    if wish.detach:
-        print(f"once runs are done: bnnrepro {wish.label} --preset {wish.preset}")
+    if request.detach:
+        print(f"once runs are done: bnnrepro {request.label} --preset {request.preset}")
         return code
-    _report(wish, wanted)
+    _report(request, requested)
     return code
 
 
-def report(wish: Wish) -> int:
-    """Make the report of what is there, and start nothing."""
-    _report(wish, wanted_cells(wish))
+def report(request: Request) -> int:
+    """Report the finished runs, and start nothing."""
+    _report(request, requested_cells(request))
     return 0
 
 
-def wanted_cells(wish: Wish) -> list[Cell]:
-    """Return the cells of a table or figure, with the runs that the wish asks for.
+def requested_cells(request: Request) -> list[Cell]:
+    """Return the cells of a table or figure, with the requested runs.
 
     Raises:
-        UserError: the wish is not allowed.
+        UserError: the request is not allowed.
     """
-    wanted = _found(wish)
-    seeds = wish.seeds
+    target = _target(request)
+    seeds = request.seeds
     if seeds is None:
-        whole = getattr(wanted, "seeds", SEEDS["paper"])
-        seeds = whole if wish.preset == "paper" else SEEDS.get(wish.preset, 1)
-    if not 1 <= seeds <= MOST_SEEDS:
-        raise UserError("seeds", seeds, f"must be a whole number from 1 to {MOST_SEEDS}")
+        full = getattr(target, "seeds", SEEDS["paper"])
+        seeds = full if request.preset == "paper" else SEEDS.get(request.preset, 1)
+    if not 1 <= seeds <= MAX_SEEDS:
+        raise UserError("seeds", seeds, f"must be a whole number from 1 to {MAX_SEEDS}")
     return cells(
-        wanted.cells,
-        preset=wish.preset,
+        target.cells,
+        preset=request.preset,
         seeds=seeds,
         out="multirun",
-        overrides=[*_launcher_words(wish), *wish.overrides],
+        overrides=[*_launcher_overrides(request), *request.overrides],
     )
 
 
-def _found(wish: Wish) -> Any:
-    """Return the table or figure of a name."""
+def _target(request: Request) -> Any:
+    """Return the requested table or figure."""
     module, register = {
         "table": ("bnnrepro.report.tables", "TABLES"),
         "figure": ("bnnrepro.report.figures", "FIGURES"),
-    }[wish.kind]
-    known: Mapping[str, Any] = getattr(import_module(module), register)
-    if wish.name not in known:
-        allowed = f"must be one of {', '.join(known)}{nearest(wish.name, known)}"
-        raise UserError(wish.kind, wish.name, allowed)
-    return known[wish.name]
+    }[request.kind]
+    targets: Mapping[str, Any] = getattr(import_module(module), register)
+    if request.name not in targets:
+        allowed = f"must be one of {', '.join(targets)}{nearest(request.name, targets)}"
+        raise UserError(request.kind, request.name, allowed)
+    return targets[request.name]
 
 
-def _launcher_words(wish: Wish) -> list[str]:
+def _launcher_overrides(request: Request) -> list[str]:
     """Return the overrides that choose the launcher."""
-    clusters = [each for each in wish.overrides if each.lstrip("+").startswith("cluster=")]
-    if wish.launcher not in (None, *LAUNCHERS):
-        allowed = f"must be one of {', '.join(LAUNCHERS)}{nearest(str(wish.launcher), LAUNCHERS)}"
-        raise UserError("launcher", wish.launcher, allowed)
-    if clusters and wish.launcher == "local":
+    clusters = [word for word in request.overrides if word.lstrip("+").startswith("cluster=")]
+    if request.launcher not in (None, *LAUNCHERS):
+        allowed = (
+            f"must be one of {', '.join(LAUNCHERS)}{nearest(str(request.launcher), LAUNCHERS)}"
+        )
+        raise UserError("launcher", request.launcher, allowed)
+    if clusters and request.launcher == "local":
         raise UserError("launcher", "local", f"contradicts {clusters[0]}, which chooses slurm")
-    given = any(each.startswith("hydra/launcher=") for each in wish.overrides)
-    if clusters or (given and wish.launcher is None):
+    given = any(word.startswith("hydra/launcher=") for word in request.overrides)
+    if clusters or (given and request.launcher is None):
         return []
-    return [f"hydra/launcher={wish.launcher or 'local'}"]
+    return [f"hydra/launcher={request.launcher or 'local'}"]
 
 
 def _threads(submitter: Submitter) -> int | None:
     return submitter.threads if isinstance(submitter, LocalJobs) else None
 
 
-def _gpu_here(wanted: Sequence[Cell]) -> bool:
-    device = wanted[0].runs[0].config.device
+def _gpu_here(requested: Sequence[Cell]) -> bool:
+    device = requested[0].runs[0].config.device
     return device.startswith("cuda") or (device == "auto" and bool(visible_gpus()))
 
 
-def _summary(
-    outlined: Sequence[outline.Outlined], known: Mapping[str, Cost], submitter: Submitter
-) -> str:
-    total, counted, unknown = outline.hours(outlined, known)
+def _summary(plans: Sequence[CellPlan], known: Mapping[str, Cost], submitter: Submitter) -> str:
+    total, counted, unknown = hours(plans, known)
     if not counted and not unknown:
         return "nothing is left to start"
     parts = []
@@ -176,7 +176,7 @@ def _summary(
 
 def _where(submitter: Submitter, total: float) -> str:
     if not isinstance(submitter, LocalJobs):
-        return " on a machine like this one, which was measured; the cluster's may differ"
+        return " as measured on this machine; the cluster's may differ"
     together = f", {_in_words(total / submitter.slots)} with {submitter.slots} at a time"
     cores = os.cpu_count() or 1
     return f" on this machine ({cores} cores){together if submitter.slots > 1 else ''}"
@@ -188,24 +188,23 @@ def _in_words(hours: float) -> str:
     return f"{hours:.1f} hours" if hours >= 1 else f"{hours * 60:.1f} minutes"
 
 
-def _ask(wish: Wish, left: tuple[float, int, int]) -> None:
-    """Go on only if somebody says so.
+def _ask(request: Request, total: float, counted: int, unknown: int) -> None:
+    """Ask for confirmation.
 
     Raises:
-        UserError: nobody can be asked.
+        UserError: there is no terminal to ask at.
         SystemExit: the answer is no.
     """
-    if wish.yes:
+    if request.yes:
         return
-    hours, counted, unknown = left
-    cost = f"{counted} runs, about {_in_words(hours)}" if counted else "none measured"
+    cost = f"{counted} runs, about {_in_words(total)}" if counted else "none measured"
     more = f" and {unknown} of unknown cost" if unknown else ""
     if not sys.stdin.isatty():
         allowed = (
             f"the whole protocol without a GPU ({cost}{more}) needs a yes, and there is no terminal"
             " to ask at: YES=1 or --yes, or PRESET=quick"
         )
-        raise UserError("preset", wish.preset, allowed)
+        raise UserError("preset", request.preset, allowed)
     question = f"This machine has no GPU: {cost}{more}. Start the whole protocol? [y/N] "
     try:
         answer = input(question)
@@ -216,41 +215,41 @@ def _ask(wish: Wish, left: tuple[float, int, int]) -> None:
         raise SystemExit(0)
 
 
-def _sweep(wish: Wish, wanted: Sequence[Cell], chosen: Sequence[str]) -> list[str]:
-    """Return the sweep's line; seeds go outside, so that a first whole table is there early."""
-    seeds = len(wanted[0].runs)
+def _sweep(request: Request, requested: Sequence[Cell], launcher: Sequence[str]) -> list[str]:
+    """Return the sweep's overrides; seeds vary slowest, so that a whole table is there early."""
+    seeds = len(requested[0].runs)
     return [
         f"seed=range({seeds})" if seeds > 1 else "seed=0",
-        f"experiment={','.join(cell.name for cell in wanted)}",
-        f"preset={wish.preset}",
-        f"runs_per_job={RUNS_PER_JOB.get(wish.preset, 1)}",
-        *chosen,
-        *wish.overrides,
+        f"experiment={','.join(cell.name for cell in requested)}",
+        f"preset={request.preset}",
+        f"runs_per_job={RUNS_PER_JOB.get(request.preset, 1)}",
+        *launcher,
+        *request.overrides,
     ]
 
 
-def _start(wish: Wish, overrides: Sequence[str]) -> int:
+def _start(request: Request, overrides: Sequence[str]) -> int:
     from bnnrepro.launch.sweep import Line, sweep
 
     with hydra_session() as hydra:
-        return sweep(hydra, Line(tuple(overrides)), detach=wish.detach)
+        return sweep(hydra, Line(tuple(overrides)), detach=request.detach)
 
 
-def _report(wish: Wish, wanted: Sequence[Cell]) -> None:
+def _report(request: Request, requested: Sequence[Cell]) -> None:
     from bnnrepro.report.collect import collect
-    from bnnrepro.report.render.layout import told, unused_of
+    from bnnrepro.report.render.layout import issues_of, summarise_issues
 
-    collected = collect(wanted)
-    place = Path(wanted[0].runs[0].config.out) / ".tables"
-    if wish.kind == "table":
+    target, collected = _target(request), collect(requested)
+    out = Path(requested[0].runs[0].config.out) / ".tables"
+    if request.kind == "table":
         from bnnrepro.report.render import text, write_table
 
-        files = write_table(_found(wish), collected, place / f"{wish.name}_{wish.preset}")
-        print(text(_found(wish), collected))
+        files = write_table(target, collected, out / f"{request.name}_{request.preset}")
+        print(text(target, collected))
     else:
-        folder = place / f"figure{wish.name.removeprefix('figure')}_{wish.preset}"
-        files = _found(wish).draw(collected, folder)
-        for line in told([issue for each in collected for issue in unused_of(each)]):
+        files = target.plot(collected, out / f"figure{request.name}_{request.preset}")
+        for line in summarise_issues([i for results in collected for i in issues_of(results)]):
             print(printable(f"not in the figure: {line}"))
+
     for file in files:
-        print(f"{wish.kind}: {file}")
+        print(f"{request.kind}: {file}")

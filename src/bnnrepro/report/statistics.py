@@ -1,25 +1,26 @@
-"""Few runs, summed up and compared: mean, the two standard deviations, interval, Welch's test.
+"""Small-sample summaries and comparison: mean, standard deviations, interval, Welch's test.
 
-Published figures have a mean and a spread alone, rounded; what can be said of ours beside them has
-to allow for both.
+Published figures consist of a rounded mean and a rounded spread; the comparison allows for the
+rounding of both.
 """
 
 import math
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bnnrepro.report.published import Quoted
 
-FEWEST = 3
-"""Runs that a verdict needs: of two, nearly every difference would pass for agreement."""
+MIN_RUNS = 3
+"""Runs that a verdict needs: with two, nearly every difference would pass for agreement."""
 
 LEVEL = 0.05
 """Significance level of ``agrees`` against ``differs``, and one minus the interval's confidence."""
 
 
 @dataclass(frozen=True)
-class Summary:
-    """Runs of one kind: ``n`` >= 1, their mean, and the sample standard deviation (None at n=1)."""
+class Stats:
+    """Runs of one setting: ``n`` >= 1, mean, and sample standard deviation (None at n=1)."""
 
     n: int
     mean: float
@@ -52,11 +53,11 @@ class Welch:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What may be said of ours beside a published figure.
+    """Comparison of ours with a published figure.
 
-    ``word`` is ``agrees``, ``differs``, ``too few runs`` or ``cannot be tested``; ``reason`` says
-    why where it is one of the last two. ``difference`` is ours minus theirs. ``p`` is Welch's at
-    the printed digits, ``p_range`` over all that would be printed so, None where not tested.
+    ``word`` is ``agrees``, ``differs``, ``too few runs`` or ``cannot be tested``; ``reason``
+    explains the last two. ``difference`` is ours minus theirs. ``p`` is Welch's at the printed
+    digits, ``p_range`` its range over all values that round to them; None where not tested.
     """
 
     word: str
@@ -73,8 +74,8 @@ class Verdict:
         return f"{self.word}: {self.reason}" if self.reason else self.word
 
 
-def summary(values: Sequence[float]) -> Summary:
-    """Return the summary of one value or more, all finite.
+def summarise(values: Sequence[float]) -> Stats:
+    """Summarise one value or more, all finite.
 
     Raises:
         ValueError: there is none, or one is not finite.
@@ -84,52 +85,60 @@ def summary(values: Sequence[float]) -> Summary:
     n = len(values)
     mean = math.fsum(values) / n
     if n == 1:
-        return Summary(1, mean, None)
+        return Stats(1, mean, None)
     if min(values) == max(values):
-        return Summary(n, values[0], 0.0)  # exactly: rounding of the mean is no spread
+        return Stats(n, values[0], 0.0)  # exactly: rounding of the mean is no spread
     squares = math.fsum((value - mean) ** 2 for value in values)
-    return Summary(n, mean, math.sqrt(squares / (n - 1)))
+    return Stats(n, mean, math.sqrt(squares / (n - 1)))
 
 
-def quoted_summary(figure: Quoted) -> Summary | None:
-    """Return a published figure with its spread as the sample's; None if its runs are not known."""
+def mean_and_std(values: Sequence[float]) -> str:
+    """Return mean and standard deviation (n - 1) in a few digits; ``-`` of no values."""
+    if not values:
+        return "-"
+    mean = f"{statistics.fmean(values):.4g}"
+    return mean if len(values) == 1 else f"{mean} ± {statistics.stdev(values):.2g}"
+
+
+def quoted_stats(figure: Quoted) -> Stats | None:
+    """Return a published figure with a sample standard deviation; None if its n is unknown."""
     if figure.runs is None:
         return None
     if figure.std is None or figure.runs < 2:
-        return Summary(figure.runs, figure.mean, None)
-    return Summary(figure.runs, figure.mean, _sample_std(figure.std, figure))
+        return Stats(figure.runs, figure.mean, None)
+    return Stats(figure.runs, figure.mean, _sample_std(figure.std, figure))
 
 
-def welch(one: Summary, other: Summary) -> Welch:
+def welch(ours: Stats, theirs: Stats) -> Welch:
     """Compare two means whose variances need not be equal (Welch 1947, Satterthwaite's df).
 
     Raises:
         ValueError: a side has no spread, or a spread of zero.
     """
-    if not one.sample_std or not other.sample_std:
+    if not ours.sample_std or not theirs.sample_std:
         raise ValueError("Welch's test needs a spread on both sides")
     from scipy.special import stdtr
 
     # Relative to the larger: their squares' squares must neither vanish nor overflow.
-    scale = max(one.sample_std, other.sample_std)
-    parts = [(each.sample_std or 0.0) / scale for each in (one, other)]
-    a, b = parts[0] ** 2 / one.n, parts[1] ** 2 / other.n
-    t = (one.mean - other.mean) / scale / math.sqrt(a + b)
-    df = (a + b) ** 2 / (a**2 / (one.n - 1) + b**2 / (other.n - 1))
+    scale = max(ours.sample_std, theirs.sample_std)
+    a = (ours.sample_std / scale) ** 2 / ours.n
+    b = (theirs.sample_std / scale) ** 2 / theirs.n
+    t = (ours.mean - theirs.mean) / scale / math.sqrt(a + b)
+    df = (a + b) ** 2 / (a**2 / (ours.n - 1) + b**2 / (theirs.n - 1))
     return Welch(t, df, float(2 * stdtr(df, -abs(t))))
 
 
-def compare(ours: Summary | None, figure: Quoted) -> Verdict:
+def compare(ours: Stats | None, figure: Quoted) -> Verdict:
     """Compare ours with a published figure, in words.
 
-    Its digits are rounded, and a spread of 0.02 may be 0.015 or 0.025. ``differs`` is said only
-    where the test finds a difference whatever was rounded, ``agrees`` elsewhere.
+    Its digits are rounded: a spread of 0.02 may be 0.015 or 0.025. The verdict is ``differs`` only
+    where the test finds a difference at every value that rounds to them, else ``agrees``.
     """
     if ours is None:
         return Verdict("too few runs", None, "none is done")
     difference = ours.mean - figure.mean
-    theirs = quoted_summary(figure)
-    if ours.n < FEWEST:
+    theirs = quoted_stats(figure)
+    if ours.n < MIN_RUNS:
         return Verdict("too few runs", difference, f"n is {ours.n}")
     if theirs is None or theirs.sample_std is None:
         return Verdict("cannot be tested", difference, "the published figure has no spread")
@@ -138,20 +147,20 @@ def compare(ours: Summary | None, figure: Quoted) -> Verdict:
     if not ours.sample_std:
         return Verdict("cannot be tested", difference, "our runs have no spread")
     p = welch(ours, theirs).p
-    extremes = [welch(ours, each).p for each in _roundings(figure, difference)]
+    extremes = [welch(ours, rounded).p for rounded in _roundings(figure, difference)]
     low, high = min(p, *extremes), max(p, *extremes)
     return Verdict("agrees" if high >= LEVEL else "differs", difference, "", p, (low, high))
 
 
-def _roundings(figure: Quoted, difference: float) -> list[Summary]:
-    """Return the corners of what rounds to the printed digits, and the mean nearest to ours."""
+def _roundings(figure: Quoted, difference: float) -> list[Stats]:
+    """Return the extremes that round to the printed digits, and the mean nearest to ours."""
     assert figure.std is not None
     assert figure.runs is not None
     half = 0.5 * 10.0**-figure.digits
     nearest = max(-half, min(half, difference))
     stds = [max(figure.std - half, figure.std / 100), figure.std + half]
     return [
-        Summary(figure.runs, figure.mean + shift, _sample_std(std, figure))
+        Stats(figure.runs, figure.mean + shift, _sample_std(std, figure))
         for shift in (-half, nearest, half)
         for std in stds
     ]

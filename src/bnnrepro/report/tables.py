@@ -1,10 +1,11 @@
-"""The layout of the paper's tables: which rows, which experiment fills them, what stands beside."""
+"""Layout of the paper's tables: their rows, the experiments that fill them, published figures."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bnnrepro.report.published import SPLITS, Quoted, published
 
+SHORTENED = "not the paper's protocol"
 DATASETS = {"mnist": "MNIST", "cifar10": "CIFAR-10", "cifar100": "CIFAR-100"}
 METHODS = {
     "ste": "STE",
@@ -27,36 +28,36 @@ NOTES = {
         "the earlier reproduction share one seed: n is 1."
     ),
     "mean": (
-        "The average of predictions over draws from the posterior. The paper does not state how "
-        "many draws it took; evaluate.samples says how many were taken here (10 unless set)."
+        "The average of predictions over draws from the posterior. The paper does not state the "
+        "number of its draws; ours is evaluate.samples (10 unless set)."
     ),
     "table6": (
         "The paper's table begins at a learning rate of 1e-1, its appendix's search space at 1e-2: "
-        "one of the two is a slip. Run here is what the table says."
+        "one of the two is a slip. Our runs follow the table."
     ),
     "lrnet": "LR-net's own figure, as the paper quotes it; not run here.",
 }
 
 
 @dataclass(frozen=True)
-class Row:
-    """A line of a table: one figure of one experiment.
+class TableRow:
+    """A row of a table: one figure of one experiment.
 
     Attributes:
-        group: heading that it stands under, such as the data set.
-        label: the line's own name.
+        group: the heading above it, such as the data set.
+        label: the row's own name.
         cell: the experiment; None for a figure that is only quoted.
-        kind: ``mode`` or ``mean``, the prediction that is judged.
+        prediction: ``mode`` or ``mean``.
         split: ``train``, ``validation`` or ``test``.
-        paper: what the paper printed, if anything.
-        earlier: what the earlier reproduction logged, if anything.
+        paper: the paper's printed figure, if any.
+        earlier: the earlier reproduction's figure, if any.
         note: a key of ``NOTES``, or None.
     """
 
     group: str
     label: str
     cell: str | None
-    kind: str
+    prediction: str
     split: str
     paper: Quoted | None
     earlier: Quoted | None = None
@@ -65,16 +66,16 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """A table of the paper: ``name`` is its number, ``selection`` the epoch that is reported."""
+    """A table of the paper: ``name`` is its number, ``selection`` the reported epoch."""
 
     name: str
     title: str
     selection: str
-    rows: tuple[Row, ...]
+    rows: tuple[TableRow, ...]
 
     @property
     def cells(self) -> tuple[str, ...]:
-        """The experiments, each once, in order."""
+        """Names of its experiments, without repeats, in order."""
         return tuple(dict.fromkeys(row.cell for row in self.rows if row.cell is not None))
 
 
@@ -83,14 +84,13 @@ def _methods_table(name: str, title: str, splits: Sequence[str]) -> Table:
     for dataset, group in DATASETS.items():
         for method, label in METHODS.items():
             experiment = method.removesuffix("_mode").removesuffix("_mean")
-            kind = "mean" if method.endswith("_mean") else "mode"
             note = {"bop": "bop", "pmf": "pmf", "bayesbinn_mean": "mean"}.get(method)
             rows += [
-                Row(
+                TableRow(
                     group,
                     label,
                     f"table2_{dataset}_{experiment}",
-                    kind,
+                    "mean" if method.endswith("_mean") else "mode",
                     split,
                     published().find("table2", dataset, method, split),
                     published().find("reproduction_best", dataset, method, split),
@@ -101,14 +101,14 @@ def _methods_table(name: str, title: str, splits: Sequence[str]) -> Table:
     return Table(name, title, "best", tuple(rows))
 
 
-def _sweep_table(name: str, title: str, group: str, word: str, shared: str) -> Table:
+def _sweep_table(name: str, title: str, group: str, key: str, shared: str) -> Table:
     """Return table 6 or 7; the cell of the value ``shared`` is table 2's."""
-    values = dict.fromkeys(key[0] for key in published().figures[f"table{name}"])
+    values = dict.fromkeys(value for value, _ in published().figures[f"table{name}"])
     rows = [
-        Row(
+        TableRow(
             group,
             value,
-            "table2_mnist_bayesbinn" if value == shared else f"table{name}_mnist_{word}_{value}",
+            "table2_mnist_bayesbinn" if value == shared else f"table{name}_mnist_{key}_{value}",
             "mode",
             split,
             published().find(f"table{name}", value, split),
@@ -124,14 +124,12 @@ def _lrnet_table() -> Table:
     rows = []
     for dataset in ("mnist", "cifar10"):
         label, key = METHODS["bayesbinn_mode"], (dataset, "bayesbinn_mode", "test")
-        quoted = published().find("table11_lrnet", dataset, "lrnet", "test")
-        ours, earlier = (
-            published().find("table11", *key),
-            published().find("reproduction_lrnet", *key),
-        )
+        lrnet = published().find("table11_lrnet", dataset, "lrnet", "test")
+        paper = published().find("table11", *key)
+        earlier = published().find("reproduction_lrnet", *key)
         cell, group = f"table11_{dataset}_bayesbinn", DATASETS[dataset]
-        rows.append(Row(group, "LR-net", None, "mode", "test", quoted, note="lrnet"))
-        rows.append(Row(group, label, cell, "mode", "test", ours, earlier))
+        rows.append(TableRow(group, "LR-net", None, "mode", "test", lrnet, note="lrnet"))
+        rows.append(TableRow(group, label, cell, "mode", "test", paper, earlier))
     return Table("11", "Test accuracy on LR-net's architectures, last epoch", "final", tuple(rows))
 
 
@@ -153,4 +151,4 @@ TABLES: dict[str, Table] = {
         _lrnet_table(),
     )
 }
-"""The tables by the paper's numbers."""
+"""All tables, by the paper's numbers."""

@@ -1,4 +1,4 @@
-"""The figures by name: each is a module here with a ``FIGURE``, and is found by itself."""
+"""Figures by name: every ``Figure`` of a module in this folder is registered automatically."""
 
 import importlib
 import pkgutil
@@ -6,37 +6,38 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bnnrepro.report.collect import Collected
+from bnnrepro.report.collect import CellResults
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure that run folders alone are enough for.
+    """A figure made from run folders alone.
 
     Attributes:
-        name: what it is called for.
-        title: a line that stands above it.
-        cells: the experiments that it is drawn from.
-        draw: writes PNG, PDF and CSV to a folder and returns the files; matplotlib is imported
-            within.
+        name: its name on the command line.
+        title: the line above it.
+        cells: names of its experiments.
+        plot: writes PNG, PDF and CSV to a folder and returns the files; imports matplotlib when
+            called.
         seeds: runs of each cell at the preset ``paper``.
     """
 
     name: str
     title: str
     cells: tuple[str, ...]
-    draw: Callable[[Sequence[Collected], Path], list[Path]]
+    plot: Callable[[Sequence[CellResults], Path], list[Path]]
     seeds: int = 5
 
 
-def _found() -> dict[str, Figure]:
-    figures = {}
-    for module in pkgutil.iter_modules(__path__, f"{__name__}."):
-        figure: Figure | None = getattr(importlib.import_module(module.name), "FIGURE", None)
-        if figure is not None:  # else a module that figures share, or one drawn otherwise
-            figures[figure.name] = figure
-    return figures
+def _figures() -> dict[str, Figure]:
+    modules = [
+        importlib.import_module(info.name)
+        for info in pkgutil.iter_modules(__path__, f"{__name__}.")
+    ]
+    values = [value for module in modules for value in vars(module).values()]
+    figures = {figure.name: figure for figure in values if isinstance(figure, Figure)}
+    return dict(sorted(figures.items()))
 
 
-FIGURES: dict[str, Figure] = _found()
+FIGURES: dict[str, Figure] = _figures()
 """All figures, by name."""

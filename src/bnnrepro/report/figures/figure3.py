@@ -1,4 +1,4 @@
-"""Figure 3: two moons under STE, BayesBiNN's mode, and the mean of 10 draws."""
+"""Figure 3: two moons with STE, BayesBiNN's mode, and the mean of 10 draws."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bnnrepro.report import style
-from bnnrepro.report.collect import Collected
+from bnnrepro.report.collect import CellResults
 from bnnrepro.report.figures import Figure
-from bnnrepro.report.figures.panels import Runs, by_method, rows_of, surfaces, write
-from bnnrepro.report.grid_plot import class_numbers
+from bnnrepro.report.figures.panels import Runs, by_method, plot_surfaces, rows_of, write
+from bnnrepro.report.grid_plot import classification_numbers
 
 CELLS = ("figure3_ste", "figure3_bayesbinn")
 CAPTION = (
@@ -19,17 +19,17 @@ CAPTION = (
 )
 
 
-def draw(collected: Sequence[Collected], folder: Path) -> list[Path]:
-    """Draw the three panels from collected runs and write the numbers; return the files."""
-    return draw_runs(by_method(collected), folder, style.remarks(collected))
+def plot(collected: Sequence[CellResults], folder: Path) -> list[Path]:
+    """Plot the three panels of collected runs and write the numbers; return the files."""
+    return plot_runs(by_method(collected), folder, style.remarks(collected))
 
 
-def draw_runs(runs: Runs, folder: Path, remarks: Sequence[str] = ()) -> list[Path]:
-    """Do so from each method's runs, with remarks above."""
-    rows = rows_of(runs, class_numbers)
-    points = next(run.test_points for found in runs.values() for run in found)
+def plot_runs(runs: Runs, folder: Path, remarks: Sequence[str] = ()) -> list[Path]:
+    """Plot the three panels of each method's runs, with remarks above."""
+    rows = rows_of(runs, classification_numbers)
+    points = next(run.test_points for group in runs.values() for run in group)
     caption = CAPTION.format(points=points)
-    return write("figure3", surfaces(runs), rows, folder, caption, remarks)
+    return write("figure3", plot_surfaces(runs), rows, folder, caption, remarks)
 
 
-FIGURE = Figure("3", "Two moons: the probability of class 1 in the plane", CELLS, draw)
+FIGURE = Figure("3", "Two moons: the probability of class 1 in the plane", CELLS, plot)

@@ -1,4 +1,4 @@
-"""Figure 4: the posterior's histogram after each task, with its average entropy."""
+"""Figure 4: histogram of the posterior after each task, with its average entropy."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bnnrepro.report import style
-from bnnrepro.report.collect import Collected, CollectedRun
+from bnnrepro.report.collect import CellResults, CollectedRun
 from bnnrepro.report.curves import Band
 from bnnrepro.report.figures import Figure
-from bnnrepro.report.figures.figure5 import NAMES, look, number_of_tasks
-from bnnrepro.report.statistics import summary
+from bnnrepro.report.figures.figure5 import NAMES, line_style, number_of_tasks
+from bnnrepro.report.statistics import summarise
 from bnnrepro.runs import reading
 
 if TYPE_CHECKING:
@@ -23,10 +23,10 @@ CELLS = ("figure5_prior", "figure5_no_prior")
 Posterior = Mapping[str, Any]
 
 
-def draw(collected: Sequence[Collected], folder: Path) -> list[Path]:
-    """Draw a panel a task: the share of the weights by P(w = +1), on a logarithmic axis."""
+def plot(collected: Sequence[CellResults], folder: Path) -> list[Path]:
+    """Plot a panel per task: the share of the weights by P(w = +1), on a logarithmic axis."""
     tasks = number_of_tasks(collected)
-    posteriors = {cell.cell.name: _posteriors(cell) for cell in collected}
+    posteriors = [_posteriors(results) for results in collected]
     with style.style():
         import matplotlib.pyplot as plt
 
@@ -37,20 +37,18 @@ def draw(collected: Sequence[Collected], folder: Path) -> list[Path]:
         for task, axes in enumerate(grid[0]):
             axes.set_title(f"after task {task + 1}")
             axes.set_xlabel("P(w = +1)")
-            for number, cell in enumerate(collected):
-                if found := posteriors[cell.cell.name]:
-                    rows += _panel(axes, cell, found, task, number)
+            for index, (results, runs) in enumerate(zip(collected, posteriors, strict=True)):
+                if runs:
+                    rows += _panel(axes, results, runs, task, index)
         if rows:
             grid[0][0].set_yscale("log")
         grid[0][0].set_ylabel("share of the weights")
-        figure.suptitle(style.heading(FIGURE.title, collected), fontsize=9)
-        style.key_below(figure)
-        return style.save(figure, rows, folder, "figure4")
+        return style.finish(figure, FIGURE.title, collected, rows, folder, "figure4")
 
 
-def _posteriors(cell: Collected) -> list[Posterior]:
-    """Return what the finished runs' ``posterior.json`` hold; a damaged one is left out."""
-    return [found for run in cell.used if (found := _read(run)) is not None]
+def _posteriors(results: CellResults) -> list[Posterior]:
+    """Return the content of the finished runs' ``posterior.json``, without damaged ones."""
+    return [posterior for run in results.used if (posterior := _read(run)) is not None]
 
 
 def _read(run: CollectedRun) -> Posterior | None:
@@ -66,32 +64,33 @@ def _read(run: CollectedRun) -> Posterior | None:
 
 
 def _panel(
-    axes: Axes, cell: Collected, found: Sequence[Posterior], task: int, number: int
+    axes: Axes, results: CellResults, posteriors: Sequence[Posterior], task: int, index: int
 ) -> list[dict[str, Any]]:
-    """Draw a cell's histogram after a task and write its entropy; return the rows of the CSV."""
-    edges = np.array(found[0]["edges"])
-    counts = np.array([each["counts"][task] for each in found], dtype=float)
+    """Plot a cell's histogram after a task with its entropy; return the rows of the CSV."""
+    edges = np.array(posteriors[0]["edges"])
+    counts = np.array([posterior["counts"][task] for posterior in posteriors], dtype=float)
     shares = counts / counts.sum(axis=1, keepdims=True)
-    n = np.full(len(edges) - 1, len(found))
+    n = np.full(len(edges) - 1, len(posteriors))
     histogram = Band((edges[1:] + edges[:-1]) / 2, shares.mean(axis=0), shares.std(axis=0), n)
-    style.draw_band(axes, histogram, NAMES[cell.cell.name], look(cell.cell.name))
-    entropy = summary([each["entropy_bits"][task] for each in found])
+    line = line_style(results.cell.name)
+    style.plot_band(axes, histogram, NAMES[results.cell.name], line)
+    entropy = summarise([posterior["entropy_bits"][task] for posterior in posteriors])
     axes.text(
         0.5,
-        0.92 - 0.09 * number,
+        0.92 - 0.09 * index,
         f"{entropy.mean:.3f} bits",
         transform=axes.transAxes,
         ha="center",
         fontsize=7.5,
-        color=look(cell.cell.name)["color"],
+        color=line["color"],
     )
-    about = style.about(cell) | {"after_task": task + 1}
+    first = style.id_columns(results) | {"after_task": task + 1}
     spread = {"mean": entropy.mean, "population_std": entropy.population_std, "n": entropy.n}
-    rows = [{**about, "column": "entropy_bits", "probability": None, **spread}]
-    for x, mean, std in zip(*(histogram.x, histogram.mean, histogram.std), strict=True):
-        values = {"mean": float(mean), "population_std": float(std), "n": len(found)}
-        rows.append({**about, "column": "share", "probability": round(float(x), 6), **values})
+    rows = [{**first, "column": "entropy_bits", "probability": None, **spread}]
+    for x, mean, std in zip(histogram.x, histogram.mean, histogram.std, strict=True):
+        values = {"mean": float(mean), "population_std": float(std), "n": len(posteriors)}
+        rows.append({**first, "column": "share", "probability": round(float(x), 6), **values})
     return rows
 
 
-FIGURE = Figure("4", "Posterior of the weights in continual learning", CELLS, draw)
+FIGURE = Figure("4", "Posterior of the weights in continual learning", CELLS, plot)

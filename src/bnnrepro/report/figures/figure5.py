@@ -1,4 +1,4 @@
-"""Figure 5: accuracy on every task while five tasks are learnt one after the other."""
+"""Figure 5: accuracy on every task while five tasks are learnt in sequence."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bnnrepro.report import style
-from bnnrepro.report.collect import Collected
+from bnnrepro.report.collect import CellResults
 from bnnrepro.report.curves import Columns, band
 from bnnrepro.report.figures import Figure
-from bnnrepro.report.statistics import summary
+from bnnrepro.report.statistics import summarise
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,13 +25,13 @@ NAMES = {
     "figure5_ste": "STE",
 }
 AVERAGE = "average"
-AT_THE_END = ("accuracy", "forgetting", "backward_transfer", "nll", "ece")
+FINAL_METRICS = ("accuracy", "forgetting", "backward_transfer", "nll", "ece")
 
 
-def draw(collected: Sequence[Collected], folder: Path) -> list[Path]:
-    """Draw a panel a task, and one of the average over the tasks seen so far.
+def plot(collected: Sequence[CellResults], folder: Path) -> list[Path]:
+    """Plot a panel per task, and one of the average over the tasks seen so far.
 
-    The CSV has the curves, and for the last epoch the figures of ``result.json``, which have a
+    The CSV has the curves, and the last epoch's figures of ``result.json``; only these have a
     ``prediction``.
     """
     tasks = number_of_tasks(collected)
@@ -46,38 +46,38 @@ def draw(collected: Sequence[Collected], folder: Path) -> list[Path]:
         for axes in grid.flat[len(panels) :]:
             axes.set_visible(False)
         rows = []
-        for cell in collected:
-            runs = [with_average(columns) for columns in style.columns_of(cell)]
+        for results in collected:
+            runs = [with_average(columns) for columns in style.columns_of(results)]
             for axes, name in zip(grid.flat, panels, strict=False):
-                rows += _curve(axes, cell, runs, name)
-            rows += at_the_end(cell)
+                rows += _curve(axes, results, runs, name)
+            rows += final_rows(results)
         for axes, name in zip(grid.flat, panels, strict=False):
             axes.set_title("average over tasks seen" if name == AVERAGE else name.replace("_", " "))
         for axes in grid[:, 0]:
-            axes.set_ylabel(style.named("test", "accuracy"))
+            axes.set_ylabel(style.axis_label("test", "accuracy"))
         for axes in grid[-1]:
             axes.set_xlabel("epoch")
-        figure.suptitle(style.heading(FIGURE.title, collected), fontsize=9)
-        style.key_below(figure)
-        return style.save(figure, rows, folder, "figure5")
+        return style.finish(figure, FIGURE.title, collected, rows, folder, "figure5")
 
 
-def _curve(axes: Axes, cell: Collected, runs: Sequence[Columns], name: str) -> list[dict[str, Any]]:
-    """Draw a cell's band into a panel; return its rows of the CSV."""
-    found = band(runs, name)
-    if found is None:
+def _curve(
+    axes: Axes, results: CellResults, runs: Sequence[Columns], name: str
+) -> list[dict[str, Any]]:
+    """Plot a cell's band in a panel; return its rows of the CSV."""
+    curve = band(runs, name)
+    if curve is None:
         return []
-    style.draw_band(axes, found, NAMES[cell.cell.name], look(cell.cell.name))
-    return style.band_rows(found, style.about(cell) | {"column": name})
+    style.plot_band(axes, curve, NAMES[results.cell.name], line_style(results.cell.name))
+    return style.band_rows(curve, style.id_columns(results) | {"column": name})
 
 
-def look(cell: str) -> dict[str, Any]:
+def line_style(cell: str) -> dict[str, Any]:
     """Return colour and dashes of a cell."""
-    return style.look(cell, list(NAMES))
+    return style.line_style(cell, list(NAMES))
 
 
-def number_of_tasks(collected: Sequence[Collected]) -> int:
-    """Return how many tasks the cells' runs have."""
+def number_of_tasks(collected: Sequence[CellResults]) -> int:
+    """Return the number of tasks in the cells' runs."""
     return collected[0].cell.runs[0].config.dataset.tasks_in_a_row()
 
 
@@ -87,27 +87,27 @@ def with_average(columns: Columns) -> Columns:
     return {**columns, AVERAGE: np.nanmean(seen, axis=0)} if seen else columns
 
 
-def at_the_end(cell: Collected) -> list[dict[str, Any]]:
-    """Return the figures of the finished runs' results as rows of the CSV."""
+def final_rows(results: CellResults) -> list[dict[str, Any]]:
+    """Return the last epoch's figures of the finished runs as rows of the CSV."""
     rows = []
-    for prediction, column in product(("mode", "mean"), AT_THE_END):
-        finals = [run.evaluation(prediction).get("final", {}) for run in cell.used]
+    for prediction, column in product(("mode", "mean"), FINAL_METRICS):
+        finals = [run.evaluation(prediction).get("final", {}) for run in results.used]
         tests = [final.get("test", {}).get(prediction, {}) for final in finals]
         values = [test[column] for test in tests if column in test]
         if values:
-            found = summary(values)
+            stats = summarise(values)
             rows.append(
                 {
-                    **style.about(cell),
+                    **style.id_columns(results),
                     "column": column,
-                    "epoch": cell.used[0].result["final"]["epoch"],
-                    "mean": found.mean,
-                    "population_std": found.population_std,
-                    "n": found.n,
+                    "epoch": results.used[0].result["final"]["epoch"],
+                    "mean": stats.mean,
+                    "population_std": stats.population_std,
+                    "n": stats.n,
                     "prediction": prediction,
                 }
             )
     return rows
 
 
-FIGURE = Figure("5", "Continual learning of permuted images", tuple(NAMES), draw)
+FIGURE = Figure("5", "Continual learning of permuted images", tuple(NAMES), plot)

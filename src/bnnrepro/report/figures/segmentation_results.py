@@ -1,13 +1,14 @@
-"""Segmentation: each method's figures beside the best constant prediction's, and its pictures.
+"""Segmentation figure: each method's metrics, those of the best constant prediction, and pictures.
 
-``result.json`` of a run has the figures of its network and of constant predictions;
-``pictures/`` the test images with label, prediction and errors side by side. Published are the
-IoU of cells alone, of labels that lie beside their pixels: shown, not compared.
+``result.json`` of a run has the metrics of its network and of constant predictions;
+``pictures/`` the test images with label, prediction and errors side by side. Only the IoU of cells
+is published, with labels that are shifted against their pixels: shown, not compared.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import numpy as np
 
 from bnnrepro.data.decoding import decode, on_white, read_all
 from bnnrepro.report import style
-from bnnrepro.report.collect import Collected, CollectedRun
+from bnnrepro.report.collect import CellResults
 from bnnrepro.report.figures import Figure
 from bnnrepro.report.published import published
 
@@ -25,13 +26,12 @@ BARS = {
     "iou_membrane": "IoU of membranes",
     "iou_cell": "IoU of cells",
 }
-KINDS = ("mode", "mean")
 GAP = 4  # white pixels between the panels of a run's pictures
-CORNER = 192  # pixels a side of what is shown of a picture
+CORNER = 192  # side of the shown part of a picture, in pixels
 
 
-def draw(collected: Sequence[Collected], folder: Path) -> list[Path]:
-    """Draw bars of three metrics, and a corner of the first test image under each method."""
+def plot(collected: Sequence[CellResults], folder: Path) -> list[Path]:
+    """Plot bars of three metrics, and a corner of the first test image with each prediction."""
     with style.style():
         from matplotlib import pyplot as plt
 
@@ -43,95 +43,96 @@ def draw(collected: Sequence[Collected], folder: Path) -> list[Path]:
         _example(below, collected)
         remarks = [
             style.heading(FIGURE.title, collected),
-            *style.evaluated_otherwise(collected),
+            *style.other_settings(collected),
         ]
         figure.suptitle("\n".join(remarks), fontsize=9)
-        rows = [row for each in collected for row in _rows(each)]
+        rows = [row for results in collected for row in _rows(results)]
         return style.save(figure, rows, folder, "segmentation")
 
 
-def judged(run: CollectedRun, kind: str) -> Mapping[str, float]:
-    """Return a run's test figures of a kind of prediction, or those of ``constant`` ones."""
-    figures = run.evaluation("mean" if kind == "mean" else "mode")
-    moment = figures.get("best") or figures.get("final") or {}
-    return (moment if kind == "constant" else moment.get("test", {})).get(kind, {})
+def values(results: CellResults, prediction: str, metric: str) -> list[float]:
+    """Return a test metric of every finished run that has it.
+
+    ``prediction`` is ``mode``, ``mean`` or ``constant``; at the best epoch where there is one.
+    """
+    numbers = []
+    for run in results.used:
+        evaluation = run.evaluation("mean" if prediction == "mean" else "mode")
+        epoch = evaluation.get("best") or evaluation.get("final") or {}
+        metrics = (epoch if prediction == "constant" else epoch.get("test", {})).get(prediction, {})
+        numbers += [metrics[metric]] if metric in metrics else []
+    return numbers
 
 
-def values(collected: Collected, kind: str, name: str) -> list[float]:
-    """Return a metric of every finished run that has it."""
-    found = [judged(run, kind) for run in collected.used]
-    return [each[name] for each in found if name in each]
-
-
-def published_iou(collected: Collected, selection: str) -> float | None:
+def published_iou(results: CellResults, selection: str) -> float | None:
     """Return the IoU of cells of the earlier reproduction, at the ``final`` or ``best`` epoch.
 
-    None beside a shortened protocol, and where other data stand in.
+    None for a shortened protocol, and where other data stand in.
     """
-    if collected.cell.preset != "paper" or collected.stands_for:
+    if results.cell.preset != "paper" or results.stands_for:
         return None
-    method = collected.cell.method
+    method = results.cell.method
     key = "bayesbinn_mode" if method == "bayesbinn" else method
     group = f"reproduction_segmentation_{selection}"
-    found = published().find(group, collected.cell.dataset, key, "test")
-    return None if found is None else round(found.mean / 100, 4)
+    figure = published().find(group, results.cell.dataset, key, "test")
+    return None if figure is None else round(figure.mean / 100, 4)
 
 
-def _rows(collected: Collected) -> Iterator[dict[str, Any]]:
-    """Return a row for each kind of prediction and metric; of a cell without runs, the mode's."""
-    for kind in KINDS:
-        for name in METRICS:
-            found = values(collected, kind, name)
-            if not found and (kind == "mean" or collected.used):
-                continue
-            constants = values(collected, "constant", name)
-            of_cells = kind == "mode" and name == "iou_cell"
-            yield style.about(collected) | {
-                "prediction": kind,
-                "metric": name,
-                "mean": float(np.mean(found)) if found else None,
-                "population_std": float(np.std(found)) if found else None,
-                "n": len(found),
-                "best_constant": constants[0] if constants else None,
-                "reproduction_final": published_iou(collected, "final") if of_cells else None,
-                "reproduction_best": published_iou(collected, "best") if of_cells else None,
-            }
+def _rows(results: CellResults) -> Iterator[dict[str, Any]]:
+    """Yield a row for each prediction and metric; for a cell without runs, the mode's."""
+    for prediction, metric in product(("mode", "mean"), METRICS):
+        ours = values(results, prediction, metric)
+        if not ours and (prediction == "mean" or results.used):
+            continue
+        constants = values(results, "constant", metric)
+        of_cells = prediction == "mode" and metric == "iou_cell"
+        yield style.id_columns(results) | {
+            "prediction": prediction,
+            "metric": metric,
+            "mean": float(np.mean(ours)) if ours else None,
+            "population_std": float(np.std(ours)) if ours else None,
+            "n": len(ours),
+            "best_constant": constants[0] if constants else None,
+            "reproduction_final": published_iou(results, "final") if of_cells else None,
+            "reproduction_best": published_iou(results, "best") if of_cells else None,
+        }
 
 
-def _bars(axes: Any, collected: Sequence[Collected], name: str) -> None:
+def _bars(axes: Any, collected: Sequence[CellResults], metric: str) -> None:
+    methods = [results.cell.method for results in collected]
     constants = []
-    for place, each in enumerate(collected):
-        found, method = values(each, "mode", name), each.cell.method
-        constants += values(each, "constant", name)
-        if found:
-            axes.bar(place, np.mean(found), width=0.65, color=style.look(method)["color"])
-            axes.plot([place] * len(found), found, ".", color=style.INK, markersize=4)
-        theirs = published_iou(each, "final") if name == "iou_cell" else None
+    for x, (method, results) in enumerate(zip(methods, collected, strict=True)):
+        ours = values(results, "mode", metric)
+        constants += values(results, "constant", metric)
+        if ours:
+            axes.bar(x, np.mean(ours), width=0.65, color=style.line_style(method)["color"])
+            axes.plot([x] * len(ours), ours, ".", color=style.INK, markersize=4)
+        theirs = published_iou(results, "final") if metric == "iou_cell" else None
         if theirs is not None:
-            label = None if place else "earlier reproduction, other labels"
-            axes.plot(place, theirs, "D", color="white", mec=style.INK, ms=5, label=label)
+            label = None if x else "earlier reproduction, other labels"
+            axes.plot(x, theirs, "D", color="white", mec=style.INK, ms=5, label=label)
     if constants:
         axes.axhline(constants[0], color=style.INK, linestyle="--", label="best constant")
-    axes.set_xticks(range(len(collected)), [style.label(each.cell.method) for each in collected])
+    axes.set_xticks(range(len(methods)), [style.method_label(method) for method in methods])
     axes.tick_params(axis="x", labelsize=7)
-    axes.set_ylim(0, 100 if name == "balanced_accuracy" else 1)
+    axes.set_ylim(0, 100 if metric == "balanced_accuracy" else 1)
     if axes.get_legend_handles_labels()[1]:
         axes.legend(loc="lower right", frameon=True, fontsize=6.5)
 
 
-def _example(figure: Any, collected: Sequence[Collected]) -> None:
+def _example(figure: Any, collected: Sequence[CellResults]) -> None:
     """Show image and label, then each method's prediction, of its first run."""
-    cut = {
-        each.cell.method: panels(picture)
-        for each in collected
-        for run in each.used[:1]
+    corners = {
+        results.cell.method: panels(picture)
+        for results in collected
+        for run in results.used[:1]
         for picture in sorted((run.expected.folder.path / "pictures").glob("*.png"))[:1]
     }
-    if not cut:
+    if not corners:
         return
-    image, label, *_ = next(iter(cut.values()))
+    image, label, *_ = next(iter(corners.values()))
     shown = {"image": image, "label": label}
-    shown |= {style.label(method): parts[2] for method, parts in cut.items()}
+    shown |= {style.method_label(method): parts[2] for method, parts in corners.items()}
     grid = figure.subplots(1, len(shown), squeeze=False)[0]
     for axes, (title, pixels) in zip(grid, shown.items(), strict=True):
         axes.imshow(pixels, interpolation="nearest")
@@ -155,6 +156,6 @@ FIGURE = Figure(
     "segmentation",
     "Segmentation of electron micrographs: test images, the network at the mode",
     ("segmentation_full_precision", "segmentation_ste", "segmentation_bayesbinn"),
-    draw,
+    plot,
     seeds=3,
 )

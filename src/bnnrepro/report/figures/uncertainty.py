@@ -1,25 +1,26 @@
-"""What classifiers know of their errors: rejection, reliability, other images told apart.
+"""Uncertainty figure: rejection and reliability curves, detection of out-of-distribution images.
 
-A run's ``result.json`` has all of it: ``uncertainty`` (curves of the test set at mode and mean)
-and, with ``evaluate.ood``, ``ood`` (AUROC of telling the other data set's images by entropy and by
-mutual information). Of a run that was evaluated more than once, the evaluation that its cell asks
-for counts.
+All data are in a run's ``result.json``: ``uncertainty`` (curves of the test set at mode and mean)
+and, with ``evaluate.ood``, ``ood`` (AUROC of detecting the other data set's images by entropy and
+by mutual information). If a run was evaluated more than once, the evaluation with its cell's
+settings counts.
 """
 
 from __future__ import annotations
 
 import csv
 import io
-import statistics
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 from bnnrepro.errors import UserError
-from bnnrepro.report import style as drawing
-from bnnrepro.report.collect import Collected, CollectedRun
+from bnnrepro.report import style
+from bnnrepro.report.collect import CellResults, CollectedRun
 from bnnrepro.report.figures import Figure
-from bnnrepro.report.figures.panels import in_bold, remark, save
+from bnnrepro.report.figures.panels import in_bold, save_with_remarks
+from bnnrepro.report.statistics import mean_and_std
 from bnnrepro.runs import atomic
 
 CELLS = (
@@ -32,98 +33,87 @@ SCORES = ("accuracy", "nll", "ece", "brier")
 DETECTION = ("entropy", "mutual_information")
 COLOURS = ("#b2182b", "#2166ac", "#1b7837", "#e08214", "#762a83")
 LINES = {"mode": "--", "mean": "-"}
-Results = Mapping[str, Sequence[CollectedRun]]  # by what they are called
+RunsByLabel = Mapping[str, Sequence[CollectedRun]]
 
 
-def chosen(run: CollectedRun, kind: str) -> Mapping[str, Any]:
-    """Return the figures that count at ``mode`` or ``mean``: the best epoch's where there is one.
+def best_or_final(run: CollectedRun, prediction: str) -> Mapping[str, Any]:
+    """Return the best epoch's figures where there is one, else the last's, at ``mode`` or ``mean``.
 
-    They are empty where the run has no such prediction, or not of the draws that its cell asks for.
+    Empty where the run has no such prediction, or not with the draws that its cell asks for.
     """
-    figures = run.evaluation(kind)
-    moment: Mapping[str, Any] = figures.get("best") or figures.get("final") or {}
-    return moment if kind in moment.get("test", {}) else {}
+    evaluation = run.evaluation(prediction)
+    epoch: Mapping[str, Any] = evaluation.get("best") or evaluation.get("final") or {}
+    return epoch if prediction in epoch.get("test", {}) else {}
 
 
-def draw(collected: Sequence[Collected], folder: Path) -> list[Path]:
-    """Draw from collected runs; see ``draw_results``.
+def plot(collected: Sequence[CellResults], folder: Path) -> list[Path]:
+    """Plot collected runs; see ``plot_results``.
 
     Raises:
         UserError: no run is finished.
     """
-    results = {each.cell.name: each.used for each in collected}
-    if not any(results.values()):
-        raise UserError("figure", ", ".join(results), "no run of these is finished")
-    there = {name: found for name, found in results.items() if found}
-    remarks = [*drawing.remarks(collected), *drawing.evaluated_otherwise(collected)]
-    return draw_results(there, folder, [*remarks, *_told_from_themselves(collected)])
+    runs = {results.cell.name: results.used for results in collected}
+    if not any(runs.values()):
+        raise UserError("figure", ", ".join(runs), "no run of these is finished")
+    finished = {name: used for name, used in runs.items() if used}
+    remarks = [*style.remarks(collected), *style.other_settings(collected)]
+    return plot_results(finished, folder, [*remarks, *_meaningless_auroc(collected)])
 
 
-def _told_from_themselves(collected: Sequence[Collected]) -> list[str]:
-    """Return a remark where the set to be told apart stands in for the run's own; or none."""
-    runs = [run for each in collected for run in each.used]
+def _meaningless_auroc(collected: Sequence[CellResults]) -> list[str]:
+    """Return a remark where the OOD set is the test set itself, by a stand-in; or none."""
+    runs = [run for results in collected for run in results.used]
     same = {
         run.result["dataset"]
         for run in runs
         if run.expected.config.evaluate.ood == run.result["dataset"]
     }
-    return [f"{each} told from themselves: the AUROC means nothing" for each in sorted(same)]
+    end = "is the test set itself: the AUROC is meaningless"
+    return [f"the OOD set ({name}) {end}" for name in sorted(same)]
 
 
-def draw_results(results: Results, folder: Path, remarks: Sequence[str] = ()) -> list[Path]:
+def plot_results(runs: RunsByLabel, folder: Path, remarks: Sequence[str] = ()) -> list[Path]:
     """Write the curves as PNG and PDF, all their numbers as CSV, and a table; return the files.
 
-    Remarks stand above picture and table.
+    Remarks are put above picture and table.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    picture = _picture(results)
-    remark(picture, remarks)
-    files = save("uncertainty", picture, folder)
+    files = save_with_remarks(_picture(runs), folder, "uncertainty", remarks)
     points, text = folder / "uncertainty.csv", folder / "uncertainty.md"
-    atomic.write_text(points, _csv(results))
-    atomic.write_text(text, in_bold(remarks) + table(results))
+    atomic.write_text(points, _csv(runs))
+    atomic.write_text(text, in_bold(remarks) + table(runs))
     return [*files, points, text]
 
 
-def table(results: Results) -> str:
+def table(runs: RunsByLabel) -> str:
     """Return the scores, mean and standard deviation (n - 1) over runs, as Markdown."""
     names = [*SCORES, *(f"AUROC {name.replace('_', ' ')}" for name in DETECTION)]
-    heading = ["run", "prediction", "runs", *names]
-    lines = [f"| {' | '.join(heading)} |", "|---" * len(heading) + "|"]
-    for label, runs in results.items():
-        for kind in ("mode", "mean"):
-            found = [each for run in runs if (each := chosen(run, kind))]
-            if found:
-                cells = [_summed([each["test"][kind][name] for each in found]) for name in SCORES]
-                told = [each.get("ood", {}).get(kind, {}) for each in found]
-                cells += [_summed([each[n] for each in told if n in each]) for n in DETECTION]
-                lines.append(f"| {label} | {kind} | {len(found)} | {' | '.join(cells)} |")
+    header = ["run", "prediction", "runs", *names]
+    lines = [f"| {' | '.join(header)} |", "|---" * len(header) + "|"]
+    for (label, group), prediction in product(runs.items(), LINES):
+        figures = [epoch for run in group if (epoch := best_or_final(run, prediction))]
+        if figures:
+            tests = [epoch["test"][prediction] for epoch in figures]
+            ood = [epoch.get("ood", {}).get(prediction, {}) for epoch in figures]
+            texts = [mean_and_std([test[name] for test in tests]) for name in SCORES]
+            texts += [mean_and_std([auroc[n] for auroc in ood if n in auroc]) for n in DETECTION]
+            lines.append(f"| {label} | {prediction} | {len(figures)} | {' | '.join(texts)} |")
     return "\n".join(lines) + "\n"
 
 
-def _summed(values: Sequence[float]) -> str:
-    if not values:
-        return "-"
-    mean = f"{statistics.fmean(values):.4g}"
-    return mean if len(values) == 1 else f"{mean} ± {statistics.stdev(values):.2g}"
+def _curves(runs: RunsByLabel) -> Iterator[tuple[str, str, int, Mapping[str, Any]]]:
+    for label, group in runs.items():
+        for run, prediction in product(group, LINES):
+            if epoch := best_or_final(run, prediction):
+                yield label, prediction, run.expected.seed, epoch["uncertainty"][prediction]
 
 
-def _curves(results: Results) -> Iterator[tuple[str, str, int, Mapping[str, Any]]]:
-    for label, runs in results.items():
-        for run in runs:
-            for kind in ("mode", "mean"):
-                if found := chosen(run, kind):
-                    yield label, kind, run.expected.seed, found["uncertainty"][kind]
-
-
-def _csv(results: Results) -> str:
+def _csv(runs: RunsByLabel) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["run", "prediction", "seed", "curve", "x", "y", "count"])
-    for label, kind, seed, curves in _curves(results):
-        first = (label, kind, seed)
-        left, bins = curves["rejection"], curves["reliability"]
-        for rate, accuracy in zip(left["rate"], left["accuracy"], strict=True):
+    for *first, curves in _curves(runs):
+        rejection, bins = curves["rejection"], curves["reliability"]
+        for rate, accuracy in zip(rejection["rate"], rejection["accuracy"], strict=True):
             writer.writerow([*first, "rejection", rate, accuracy, ""])
         for count, x, y in zip(bins["count"], bins["confidence"], bins["accuracy"], strict=True):
             if count:
@@ -131,23 +121,23 @@ def _csv(results: Results) -> str:
     return text.getvalue()
 
 
-def _picture(results: Results) -> Any:
+def _picture(runs: RunsByLabel) -> Any:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 4.2), layout="constrained")
     rejection, reliability = figure.subplots(1, 2)
-    colours = dict(zip(results, COLOURS, strict=False))
+    colours = dict(zip(runs, COLOURS, strict=False))
     named = set()
-    for label, kind, _, curves in _curves(results):
-        style = {"color": colours[label], "linestyle": LINES[kind], "linewidth": 1.3}
-        name = None if (label, kind) in named else f"{label}, {kind}"
-        named.add((label, kind))
-        left, bins = curves["rejection"], curves["reliability"]
-        rates = [100 * rate for rate in left["rate"]]
-        rejection.plot(rates, left["accuracy"], label=name, **style)
-        filled = [place for place, count in enumerate(bins["count"]) if count]
-        x, y = ([bins[axis][place] for place in filled] for axis in ("confidence", "accuracy"))
-        reliability.plot(x, y, marker=".", **style)
+    for label, prediction, _, curves in _curves(runs):
+        line = {"color": colours[label], "linestyle": LINES[prediction], "linewidth": 1.3}
+        name = None if (label, prediction) in named else f"{label}, {prediction}"
+        named.add((label, prediction))
+        rates = [100 * rate for rate in curves["rejection"]["rate"]]
+        rejection.plot(rates, curves["rejection"]["accuracy"], label=name, **line)
+        bins = curves["reliability"]
+        filled = [index for index, count in enumerate(bins["count"]) if count]
+        x, y = ([bins[axis][index] for index in filled] for axis in ("confidence", "accuracy"))
+        reliability.plot(x, y, marker=".", **line)
     reliability.plot([0, 1], [0, 1], color="0.6", linewidth=0.8, zorder=0)
     rejection.set(
         xlabel="rejected, the most uncertain first (%)", ylabel="accuracy of the rest (%)"
@@ -157,4 +147,4 @@ def _picture(results: Results) -> Any:
     return figure
 
 
-FIGURE = Figure("uncertainty", "What classifiers know of their errors, on MNIST", CELLS, draw)
+FIGURE = Figure("uncertainty", "Uncertainty of classifiers on MNIST", CELLS, plot)

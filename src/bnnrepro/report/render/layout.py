@@ -1,4 +1,4 @@
-"""What a report says, whatever its form: lines, notes, what is missing, environments."""
+"""Content of a report in any format: lines, notes, missing runs, environments."""
 
 import os
 from collections import Counter
@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bnnrepro.report.collect import STATES, Collected, CollectedRun
+from bnnrepro.report.collect import STATES, CellResults, CollectedRun
 from bnnrepro.report.published import Quoted
-from bnnrepro.report.statistics import Summary, Verdict, compare, summary
-from bnnrepro.report.tables import NOTES, Row, Table
+from bnnrepro.report.statistics import Stats, Verdict, compare, summarise
+from bnnrepro.report.tables import NOTES, SHORTENED, Table, TableRow
 
 DASH = "—"
 SELECTION = {
@@ -21,25 +21,25 @@ SELECTION = {
 
 @dataclass(frozen=True)
 class Line:
-    """A row of the table with what was found for it; ``mark`` is its note's number or empty."""
+    """A row of the table with its results; ``mark`` is its note's number or empty."""
 
-    row: Row
-    collected: Collected | None
-    ours: Summary | None
+    row: TableRow
+    results: CellResults | None
+    ours: Stats | None
     values: tuple[tuple[CollectedRun, float], ...]
     verdict: Verdict | None
     mark: str
     protocol: str
-    """what every cell of ours says where it is not the paper's protocol; else empty"""
+    """the deviation from the paper's protocol, shown beside every figure of ours; else empty"""
 
     @property
     def expected(self) -> int:
-        """How many runs the cell should have."""
-        return len(self.collected.cell.runs) if self.collected else 0
+        """Number of runs that the cell should have."""
+        return len(self.results.cell.runs) if self.results else 0
 
     @property
     def ours_text(self) -> str:
-        """Mean and population standard deviation, or that there is none; with the protocol."""
+        """Mean and population standard deviation, or ``no run done``; with the protocol."""
         if self.row.cell is None:
             return DASH
         text = "no run done" if self.ours is None else spread_text(self.ours)
@@ -48,7 +48,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Issue:
-    """Runs of a cell that are in no figure, with one state and one reason."""
+    """Runs of a cell that do not count, with one state and one reason."""
 
     cell: str
     state: str
@@ -62,51 +62,49 @@ class Issue:
 
     @property
     def text(self) -> str:
-        """All of it in a line; the folders too, where there are any."""
-        where = "" if self.state == "missing" else f" ({', '.join(r.name for r in self.runs)})"
-        return f"{_told([self.cell], self)}{where}"
+        """The issue in one line, with the runs' folders unless they are missing."""
+        folders = "" if self.state == "missing" else f" ({', '.join(r.name for r in self.runs)})"
+        return f"{_line_of([self.cell], self)}{folders}"
 
 
-def _told(cells: Sequence[str], issue: Issue) -> str:
+def _line_of(cells: Sequence[str], issue: Issue) -> str:
     plural = "s" if len(issue.runs) > 1 else ""
-    which = f", seed{plural} {issue.seeds}" if issue.runs else ""
+    seeds = f", seed{plural} {issue.seeds}" if issue.runs else ""
     reason = f": {issue.reason}" if issue.reason else ""
-    return f"{', '.join(cells)}{which}: {issue.state}{reason}"
+    return f"{', '.join(cells)}{seeds}: {issue.state}{reason}"
 
 
-def told(issues: Sequence[Issue]) -> list[str]:
-    """Return issues in lines: cells of which the same is to be said share one, without folders.
+def summarise_issues(issues: Sequence[Issue]) -> list[str]:
+    """Return issues in lines; cells with the same issue share one, without folders.
 
-    What is damaged has a line and its folder always: somebody will have to look there.
+    Damaged runs always have their own line with the folder, as somebody has to look there.
     """
-    alike: dict[tuple[str, ...], list[Issue]] = {}
+    groups: dict[tuple[str, ...], list[Issue]] = {}
     for issue in issues:
         own = issue.cell if issue.state == "damaged" else ""
-        alike.setdefault((own, issue.state, issue.reason, issue.seeds), []).append(issue)
+        groups.setdefault((own, issue.state, issue.reason, issue.seeds), []).append(issue)
     return [
-        each[0].text if len(each) == 1 else _told([issue.cell for issue in each], each[0])
-        for each in alike.values()
+        group[0].text if len(group) == 1 else _line_of([i.cell for i in group], group[0])
+        for group in groups.values()
     ]
 
 
-def unused_of(collected: Collected) -> list[Issue]:
-    """Return a cell's runs that are in no figure, those of one state and reason together."""
+def issues_of(results: CellResults) -> list[Issue]:
+    """Return an issue for each state and reason of a cell's unused runs."""
     groups: dict[tuple[str, str], list[CollectedRun]] = {}
-    for run in collected.unused:
+    for run in results.unused:
         groups.setdefault((run.state, run.reason), []).append(run)
     return [
-        Issue(collected.cell.name, state, reason, tuple(runs))
-        for (state, reason), runs in sorted(
-            groups.items(), key=lambda each: (STATES.index(each[0][0]), each[0][1])
-        )
+        Issue(results.cell.name, state, reason, tuple(groups[state, reason]))
+        for state, reason in sorted(groups, key=lambda key: (STATES.index(key[0]), key[1]))
     ]
 
 
 @dataclass(frozen=True)
-class Content:
-    """A report: everything that its forms show.
+class Report:
+    """Everything that the formats of a report show.
 
-    ``compared`` is whether published figures stand beside ours: at the preset ``paper`` alone.
+    ``compared`` says whether published figures are shown beside ours: only at preset ``paper``.
     """
 
     table: Table
@@ -120,11 +118,11 @@ class Content:
     issues: tuple[Issue, ...]
     marked: tuple[str, ...]
     environments: tuple[tuple[dict[str, str], int], ...]
-    collected: tuple[Collected, ...]
+    collected: tuple[CellResults, ...]
 
     @property
     def splits(self) -> bool:
-        """Whether the lines are of several splits."""
+        """Whether the lines have several splits."""
         return len({line.row.split for line in self.lines}) > 1
 
     @property
@@ -135,68 +133,66 @@ class Content:
     @property
     def unused(self) -> list[str]:
         """The issues in lines."""
-        return told(self.issues)
+        return summarise_issues(self.issues)
 
     @property
     def progress(self) -> str:
-        """How many of the table's runs are done."""
-        done = sum(len(each.used) for each in self.collected)
-        runs = sum(len(each.cell.runs) for each in self.collected)
+        """Number of the table's runs that are done."""
+        done = sum(len(results.used) for results in self.collected)
+        runs = sum(len(results.cell.runs) for results in self.collected)
         return f"{done:,} of {runs:,} runs done"
 
 
-def content(table: Table, collected: Sequence[Collected]) -> Content:
-    """Put together what a report says.
+def make_report(table: Table, collected: Sequence[CellResults]) -> Report:
+    """Return the report on a table's cells.
 
     Raises:
         ValueError: the cells are of several presets, or there are none.
     """
-    presets = {each.cell.preset for each in collected}
+    presets = {results.cell.preset for results in collected}
     if len(presets) != 1:
         raise ValueError(f"a table is of one preset, not of {', '.join(sorted(presets)) or 'none'}")
     (preset,) = presets
-    faithful = preset == "paper"
-    rows = [row for row in table.rows if faithful or row.cell is not None]
-    marks = {
-        note: str(1 + i) for i, note in enumerate(dict.fromkeys(r.note for r in rows if r.note))
-    }
-    found = {each.cell.name: each for each in collected}
-    present = [found[name] for name in table.cells if name in found]
-    warning = "" if faithful else f"preset {preset}: not the paper's protocol"
+    paper = preset == "paper"
+    rows = [row for row in table.rows if paper or row.cell is not None]
+    notes = dict.fromkeys(row.note for row in rows if row.note)
+    marks = {note: str(number) for number, note in enumerate(notes, 1)}
+    by_name = {results.cell.name: results for results in collected}
+    present = [by_name[name] for name in table.cells if name in by_name]
     title = f"Table {table.name}. {table.title}"
-    return Content(
+    return Report(
         table,
         preset,
-        title if faithful else f"{title} ({warning})",
-        _warning(preset, present, warning),
-        faithful,
+        title if paper else f"{title} (preset {preset}: {SHORTENED})",
+        _warning(preset, present),
+        paper,
         _about(table, present),
-        tuple(_line(row, found.get(row.cell or ""), table, marks, faithful) for row in rows),
+        tuple(_line(row, by_name.get(row.cell or ""), table, marks, preset) for row in rows),
         tuple((mark, NOTES[note]) for note, mark in marks.items()),
-        tuple(_issues(table, found)),
-        tuple(run.name for each in present for run in each.used if run.dirty),
+        tuple(_issues(table, by_name)),
+        tuple(run.name for results in present for run in results.used if run.dirty),
         tuple(_environments(present)),
         tuple(present),
     )
 
 
-def _warning(preset: str, collected: Sequence[Collected], warning: str) -> str:
+def _warning(preset: str, collected: Sequence[CellResults]) -> str:
     parts = []
-    if warning:
+    if preset != "paper":
         parts.append(
             f"Preset {preset}: a shortened protocol, not the paper's. "
             "Nothing here is compared with the paper."
         )
-    stand_ins = dict.fromkeys(stand_in(each) for each in collected if each.stands_for)
+    stand_ins = dict.fromkeys(stand_in(results) for results in collected if results.stands_for)
     if stand_ins:
         parts.append(f"Other data stand in: {'; '.join(stand_ins)}.")
-    if len({each.code for each in collected if each.code}) > 1:
+    if len({results.code for results in collected if results.code}) > 1:
         parts.append("The cells' runs are not all of one code: see the environment.")
     return " ".join(parts)
 
 
-def _about(table: Table, collected: Sequence[Collected]) -> str:
-    metric = next((each.metric for each in collected if each.metric), "accuracy")
+def _about(table: Table, collected: Sequence[CellResults]) -> str:
+    metric = next((results.metric for results in collected if results.metric), "accuracy")
     unit = ", percent" if metric == "accuracy" else ""
     return (
         f"{metric.capitalize()}{unit}, {SELECTION[table.selection]}. Ours: mean ± population "
@@ -212,84 +208,84 @@ VERDICTS = (
 )
 
 
-def stand_in(collected: Collected) -> str:
-    """Say which data stand for which."""
-    data = collected.used[0].result["dataset"]
-    word = data if data != collected.stands_for else "other data"
-    return f"{word} stand in for {collected.stands_for}"
+def stand_in(results: CellResults) -> str:
+    """Return a phrase that names the data used and the data set they stand in for."""
+    data = results.used[0].result["dataset"]
+    name = data if data != results.stands_for else "other data"
+    return f"{name} stand in for {results.stands_for}"
 
 
 def _line(
-    row: Row, collected: Collected | None, table: Table, marks: dict[str, str], faithful: bool
+    row: TableRow, results: CellResults | None, table: Table, marks: dict[str, str], preset: str
 ) -> Line:
-    used = collected.used if collected else ()
     values = tuple(
         (run, value)
-        for run in used
-        if (value := run.value(table.selection, row.split, row.kind)) is not None
+        for run in (results.used if results else ())
+        if (value := run.value(table.selection, row.split, row.prediction)) is not None
     )
-    ours = summary([value for _, value in values]) if values else None
-    preset = collected.cell.preset if collected else "paper"
-    protocol = [] if faithful else [f"{preset}, not the paper's protocol"]
-    if collected and collected.stands_for:
-        protocol.append(stand_in(collected))
+    ours = summarise([value for _, value in values]) if values else None
+    protocol = [] if preset == "paper" else [f"{preset}, {SHORTENED}"]
+
+    if results and results.stands_for:
+        protocol.append(stand_in(results))
     verdict = None
     if row.paper and row.cell and not protocol:
         verdict = compare(ours, row.paper)
     mark = marks[row.note] if row.note else ""
-    return Line(row, collected, ours, values, verdict, mark, "; ".join(protocol))
+    return Line(row, results, ours, values, verdict, mark, "; ".join(protocol))
 
 
-def _issues(table: Table, found: dict[str, Collected]) -> list[Issue]:
+def _issues(table: Table, by_name: dict[str, CellResults]) -> list[Issue]:
     issues = []
     for name in table.cells:
-        if name not in found:
+        if name not in by_name:
             issues.append(Issue(name, "missing", "the cell was not collected", ()))
             continue
-        issues += unused_of(found[name])
-        wanting = [run for run in found[name].used if _lacks(table, name, run)]
-        if wanting:
-            reason = "has not all of the table's figures (evaluated with other settings?)"
-            issues.append(Issue(name, "incomplete", reason, tuple(wanting)))
+        issues += issues_of(by_name[name])
+        incomplete = [run for run in by_name[name].used if _lacks(table, name, run)]
+        if incomplete:
+            reason = "lacks some of the table's figures (evaluated with other settings?)"
+            issues.append(Issue(name, "incomplete", reason, tuple(incomplete)))
     return issues
 
 
 def _lacks(table: Table, cell: str, run: CollectedRun) -> bool:
     rows = [row for row in table.rows if row.cell == cell]
-    return any(run.value(table.selection, row.split, row.kind) is None for row in rows)
+    return any(run.value(table.selection, row.split, row.prediction) is None for row in rows)
 
 
-def _environments(collected: Sequence[Collected]) -> list[tuple[dict[str, str], int]]:
-    """Return each environment of the figures' runs, and of how many runs it is."""
-    number = Counter(tuple(environment(run).items()) for each in collected for run in each.used)
-    return [(dict(items), count) for items, count in number.most_common()]
+def _environments(collected: Sequence[CellResults]) -> list[tuple[dict[str, str], int]]:
+    """Return each environment of the used runs, with its number of runs."""
+    runs = [run for results in collected for run in results.used]
+    counts = Counter(tuple(environment(run).items()) for run in runs)
+    return [(dict(items), count) for items, count in counts.most_common()]
 
 
 def environment(run: CollectedRun) -> dict[str, str]:
     """Return hardware, versions and commit of a run, in words."""
-    found = run.environment
-    versions: Any = found.get("versions")
+    record = run.environment
+    versions: Any = record.get("versions")
     versions = versions if isinstance(versions, dict) else {}
-    git: Any = found.get("git")
+    git: Any = record.get("git")
     commit = str(git.get("commit"))[:10] if isinstance(git, dict) else "unknown"
     return {
         "device": str(run.result.get("device")),
-        "processor": str(found.get("gpu") or found.get("cpu") or "unknown"),
-        "platform": str(found.get("platform") or "unknown"),
+        "processor": str(record.get("gpu") or record.get("cpu") or "unknown"),
+        "platform": str(record.get("platform") or "unknown"),
         "versions": ", ".join(f"{k} {v}" for k, v in versions.items() if v) or "unknown",
         "commit": f"{commit}{' with uncommitted changes' if run.dirty else ''}",
         "code": run.code,
     }
 
 
-def spread_text(one: Summary) -> str:
-    """Return mean ± population standard deviation; the mean alone of one run."""
-    text = f"{one.mean:.2f}"
-    return text if one.sample_std is None else f"{text} ± {one.population_std:.2f}"
+def spread_text(stats: Stats) -> str:
+    """Return mean ± population standard deviation; for one run, the mean alone."""
+    text = f"{stats.mean:.2f}"
+    return text if stats.sample_std is None else f"{text} ± {stats.population_std:.2f}"
 
 
 def quoted_text(figure: Quoted | None) -> str:
-    """Return a published figure with the digits that were printed."""
+    """Return a published figure with its printed digits."""
     if figure is None:
         return DASH
     text = f"{figure.mean:.{figure.digits}f}"
@@ -308,12 +304,12 @@ def ranges(numbers: Sequence[int]) -> str:
 
 
 def relative(run: CollectedRun, folder: Path) -> str:
-    """Return the way from a report's folder to a run's, with forward slashes."""
+    """Return the path of a run's folder relative to a report's, with forward slashes."""
     return Path(os.path.relpath(run.expected.folder.path, folder)).as_posix()
 
 
-def header(report: Content, *, short: bool = False) -> list[str]:
-    """Return the table's columns; ``short`` leaves out what a terminal has no room for."""
+def header(report: Report, *, short: bool = False) -> list[str]:
+    """Return the table's columns; ``short`` leaves out some to fit a terminal."""
     columns = ["", *(["Split"] if report.splits else [])]
     columns += ["Paper"] if report.compared else []
     columns += ["Earlier reproduction"] if report.earlier and not short else []
@@ -322,8 +318,8 @@ def header(report: Content, *, short: bool = False) -> list[str]:
     return columns + (["Difference", "Verdict"] if report.compared else [])
 
 
-def cells(report: Content, line: Line, *, short: bool = False) -> list[str]:
-    """Return a line's cells, as plain text."""
+def row_texts(report: Report, line: Line, *, short: bool = False) -> list[str]:
+    """Return a line's columns as plain text."""
     row, ours, verdict = line.row, line.ours, line.verdict
     mark = f" [{line.mark}]" if line.mark else ""
     values = [f"{row.label}{mark}", *([row.split] if report.splits else [])]
@@ -346,9 +342,9 @@ def _count(line: Line) -> str:
     return DASH if line.row.cell is None else f"{len(line.values)} of {line.expected}"
 
 
-def groups(report: Content) -> list[tuple[str, list[Line]]]:
+def groups(report: Report) -> list[tuple[str, list[Line]]]:
     """Return the lines under their headings, in order."""
-    found: dict[str, list[Line]] = {}
+    by_heading: dict[str, list[Line]] = {}
     for line in report.lines:
-        found.setdefault(line.row.group, []).append(line)
-    return list(found.items())
+        by_heading.setdefault(line.row.group, []).append(line)
+    return list(by_heading.items())

@@ -1,5 +1,6 @@
-"""A report as one HTML page that needs nothing else: table, curves, diagnostics, runs."""
+"""A report as one self-contained HTML page: table, curves, diagnostics, runs."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,30 +9,31 @@ from urllib.parse import quote
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from bnnrepro.report.collect import Collected, CollectedRun
+from bnnrepro.report.collect import CellResults, CollectedRun
 from bnnrepro.report.curves import Columns, band, diagnostics, metrics
+from bnnrepro.report.published import SPLITS
 from bnnrepro.report.render.layout import (
     DASH,
     VERDICTS,
-    Content,
-    cells,
+    Report,
     groups,
     header,
     relative,
+    row_texts,
     spread_text,
     stand_in,
 )
 from bnnrepro.report.render.svg import Curve, plot
-from bnnrepro.report.statistics import summary
+from bnnrepro.report.statistics import summarise
+from bnnrepro.report.tables import SHORTENED
 from bnnrepro.screen import printable
 
 _UNFINISHED = ("running", "interrupted", "stale", "failed", "queued")
-_SPLITS = ("train", "validation", "test")
 
 
 @dataclass(frozen=True)
 class Plot:
-    """A picture with its caption; ``splits`` are the curves that its key names."""
+    """A picture with its caption; ``splits`` are the curves in its legend."""
 
     caption: str
     picture: Markup
@@ -40,10 +42,10 @@ class Plot:
 
 @dataclass(frozen=True)
 class Card:
-    """What the page says of a cell."""
+    """A cell's part of the page."""
 
     name: str
-    what: str
+    summary: str
     status: str
     plots: tuple[Plot, ...]
     diagnostics: tuple[Plot, ...]
@@ -51,13 +53,13 @@ class Card:
     runs: tuple[tuple[CollectedRun, str], ...]
 
 
-def page(report: Content, folder: Path) -> str:
-    """Return the page; links to runs are relative to ``folder``, where it will lie."""
+def page(report: Report, folder: Path) -> str:
+    """Return the page; links to runs are relative to ``folder``, where it will be written."""
     environment = Environment(
         loader=PackageLoader("bnnrepro.report.render", "."),
         autoescape=True,
         undefined=StrictUndefined,
-        finalize=_plain,
+        finalize=_shown,
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -65,77 +67,69 @@ def page(report: Content, folder: Path) -> str:
         report=report,
         header=header(report),
         verdicts=VERDICTS,
-        groups=[(name, [cells(report, line) for line in lines]) for name, lines in groups(report)],
-        cards=[_card(report, each, folder) for each in report.collected],
+        groups=[
+            (heading, [row_texts(report, line) for line in lines])
+            for heading, lines in groups(report)
+        ],
+        cards=[_card(report, results, folder) for results in report.collected],
     )
 
 
-def _plain(value: object) -> object:
-    """Return what the page shows of a value; a picture is safe as it is."""
+def _shown(value: object) -> object:
+    """Return a value without control characters; a picture is safe as it is."""
     return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
-def _card(report: Content, collected: Collected, folder: Path) -> Card:
-    runs, unfinished = _drawn(collected)
-    columns = [run.metrics for run in runs if run.metrics]
-    cell = collected.cell
-    what = f"{cell.method} on {cell.dataset}, {cell.model}"
+def _card(report: Report, results: CellResults, folder: Path) -> Card:
+    unfinished = [run for run in results.unused if run.state in _UNFINISHED]
+    runs = [run.metrics for run in results.used or unfinished if run.metrics]
+    cell = results.cell
+    summary = f"{cell.method} on {cell.dataset}, {cell.model}"
     if not report.compared:
-        what += f" [{report.preset}, not the paper's protocol]"
-    if collected.stands_for:
-        what += f" ({stand_in(collected)})"
-    own = diagnostics(columns)
+        summary += f" [{report.preset}, {SHORTENED}]"
+    if results.stands_for:
+        summary += f" ({stand_in(results)})"
+    status = f"{len(results.used)} of {len(cell.runs)} runs done"
+    if runs and not results.used:
+        status += "; the curves are of unfinished runs"
+    own = diagnostics(runs)
     return Card(
         cell.name,
-        what,
-        _status(collected, unfinished and bool(columns)),
-        tuple(_curves(cell.name, columns)),
-        tuple(_diagnostic(cell.name, columns, name) for name in own),
-        tuple((name, _last(columns, name)) for name in own),
-        tuple((run, quote(relative(run, folder))) for run in collected.used),
+        summary,
+        status,
+        tuple(_curves(cell.name, runs)),
+        tuple(_diagnostic(cell.name, runs, name) for name in own),
+        tuple((name, _last(runs, name)) for name in own),
+        tuple((run, quote(relative(run, folder))) for run in results.used),
     )
 
 
-def _drawn(collected: Collected) -> tuple[Sequence[CollectedRun], bool]:
-    """Return the runs whose curves are shown: the finished, else what the unfinished have."""
-    if collected.used:
-        return collected.used, False
-    return [run for run in collected.unused if run.state in _UNFINISHED], True
-
-
-def _status(collected: Collected, unfinished: bool) -> str:
-    text = f"{len(collected.used)} of {len(collected.cell.runs)} runs done"
-    return f"{text}; the curves are of unfinished runs" if unfinished else text
-
-
-def _curves(cell: str, columns: Sequence[Columns]) -> list[Plot]:
+def _curves(cell: str, runs: Sequence[Columns]) -> list[Plot]:
     plots = []
-    for metric in metrics(columns):
-        found = [(split, band(columns, f"{split}_{metric}")) for split in _SPLITS]
-        curves = [Curve(split, split, each) for split, each in found if each is not None]
+    for metric in metrics(runs):
+        bands = {split: band(runs, f"{split}_{metric}") for split in SPLITS}
+        curves = [Curve(split, split, b) for split, b in bands.items() if b is not None]
         if curves:
-            title = f"{cell}: {metric} by epoch"
-            picture = Markup(plot(title, curves, zoom=True))
+            picture = Markup(plot(f"{cell}: {metric} by epoch", curves, zoom=True))
             caption = f"{metric}, mean and one standard deviation over seeds"
-            plots.append(Plot(caption, picture, tuple(each.label for each in curves)))
+            plots.append(Plot(caption, picture, tuple(curve.label for curve in curves)))
     return plots
 
 
-def _diagnostic(cell: str, columns: Sequence[Columns], name: str) -> Plot:
-    found = band(columns, name)
-    if found is None:
+def _diagnostic(cell: str, runs: Sequence[Columns], name: str) -> Plot:
+    curve = band(runs, name)
+    if curve is None:
         return Plot(f"{name}: no finite value", Markup(""))
-    curve = Curve(name, "own", found)
-    return Plot(name, Markup(plot(f"{cell}: {name} by epoch", [curve])))
+    return Plot(name, Markup(plot(f"{cell}: {name} by epoch", [Curve(name, "own", curve)])))
 
 
-def _last(columns: Sequence[Columns], name: str) -> str:
-    values = [float(each[name][-1]) for each in columns if name in each]
-    finite = [value for value in values if value == value and abs(value) != float("inf")]
+def _last(runs: Sequence[Columns], name: str) -> str:
+    values = [float(columns[name][-1]) for columns in runs if name in columns]
+    finite = [value for value in values if math.isfinite(value)]
     if not finite:
         return DASH
-    one = summary(finite)
-    if abs(one.mean) >= 0.1:
-        return spread_text(one)
-    spread = "" if one.sample_std is None else f" ± {one.population_std:.1e}"
-    return f"{one.mean:.3e}{spread}"
+    stats = summarise(finite)
+    if abs(stats.mean) >= 0.1:
+        return spread_text(stats)
+    spread = "" if stats.sample_std is None else f" ± {stats.population_std:.1e}"
+    return f"{stats.mean:.3e}{spread}"

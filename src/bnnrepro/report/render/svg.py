@@ -14,7 +14,7 @@ from bnnrepro.screen import printable
 
 _WIDTH, _HEIGHT = 360, 200
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44, 10, 12, 30
-_POINTS = 160  # more than a phone has pixels for
+_MAX_POINTS = 160  # enough for a phone's pixels
 
 
 @dataclass(frozen=True)
@@ -43,14 +43,14 @@ class _Scale:
 def plot(title: str, curves: Sequence[Curve], *, zoom: bool = False) -> str:
     """Return an SVG element: for each curve a line, and a band of one standard deviation.
 
-    Values that span more than two decades stand on a logarithmic axis, where zero has no place.
+    Values that span more than two decades get a logarithmic axis, which leaves out zeros.
 
     Args:
-        title: what is drawn, for those who cannot see it as well; unique in a page.
+        title: description of the plot, also for screen readers; unique in a page.
         curves: at least one.
-        zoom: leave out the lowest values of the first epochs, which would press the rest flat.
+        zoom: leave out the lowest values of the first epochs, which would flatten the rest.
     """
-    x = _Scale(*_span([each.band.x for each in curves]), _LEFT, _WIDTH - _RIGHT)
+    x = _Scale(*_span([curve.band.x for curve in curves]), _LEFT, _WIDTH - _RIGHT)
     y = _y_scale(curves, zoom)
     name = f"clip-{crc32(title.encode()):x}"  # the same page again, byte by byte
     label = escape(printable(title))
@@ -61,15 +61,15 @@ def plot(title: str, curves: Sequence[Curve], *, zoom: bool = False) -> str:
         *_y_axis(y),
         *_x_axis(x),
         f'<g clip-path="url(#{name})">',
-        *(_drawn(each, x, y) for each in curves),
+        *(_path(curve, x, y) for curve in curves),
         "</g></svg>",
     ]
     return "".join(parts)
 
 
 def _span(arrays: Sequence[NDArray[np.float64]]) -> tuple[float, float]:
-    low = min(float(each.min()) for each in arrays)
-    high = max(float(each.max()) for each in arrays)
+    low = min(float(array.min()) for array in arrays)
+    high = max(float(array.max()) for array in arrays)
     if low == high:
         pad = abs(low) * 0.05 or 0.5
         return low - pad, high + pad
@@ -77,13 +77,14 @@ def _span(arrays: Sequence[NDArray[np.float64]]) -> tuple[float, float]:
 
 
 def _y_scale(curves: Sequence[Curve], zoom: bool) -> _Scale:
-    means = np.concatenate([each.band.mean for each in curves])
+    means = np.concatenate([curve.band.mean for curve in curves])
     positive = means[means > 0]
     ends = _HEIGHT - _BOTTOM, _TOP
     if not zoom and (means >= 0).all() and positive.size and positive.max() > 100 * positive.min():
         low, high = math.log10(positive.min()), math.log10(positive.max())
         return _Scale(math.floor(low), math.ceil(high), *ends, log=True)
-    low, high = _span([each.band.low for each in curves] + [each.band.high for each in curves])
+    bands = [curve.band for curve in curves]
+    low, high = _span([band.low for band in bands] + [band.high for band in bands])
     if zoom and len(means) > 20:
         low = max(low, float(np.quantile(means, 0.05)))
         low, high = (low, high) if low < high else _span([means])
@@ -94,7 +95,7 @@ def _y_scale(curves: Sequence[Curve], zoom: bool) -> _Scale:
 def _ticks(low: float, high: float, about: int = 4) -> list[float]:
     raw = (high - low) / about
     power = 10.0 ** math.floor(math.log10(raw))
-    step = next(power * each for each in (1, 2, 5, 10) if power * each >= raw)
+    step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= raw)
     first = math.ceil(low / step - 1e-9)
     return [step * k for k in range(first, math.floor(high / step + 1e-9) + 1)]
 
@@ -107,9 +108,10 @@ def _y_axis(y: _Scale) -> list[str]:
         marks = [(value, f"{value:.6g}") for value in _ticks(y.low, y.high)]
     parts = []
     for value, label in marks:
-        at = y.start + (value - y.low) / (y.high - y.low) * (y.end - y.start)
-        parts.append(f'<path class="grid" d="M{_LEFT} {at:.1f}H{_WIDTH - _RIGHT}"/>')
-        parts.append(f'<text x="{_LEFT - 4}" y="{at + 3.5:.1f}" text-anchor="end">{label}</text>')
+        pixel = y.start + (value - y.low) / (y.high - y.low) * (y.end - y.start)
+        parts.append(f'<path class="grid" d="M{_LEFT} {pixel:.1f}H{_WIDTH - _RIGHT}"/>')
+        place = f'x="{_LEFT - 4}" y="{pixel + 3.5:.1f}"'
+        parts.append(f'<text {place} text-anchor="end">{label}</text>')
     return parts
 
 
@@ -117,32 +119,32 @@ def _x_axis(x: _Scale) -> list[str]:
     bottom = _HEIGHT - _BOTTOM
     ticks = sorted({round(value) for value in _ticks(x.low, x.high)})
     parts = [f'<path class="axis" d="M{_LEFT} {bottom}H{_WIDTH - _RIGHT}"/>']
-    for value in (each for each in ticks if x.low <= each <= x.high):
-        at = float(x(np.array([value]))[0])
-        parts.append(f'<text x="{at:.1f}" y="{bottom + 13}" text-anchor="middle">{value}</text>')
+    for value in (tick for tick in ticks if x.low <= tick <= x.high):
+        pixel = float(x(np.array([value]))[0])
+        parts.append(f'<text x="{pixel:.1f}" y="{bottom + 13}" text-anchor="middle">{value}</text>')
     middle = (_LEFT + _WIDTH - _RIGHT) / 2
     parts.append(f'<text x="{middle}" y="{_HEIGHT - 4}" text-anchor="middle">epoch</text>')
     return parts
 
 
-def _drawn(curve: Curve, x: _Scale, y: _Scale) -> str:
+def _path(curve: Curve, x: _Scale, y: _Scale) -> str:
     band = curve.band
-    shown = band.mean > 0 if y.log else np.ones(len(band.x), dtype=bool)
-    which = np.flatnonzero(shown)
-    if not which.size:
+    index = np.flatnonzero(band.mean > 0 if y.log else np.ones(len(band.x), dtype=bool))
+    if not index.size:
         return ""
-    if which.size > _POINTS:
-        which = which[np.unique(np.linspace(0, which.size - 1, _POINTS).round().astype(int))]
-    across = x(band.x[which])
-    line = _points(across, y(band.mean[which]))
+    if index.size > _MAX_POINTS:
+        index = index[np.unique(np.linspace(0, index.size - 1, _MAX_POINTS).round().astype(int))]
+    across = x(band.x[index])
+    line = _points(across, y(band.mean[index]))
     title = f"<title>{escape(printable(curve.label))}</title>"
-    if which.size == 1:
-        place = f'cx="{across[0]:.1f}" cy="{y(band.mean[which])[0]:.1f}"'
+    if index.size == 1:
+        place = f'cx="{across[0]:.1f}" cy="{y(band.mean[index])[0]:.1f}"'
         return f'<circle class="{curve.style}" {place} r="3">{title}</circle>'
     area = ""
-    if band.std[which].any():
-        edge = _points(across, y(band.high[which])) + "L"
-        edge += _points(across[::-1], y(band.low[which])[::-1])
+    if band.std[index].any():
+        edge = _points(across, y(band.high[index])) + "L"
+        edge += _points(across[::-1], y(band.low[index])[::-1])
+
         area = f'<path class="band {curve.style}" d="M{edge}Z"/>'
     return f'{area}<path class="line {curve.style}" d="M{line}">{title}</path>'
 

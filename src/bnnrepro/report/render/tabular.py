@@ -1,4 +1,4 @@
-"""A report as data: CSV, a line each, and JSON with every run behind it."""
+"""A report as data: CSV with a row per line of the table, and JSON with all of its runs."""
 
 import csv
 import io
@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from bnnrepro.report.published import Quoted
-from bnnrepro.report.render.layout import Content, Line, relative
+from bnnrepro.report.render.layout import Line, Report, relative
 from bnnrepro.screen import printable
 
 
-def as_csv(report: Content) -> str:
-    """Return one row a line of the table; what is not known is empty."""
+def as_csv(report: Report) -> str:
+    """Return a row per line of the table; unknown values are empty."""
     rows = [_flat(report, line) for line in report.lines]
     text = io.StringIO()
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
@@ -20,8 +20,8 @@ def as_csv(report: Content) -> str:
     return printable(text.getvalue(), lines=True)
 
 
-def as_json(report: Content, folder: Path) -> dict[str, Any]:
-    """Return the whole report; runs are named by the way from ``folder`` to theirs."""
+def as_json(report: Report, folder: Path) -> dict[str, Any]:
+    """Return the whole report; folders of runs are relative to ``folder``."""
     return {
         "table": report.table.name,
         "title": report.title,
@@ -54,20 +54,20 @@ def as_json(report: Content, folder: Path) -> dict[str, Any]:
             for issue in report.issues
         ],
         "uncommitted_changes": list(report.marked),
-        "environments": [{"runs": count, **found} for found, count in report.environments],
+        "environments": [{"runs": count, **record} for record, count in report.environments],
     }
 
 
-def _flat(report: Content, line: Line) -> dict[str, Any]:
+def _flat(report: Report, line: Line) -> dict[str, Any]:
     row, ours, verdict = line.row, line.ours, line.verdict
     interval = ours.interval if ours else None
     values: dict[str, Any] = {
         "group": row.group,
         "label": row.label,
         "cell": row.cell,
-        "prediction": row.kind,
+        "prediction": row.prediction,
         "split": row.split,
-        "metric": line.collected.metric if line.collected else None,
+        "metric": line.results.metric if line.results else None,
         "selection": report.table.selection,
         "preset": report.preset,
         "protocol": line.protocol or ("the paper's" if report.compared else None),
