@@ -21,13 +21,13 @@ from bnnrepro.config.compose import compose, conf_dir, hydra_session, load
 from bnnrepro.config.constraints import build
 from bnnrepro.data import image_folder
 from bnnrepro.errors import UserError
-from bnnrepro.launch import job, submission
+from bnnrepro.launch import job
 from bnnrepro.launch.job import Batch, RunsFailedError
-from bnnrepro.launch.payload import freeze, here
-from bnnrepro.launch.plan import plan
+from bnnrepro.launch.payload import current_workdir, make_spec
+from bnnrepro.launch.plan import make_plan
 from bnnrepro.launch.retry import retry
 from bnnrepro.launch.settings import Slurm
-from bnnrepro.launch.submission import Announcement
+from bnnrepro.launch.submission import Reservation, Submission
 from bnnrepro.runs import provenance, slurm_queue, status
 from bnnrepro.runs.metrics import write_metrics
 from bnnrepro.runs.query import find
@@ -51,12 +51,12 @@ def no_slurm(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def planned(*points: list[str]) -> list:
-    return plan([compose(*TINY, *point) for point in points], points)
+    return make_plan([compose(*TINY, *point) for point in points], points)
 
 
-def made(one: list, **more: object) -> submission.Submission:
+def made(one: list, **more: object) -> Submission:
     paths = [[str(each.run.folder.path.absolute())] for each in one]
-    return submission.new("multirun", "test", {"kind": "local"}, paths)
+    return Submission.create("multirun", "test", {"kind": "local"}, paths)
 
 
 def test_what_is_done_running_or_queued_is_not_to_do() -> None:
@@ -84,21 +84,21 @@ def test_a_finished_run_is_to_do_only_for_another_evaluation_or_on_demand(run_sm
 
 def test_what_is_frozen_is_the_config_with_its_share_of_threads() -> None:
     (one,) = planned(["threads=null"], ["evaluate.samples=3", "threads=7"])
-    first, second = freeze(one, 5).typed()
+    first, second = make_spec(one, 5).typed()
     assert first == compose(*TINY, "threads=5")
     assert second == compose(*TINY, "threads=7", "evaluate.samples=3")
 
 
-def test_an_announcement_is_taken_back_whole(tmp_path: Path) -> None:
+def test_a_reservation_is_undone_whole(tmp_path: Path) -> None:
     first, second = planned([], ["seed=1"])
     first.run.folder.path.mkdir(parents=True)
     status.write(first.run.folder, "failed", error="as before")
     before = first.run.folder.status.read_bytes()
-    announcement = Announcement([first, second], "test-1")
-    announcement.make()
+    reservation = Reservation([first, second], "test-1")
+    reservation.make()
     assert {each.state.name for each in find([Path("multirun")], {})[0]} == {"stale"}
     assert yaml.safe_load(second.run.folder.config.read_text()) == second.config.to_dict()
-    announcement.take_back()
+    reservation.undo()
     assert first.run.folder.status.read_bytes() == before
     assert [each.name for each in first.run.folder.path.iterdir()] == ["status.json"]
     assert not second.run.folder.path.exists()
@@ -106,10 +106,10 @@ def test_an_announcement_is_taken_back_whole(tmp_path: Path) -> None:
 
 def test_what_a_job_was_given_is_not_taken_back() -> None:
     first, second, third = planned([], ["seed=1"], ["seed=2"])
-    announcement = Announcement([first, second, third], "test-1")
-    announcement.make()
-    announcement.give({str(second.run.folder.path.absolute()): "17_1"})
-    announcement.take_back()
+    reservation = Reservation([first, second, third], "test-1")
+    reservation.make()
+    reservation.assign({str(second.run.folder.path.absolute()): "17_1"})
+    reservation.undo()
     state = status.read(second.run.folder)
     assert (state.state, state.submission, state.job) == ("submitted", "test-1", "17_1")
     assert second.run.folder.config.exists()
@@ -119,18 +119,18 @@ def test_what_a_job_was_given_is_not_taken_back() -> None:
 
 def test_a_job_that_was_faster_keeps_its_own_word() -> None:
     (one,) = planned([])
-    announcement = Announcement([one], "test-1")
-    announcement.make()
+    reservation = Reservation([one], "test-1")
+    reservation.make()
     status.write(one.run.folder, "running", job="17")
-    announcement.give({str(one.run.folder.path.absolute()): "99"})
+    reservation.assign({str(one.run.folder.path.absolute()): "99"})
     assert (status.read(one.run.folder).state, status.read(one.run.folder).job) == ("running", "17")
 
 
 def test_a_job_runs_all_of_its_runs_and_records_what_fails_before_training() -> None:
     runs = planned(["seed=0"], ["seed=1", "dataset.shape=[1,9,9]"], ["seed=2"])
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR2)}
-    batch = Batch([freeze(each, 1) for each in runs], made(runs), here())
-    Announcement(runs, batch.submission.name).make()
+    batch = Batch([make_spec(each, 1) for each in runs], made(runs), current_workdir())
+    Reservation(runs, batch.submission.name).make()
     try:
         with pytest.raises(RunsFailedError, match="1 of 3 runs failed"):
             batch()
@@ -161,10 +161,10 @@ def test_a_damaged_result_is_not_done_and_a_sweep_makes_it_anew() -> None:
 def test_a_stopped_sweep_starts_nothing_more() -> None:
     runs = planned(["seed=0"])
     sweep = made(runs)
-    Announcement(runs, sweep.name).make()
+    Reservation(runs, sweep.name).make()
     sweep.stopped.touch()
     before = signal.getsignal(signal.SIGTERM)
-    Batch([freeze(each, 1) for each in runs], sweep, here(), fail_fast=True)()
+    Batch([make_spec(each, 1) for each in runs], sweep, current_workdir(), fail_fast=True)()
     signal.signal(signal.SIGTERM, before)
     state = status.read(runs[0].run.folder)
     assert (state.state, state.error) == ("interrupted", job._STOPPED)
@@ -269,7 +269,7 @@ def test_retry_leaves_what_is_no_longer_itself(capsys: pytest.CaptureFixture[str
     runs, _ = find([Path("multirun")], {"state": ["failed"]})
     assert retry(runs, []) == 0
     shown = capsys.readouterr()
-    assert shown.err.count("left alone: digits/mlp/bayesbinn/") == 2
+    assert shown.err.count("not retried: digits/mlp/bayesbinn/") == 2
     assert "nothing to retry among 2 runs" in shown.out
 
 
@@ -280,7 +280,7 @@ def test_retry_says_that_a_run_stopped_where_it_should(capsys: pytest.CaptureFix
     capsys.readouterr()
     assert retry([run], []) == 0
     shown = capsys.readouterr()
-    wanted = f"left alone: {run.name}: stopped where it should, stop_after=1"
+    wanted = f"not retried: {run.name}: stopped as configured, stop_after=1"
     assert shown.err.splitlines() == [wanted]
     assert "nothing to retry among 1 run," in shown.out
 
@@ -382,7 +382,7 @@ def test_a_full_disk_submits_nothing_and_leaves_nothing(
     assert [each.name for each in full_disk.iterdir()] == ["ballast"]
 
 
-def test_where_there_is_room_for_some_of_the_announcements_none_stays(
+def test_where_there_is_room_for_some_of_the_reservations_none_stays(
     full_disk: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with (full_disk / "ballast").open("r+b") as ballast:

@@ -139,9 +139,11 @@ def test_the_owner_touches_its_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     [([("17_3", "x")], True), ([("17_4", "x"), ("17_3", "a stranger's")], False), ([], False)],
 )
 def test_squeue_decides_on_the_process_of_a_job(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, queued: list[slurm_queue.Key], held: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, queued: list[slurm_queue.JobKey], held: bool
 ) -> None:
-    jobs = {each: slurm_queue.Job(str(each[0]), "RUNNING", "None", str(each[1])) for each in queued}
+    jobs = {
+        key: slurm_queue.SlurmJob(str(key[0]), "RUNNING", "None", str(key[1])) for key in queued
+    }
     monkeypatch.setattr(slurm_queue, "queue", lambda numbers: jobs)
     forge(tmp_path, **far(job="17_3", job_name="x"))
     touched(tmp_path, 0 if not held else 10 * lock.STALE)
@@ -166,7 +168,7 @@ def test_a_requeued_job_takes_over_from_itself_even_while_the_old_process_lives(
     with lock.hold(tmp_path):
         atomic.write_text(tmp_path / "a", "old")
         monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
-        with lock.hold(tmp_path, least=9):  # the same process stands for the restarted one
+        with lock.hold(tmp_path, above=9):  # the same process stands for the restarted one
             pass
         with pytest.raises(lock.LostError, match="was taken over"):
             atomic.write_text(tmp_path / "a", "new")
@@ -175,7 +177,7 @@ def test_a_requeued_job_takes_over_from_itself_even_while_the_old_process_lives(
 
 
 def test_who_lost_the_lock_writes_nothing_and_leaves_the_heirs_lock(tmp_path: Path) -> None:
-    with lock.hold(tmp_path, least=4):
+    with lock.hold(tmp_path, above=4):
         atomic.write_text(tmp_path / "status", "mine")
         forge(tmp_path, 6)
         with pytest.raises(lock.LostError, match="taken over by process"):

@@ -98,7 +98,7 @@ def test_ctrl_c_between_sbatch_and_the_end_of_the_submission(
     program.chmod(0o755)
     monkeypatch.setitem(desk.cluster.env, "PATH", f"{folder}:{real}")
     out, _ = desk.finish(desk.sweep(*MINUTES, "seed=0,1", LATER), code=130)
-    assert "the jobs go on" in out
+    assert "the jobs continue" in out
     jobs = {number for number, _, _, name in desk.cluster.queue() if name != "foreign"}
     assert len(jobs) == 2
     assert {run.status.job for run in desk.runs("state=queued")} == jobs

@@ -164,7 +164,7 @@ def test_cancel_of_what_waits_and_of_a_part_of_a_shared_job(desk: Desk) -> None:
     desk.finish(desk.sweep(*line, "runs_per_job=2", "--detach"))
     text = desk.word("cancel", "seed=1")
     assert "cancelled 0 runs" in text
-    assert "is left alone: it has 1 more run" in text
+    assert "is not cancelled: it has 1 more run" in text
 
 
 def test_fail_fast_cancels_the_rest(desk: Desk) -> None:

@@ -10,14 +10,14 @@ from bnnrepro.report.reproduce import MOST_SEEDS, Wish, report, reproduce
 
 EPILOG = """\
 OVERRIDE is any setting that changes no run's numbers, for all runs: dataset.root=DIR threads=1
-device=cpu out=DIR cluster=mine hydra.launcher.processes=2. What is done is never run again;
-stopped at any moment, the same line goes on.
+device=cpu out=DIR cluster=mine hydra.launcher.processes=2. Finished runs are never run again;
+interrupt it at any time, and the same command resumes.
 """
 ACTIONS = {
     "reproduce-table": "run what a table lacks, then report",
-    "table": "report what is there, start nothing",
+    "table": "report from finished runs, start nothing",
     "reproduce-figure": "run what a figure lacks, then draw",
-    "figure": "draw from what is there",
+    "figure": "draw from finished runs, start nothing",
 }
 
 
@@ -29,10 +29,10 @@ def main(argv: list[str]) -> int:
 
 
 def wish_of(words: Sequence[str]) -> Wish:
-    """Return what a command line asks for.
+    """Return the request of a command line.
 
     Raises:
-        UserError: it cannot be read.
+        UserError: it cannot be parsed.
     """
     arguments = _parser(words).parse_intermixed_args(words)
     return Wish(
@@ -83,5 +83,7 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     parser.add_argument("--launcher", help="local (default) or slurm")
     parser.add_argument("--yes", action="store_true", help="answer questions with yes")
     parser.add_argument("--detach", action="store_true", help="return once runs are submitted")
-    parser.add_argument("--plan", action="store_true", help="only say what is missing and its cost")
+    parser.add_argument(
+        "--plan", action="store_true", help="only print what is missing and its cost"
+    )
     return parser

@@ -8,7 +8,7 @@ from bnnrepro.config.schema import Count, Name, Positive, Text
 
 NotNegativeCount = Annotated[int, Range(0)]
 Line = Annotated[str, Pattern(r".*\S.*", "text on one line, not empty")]
-"""A value in sbatch's script, where a second line would be a command."""
+"""A value in sbatch's script, in which a second line would be a command."""
 
 
 @dataclass
@@ -67,10 +67,10 @@ class Slurm:
     """any other option of sbatch: {mail-type: END}"""
 
     def parameters(self) -> dict[str, Any]:
-        """Return what submitit's executor takes as it is."""
-        ours = ("max_num_timeout", "max_deaths", "runs_at_once", "setup", "additional_parameters")
+        """Return the parameters of submitit's executor that need no change."""
+        own = ("max_num_timeout", "max_deaths", "runs_at_once", "setup", "additional_parameters")
         shared = ("timeout_min", "cpus_per_task", "mem_gb", "gpus_per_node")
-        values = {key: value for key, value in asdict(self).items() if key not in ours}
+        values = {key: value for key, value in asdict(self).items() if key not in own}
         del values["name"]
         named = {k if k in shared else f"slurm_{k}": v for k, v in values.items()}
         return {key: value for key, value in named.items() if value is not None}

@@ -138,7 +138,7 @@ def collect(cells: Sequence[Cell], code: str | None = None) -> list[Collected]:
     shared: dict[str, CollectedRun] = {}  # a cell may occur in several tables
     expected = {str(each.folder.path): (each, cell) for cell in cells for each in cell.runs}
     looked = {path: query.Run(each.folder) for path, (each, _) in expected.items()}
-    query.look_up(list(looked.values()))
+    query.update_states(list(looked.values()))
     for path, (each, cell) in expected.items():
         shared[path] = _read(each, cell, looked[path])
     if code is not None:

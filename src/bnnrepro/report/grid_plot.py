@@ -23,7 +23,7 @@ from bnnrepro.errors import UserError
 from bnnrepro.report.cells import command
 from bnnrepro.report.collect import Collected, CollectedRun
 from bnnrepro.runs import atomic
-from bnnrepro.runs.arrays import read_arrays
+from bnnrepro.runs.reading import read_arrays
 
 FILE = "map.npz"
 FAR = {1: 1.0, 2: 2.0}  # by the number of inputs

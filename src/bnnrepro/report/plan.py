@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from bnnrepro.launch.plan import Planned, plan
+from bnnrepro.launch.plan import PlannedRun, make_plan
 from bnnrepro.report.cells import Cell
 from bnnrepro.report.costs import Cost
 
@@ -15,7 +15,7 @@ class Outlined:
     """A cell with how its runs stand."""
 
     cell: Cell
-    planned: list[Planned]
+    planned: list[PlannedRun]
 
     @property
     def done(self) -> int:
@@ -23,7 +23,7 @@ class Outlined:
         return sum(each.run.state.name == "done" for each in self.planned)
 
     @property
-    def todo(self) -> list[Planned]:
+    def todo(self) -> list[PlannedRun]:
         """Runs that a start would start."""
         return [each for each in self.planned if each.todo]
 
@@ -50,7 +50,7 @@ def outline(cells: Sequence[Cell]) -> list[Outlined]:
     """Return how the runs of cells stand; the queue of a cluster is asked once."""
     configs = [run.config for cell in cells for run in cell.runs]
     labels = [[f"experiment={cell.name}", f"seed={r.seed}"] for cell in cells for r in cell.runs]
-    runs = {each.run.folder.path: each for each in plan(configs, labels)}
+    runs = {each.run.folder.path: each for each in make_plan(configs, labels)}
     return [Outlined(cell, [runs[run.folder.path] for run in cell.runs]) for cell in cells]
 
 

@@ -11,8 +11,8 @@ from typing import Any
 from bnnrepro.config.compose import hydra_session
 from bnnrepro.errors import UserError, nearest
 from bnnrepro.launch.launchers import launcher_keys, make_submitter
-from bnnrepro.launch.launching import Submitter
 from bnnrepro.launch.local_jobs import LocalJobs, visible_gpus
+from bnnrepro.launch.submitter import Submitter
 from bnnrepro.report import plan as outline
 from bnnrepro.report.cells import Cell, cells
 from bnnrepro.report.costs import Cost, costs
@@ -230,10 +230,10 @@ def _sweep(wish: Wish, wanted: Sequence[Cell], chosen: Sequence[str]) -> list[st
 
 
 def _start(wish: Wish, overrides: Sequence[str]) -> int:
-    from bnnrepro.launch.sweep import Line, sweep
+    from bnnrepro.launch.sweep import SweepLine, sweep
 
     with hydra_session() as hydra:
-        return sweep(hydra, Line(tuple(overrides)), detach=wish.detach)
+        return sweep(hydra, SweepLine(tuple(overrides)), detach=wish.detach)
 
 
 def _report(wish: Wish, wanted: Sequence[Cell]) -> None:
