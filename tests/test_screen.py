@@ -63,7 +63,7 @@ def test_a_run_outlives_its_screen(tmp_path: Path, kind: str, sweep: tuple[str, 
         read_a_line(Path(where))
     process.join(120)
     assert process.exitcode == 0
-    states = [json.loads(each.read_text())["state"] for each in out.glob("*/*/*/*/status.json")]
+    states = [json.loads(path.read_text())["state"] for path in out.glob("*/*/*/*/status.json")]
     assert states == ["done"] * (2 if sweep else 1)
     if not sweep:
         lost = "output 1 is lost" in the_run(out).log.read_text(encoding="utf-8")
@@ -109,17 +109,17 @@ def test_a_job_outlives_a_full_disk_under_its_log(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     points = [["seed=0"], ["seed=1"]]
-    runs = make_plan([compose(*TINY, *each) for each in points], points)
-    paths = [[str(each.run.folder.path.absolute()) for each in runs]]
+    runs = make_plan([compose(*TINY, *point) for point in points], points)
+    paths = [[str(planned.run.folder.path.absolute()) for planned in runs]]
     made = Submission.create("multirun", "test", {"kind": "local"}, paths)
     Reservation(runs, made.name).make()
-    batch = Batch([make_spec(each, 1) for each in runs], made, current_workdir(), at_once=at_once)
+    batch = Batch([make_spec(run, 1) for run in runs], made, current_workdir(), at_once=at_once)
     (tmp_path / "batch").write_bytes(pickle.dumps(batch))
     (tmp_path / "job.py").write_text(JOB.format(batch=str(tmp_path / "batch")))
     process = on_screen("/dev/full", tmp_path / "job.py")
     process.join(120)
     assert process.exitcode == 0
-    assert [status.read(each.run.folder).state for each in runs] == ["done", "done"]
+    assert [status.read(planned.run.folder).state for planned in runs] == ["done", "done"]
 
 
 @pytest.mark.parametrize(

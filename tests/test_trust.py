@@ -65,7 +65,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """The runs that would have been started."""
     planned: list[Any] = []
     monkeypatch.setattr(Submitter, "start", lambda self, runs: planned.extend(runs))
-    monkeypatch.setattr(Submitter, "tell", lambda self, runs: [])
+    monkeypatch.setattr(Submitter, "unfinished", lambda self, runs: [])
     return planned
 
 
@@ -214,7 +214,7 @@ def test_a_folder_that_nobody_touched_is_loaded_and_retried(
     run.result.unlink()
     status.write(run, "failed")
     assert store(["retry"]) == 0
-    assert [each.run.folder.path.name for each in started] == [run.path.name]
+    assert [planned.run.folder.path.name for planned in started] == [run.path.name]
 
 
 # -- records of sweeps ------------------------------------------------------------------------
@@ -435,7 +435,7 @@ def test_the_line_that_retries_a_sweep_offers_its_own_parts(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(Submitter, "tell", lambda self, runs: [(run, "x") for run in runs])
+    monkeypatch.setattr(Submitter, "unfinished", lambda self, runs: [(run, "x") for run in runs])
     monkeypatch.setattr(Submitter, "where", "multirun/.hydra/x")
     line = [*project[:2], *how, *project[3:]]
     assert cli.main(["-m", "hydra/launcher=local", *line]) == 1

@@ -165,14 +165,14 @@ def test_a_child_of_a_job_that_dies_before_its_run_is_noticed(
 ) -> None:
     points = [["seed=0"], ["seed=1"]]
     todo = make_plan([compose(*TINY[1:], *point) for point in points], points)
-    paths = [str(each.run.folder.path.absolute()) for each in todo]
+    paths = [str(planned.run.folder.path.absolute()) for planned in todo]
     made = Submission.create("multirun", "bnnrepro", {"kind": "slurm"}, [paths])
     Reservation(todo, made.name).make()
     dying(how)
     before = signal.getsignal(signal.SIGTERM)
     try:
         with pytest.raises(RunsFailedError, match="2 of 2 runs failed"):
-            Batch([make_spec(each, 1) for each in todo], made, current_workdir(), at_once=2)()
+            Batch([make_spec(planned, 1) for planned in todo], made, current_workdir(), at_once=2)()
     finally:
         signal.signal(signal.SIGTERM, before)
     for run in runs(tmp_path):

@@ -57,7 +57,7 @@ def touched(folder: Path, seconds_ago: float, number: int = 1) -> None:
 
 
 def locks(folder: Path) -> list[str]:
-    return sorted(each.name for each in folder.iterdir())
+    return sorted(path.name for path in folder.iterdir())
 
 
 def test_a_living_process_keeps_its_lock_and_a_dead_one_loses_it(tmp_path: Path) -> None:
@@ -91,10 +91,10 @@ def test_of_many_that_see_a_dead_owner_one_gets_the_lock(tmp_path: Path) -> None
             end.wait(60)
 
     children = [forks.Process(target=contend) for _ in range(8)]
-    for each in children:
-        each.start()
-    for each in children:
-        each.join()
+    for child in children:
+        child.start()
+    for child in children:
+        child.join()
     assert sorted(got.get() for _ in children) == ["held"] + ["refused"] * 7
     assert locks(tmp_path) == []
 
@@ -220,9 +220,9 @@ def test_who_freezes_before_any_change_of_a_file_replaces_nothing_after_a_takeov
             write(folder, "the first one's")
         if end() < number:
             break
-        files = [each for each in folder.rglob("*") if each.is_file()]
-        assert {each.name for each in files} == {"a", "newest", "previous"}
-        assert {each.read_text() for each in files} == {"the heir's"}, f"operation {number}"
+        files = [file for file in folder.rglob("*") if file.is_file()]
+        assert {file.name for file in files} == {"a", "newest", "previous"}
+        assert {file.read_text() for file in files} == {"the heir's"}, f"operation {number}"
     assert taken >= 20
 
 

@@ -113,8 +113,8 @@ def test_code_that_changes_no_number_leaves_the_second_hash_alone(
     for name in ("report/tables.py", "optim/ste.py", "new/thing.py"):
         (tmp_path / name).write_text("2")
         hashes.append(provenance.code())
-    assert len({each["source"] for each in hashes}) == 4
-    first, paper, optim, new = (each["numerics"] for each in hashes)
+    assert len({code["source"] for code in hashes}) == 4
+    first, paper, optim, new = (code["numerics"] for code in hashes)
     assert first == paper
     assert len({paper, optim, new}) == 3
 

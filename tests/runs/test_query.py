@@ -226,7 +226,7 @@ def test_bad_words_are_a_line(
     assert main(["status", *words]) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1
-    assert all(each in error for each in fragments)
+    assert all(text in error for text in fragments)
 
 
 def test_foreign_folders_are_named_and_left_alone(

@@ -54,11 +54,11 @@ def cancel(
 
 def _remove_shared(jobs: dict[slurm_queue.JobKey, list[Run]], active: Sequence[Run]) -> list[str]:
     """Remove the jobs that other runs share; return a line for each."""
-    ours = {str(run.folder.path.absolute()) for run in active}
+    paths = {str(run.folder.path.absolute()) for run in active}
     read = cache(Submission.read)  # once per sweep, not once per job
     lines = []
     for job, members in list(jobs.items()):
-        if others := [path for path in _unfinished_runs(members[0], read) if path not in ours]:
+        if others := [path for path in _unfinished_runs(members[0], read) if path not in paths]:
             del jobs[job]
             lines.append(
                 f"job {job[0]} is not cancelled: it has {len(others)} more runs, as {others[0]}"

@@ -37,7 +37,7 @@ class PlannedRun:
 
     @property
     def todo(self) -> bool:
-        """Whether there is anything to start."""
+        """True if there is anything to start."""
         return any(_todo(point.config, point.run) for point in [self, *self.duplicates])
 
     @property

@@ -18,9 +18,9 @@ class Local:
     name: Name
     """begins the name of the sweep's folder"""
     processes: Annotated[int, Range(1, 1024)] | None
-    """runs at a time; null: as many as the GPUs take, without a GPU one for two cores"""
+    """runs at a time; null: runs_per_gpu per GPU, or one per two cores without a GPU"""
     threads: Annotated[int, Range(1, 1024)] | None
-    """CPU threads of a run that does not say; null: the cores, shared out"""
+    """CPU threads of a run without a setting; null: an equal share of the cores"""
     gpus: list[NotNegativeCount] | None
     """numbers of the GPUs that may be used; null: all that are visible"""
     runs_per_gpu: Count
@@ -44,9 +44,9 @@ class Slurm:
     exclude: Line | None
     """as sbatch --exclude: nodes to avoid"""
     timeout_min: Count
-    """time limit of a job, minutes; a run that needs more goes on in the job's next start"""
+    """time limit of a job, minutes; a run that needs more resumes in the job's next start"""
     cpus_per_task: Count
-    """cores of a job, shared out among its runs"""
+    """cores of a job, shared among its runs"""
     mem_gb: Positive | None
     """memory of a job; null: the cluster's default"""
     gpus_per_node: Count | None
@@ -60,7 +60,7 @@ class Slurm:
     signal_delay_s: Annotated[int, Range(1)]
     """warning before the time limit, seconds: in it, the state is saved"""
     runs_at_once: Count
-    """of the runs_per_job runs of a job, so many go side by side (on its GPU)"""
+    """number of a job's runs_per_job runs that run side by side (on its GPU)"""
     setup: list[Text]
     """shell lines before Python starts: modules, environments"""
     additional_parameters: dict[str, Any]

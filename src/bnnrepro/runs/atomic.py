@@ -76,7 +76,7 @@ def replacing(path: str | Path, keep_as: Path | None = None) -> Iterator[BinaryI
 
     Where the folder is ``fenced``, its check is made before the block and before the replacement.
     On any exception, in the block or in reaching the disk, the temporary file is removed, ``path``
-    stays as it was, and the exception goes on.
+    stays as it was, and the exception propagates.
 
     Args:
         path: the file to replace or create.

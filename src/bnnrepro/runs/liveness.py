@@ -110,7 +110,7 @@ def _why(job: slurm_queue.SlurmJob) -> str:
 def _job(state: Status, queue: Queue | None) -> slurm_queue.SlurmJob | None:
     if not queue:
         return None
-    if state.job is not None:  # a job with this number and another name is not ours
+    if state.job is not None:  # a job with this number and another name is another one
         return queue.get((state.job, state.submission))
     return next((job for job in queue.values() if job.name == state.submission), None)
 

@@ -1,4 +1,4 @@
-"""Read a run's files, which somebody else may have replaced by something else.
+"""Read a run's files, which another program may have replaced.
 
 A FIFO would make a plain ``open`` wait for ever; here it is an error, as a folder is.
 """

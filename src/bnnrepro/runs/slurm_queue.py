@@ -28,12 +28,12 @@ class SlurmJob:
 
     @property
     def is_waiting(self) -> bool:
-        """Whether the job has not started (again) yet."""
+        """True before the job has started, or restarted."""
         return self.state in ("PENDING", "REQUEUED", "CONFIGURING", "REQUEUE_HOLD")
 
     @property
     def is_ending(self) -> bool:
-        """Whether the job is ending."""
+        """True once the job is ending."""
         return self.state in ("COMPLETING", "CANCELLED")
 
 
@@ -134,17 +134,17 @@ def cancel(jobs: Collection[JobKey]) -> dict[JobKey, str]:
     queued = queue([number for number, _ in jobs if number])
     if queued is None:
         return dict.fromkeys(jobs, "squeue does not answer")
-    ours = queued.keys() & set(jobs)
-    if not ours:
+    present = queued.keys() & set(jobs)
+    if not present:
         return {}
     # Not with --name: scancel would then end a waiting array as a whole.
-    done = _call("scancel", *sorted(queued[key].number for key in ours))
+    done = _call("scancel", *sorted(queued[key].number for key in present))
     message = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
     if done.returncode == 0 and not done.stderr.strip():
         return {}
-    left = queue([queued[key].number for key in ours])  # scancel cancels what it can
+    left = queue([queued[key].number for key in present])  # scancel cancels what it can
     why = message[-1].removeprefix("scancel: error: ")
-    return {key: why for key in ours if left is None or (key in left and not left[key].is_ending)}
+    return {k: why for k in present if left is None or (k in left and not left[k].is_ending)}
 
 
 def describe_exit(number: str | None, name: str | None) -> str:

@@ -45,7 +45,7 @@ class Status:
 
     @property
     def effective(self) -> str:
-        """The state, or ``stale`` for a run that says ``running`` and whose process is dead."""
+        """The state, or ``stale`` for a ``running`` run whose process is dead."""
         return "stale" if self.state == "running" and alive(self) is False else self.state
 
 

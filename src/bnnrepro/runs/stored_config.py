@@ -1,7 +1,7 @@
 """Read a run's ``config.yaml`` as plain data; nothing is resolved or instantiated.
 
 A run's folder may come from anybody. bnnrepro writes resolved values without tags or aliases;
-anything else in the file was put there by somebody else and is refused.
+anything else in the file has another origin and is refused.
 """
 
 from pathlib import Path
