@@ -445,7 +445,7 @@ def test_the_line_that_retries_a_sweep_offers_its_own_parts(
     planned.run.folder.path.mkdir(parents=True)
     planned.run.folder.config.write_text(yaml.safe_dump(planned.config.to_dict()))
     status.write(planned.run.folder, "failed")
-    monkeypatch.setattr(Submitter, "tell", lambda self, runs: [])
+    monkeypatch.setattr(Submitter, "unfinished", lambda self, runs: [])
     assert store(["retry", *last[3:]]) == 0
     assert len(started) == 2
 
