@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from bnnrepro.errors import UserError
-from bnnrepro.runs.arrays import read_arrays
+from bnnrepro.runs.reading import read_arrays
 
 WHOLE = {"places": np.linspace(0, 1, 20, dtype=np.float32), "average": np.array("logits")}
 

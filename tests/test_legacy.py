@@ -144,8 +144,9 @@ def test_a_data_set_is_named_in_any_case_and_without_augmentation_has_none(writt
 
 
 def test_a_program_needs_only_its_own_keys():
-    for program, own in legacy.OWN.items():
-        foreign = {key: ... for keys in legacy.OWN.values() for key in keys if key not in own}
+    for program, own in legacy.PROGRAM_KEYS.items():
+        keys = {key for keys in legacy.PROGRAM_KEYS.values() for key in keys}
+        foreign = {key: ... for key in keys if key not in own}
         legacy.translate(program, old_file(program, **foreign))
 
 

@@ -19,12 +19,11 @@ from bnnrepro import screen
 from bnnrepro.config.compose import compose
 from bnnrepro.errors import RunFailedError, UserError
 from bnnrepro.experiment.logs import logging_to
-from bnnrepro.launch import submission
 from bnnrepro.launch.job import Batch
-from bnnrepro.launch.payload import freeze, here
-from bnnrepro.launch.plan import plan
-from bnnrepro.launch.submission import Announcement
-from bnnrepro.runs import failures, status
+from bnnrepro.launch.payload import current_workdir, make_spec
+from bnnrepro.launch.plan import make_plan
+from bnnrepro.launch.submission import Reservation, Submission
+from bnnrepro.runs import status
 from bnnrepro.runs.layout import RunFolder
 from bnnrepro.runs.query import Run
 from bnnrepro.runs.status_table import overview
@@ -64,7 +63,7 @@ def test_a_run_outlives_its_screen(tmp_path: Path, kind: str, sweep: tuple[str, 
         read_a_line(Path(where))
     process.join(120)
     assert process.exitcode == 0
-    states = [json.loads(each.read_text())["state"] for each in out.glob("*/*/*/*/status.json")]
+    states = [json.loads(path.read_text())["state"] for path in out.glob("*/*/*/*/status.json")]
     assert states == ["done"] * (2 if sweep else 1)
     if not sweep:
         lost = "output 1 is lost" in the_run(out).log.read_text(encoding="utf-8")
@@ -110,17 +109,17 @@ def test_a_job_outlives_a_full_disk_under_its_log(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     points = [["seed=0"], ["seed=1"]]
-    runs = plan([compose(*TINY, *each) for each in points], points)
-    paths = [[str(each.run.folder.path.absolute()) for each in runs]]
-    made = submission.new("multirun", "test", {"kind": "local"}, paths)
-    Announcement(runs, made.name).make()
-    batch = Batch([freeze(each, 1) for each in runs], made, here(), at_once=at_once)
+    runs = make_plan([compose(*TINY, *point) for point in points], points)
+    paths = [[str(planned.run.folder.path.absolute()) for planned in runs]]
+    made = Submission.create("multirun", "test", {"kind": "local"}, paths)
+    Reservation(runs, made.name).make()
+    batch = Batch([make_spec(run, 1) for run in runs], made, current_workdir(), at_once=at_once)
     (tmp_path / "batch").write_bytes(pickle.dumps(batch))
     (tmp_path / "job.py").write_text(JOB.format(batch=str(tmp_path / "batch")))
     process = on_screen("/dev/full", tmp_path / "job.py")
     process.join(120)
     assert process.exitcode == 0
-    assert [status.read(each.run.folder).state for each in runs] == ["done", "done"]
+    assert [status.read(planned.run.folder).state for planned in runs] == ["done", "done"]
 
 
 @pytest.mark.parametrize(
@@ -201,9 +200,9 @@ ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIO
 FAILS = """
 import sys
 from pathlib import Path
-from bnnrepro.runs import failures
+from bnnrepro.runs import status
 from bnnrepro.runs.layout import RunFolder
-failures.record(RunFolder(Path(sys.argv[1])), ValueError("\\u00b1 5 \\u2026 \\u4e2d"))
+status.record_failure(RunFolder(Path(sys.argv[1])), ValueError("\\u00b1 5 \\u2026 \\u4e2d"))
 """
 
 
@@ -282,7 +281,7 @@ def test_logs_and_records_are_safe_to_print(
 
         monkeypatch.setattr(log, "propagate", False)  # pytest's own record is not made safe
         log.warning("a logger said: %s", EVIL)
-    failures.record(folder, RuntimeError(EVIL))
+    status.record_failure(folder, RuntimeError(EVIL))
     for text in (folder.log.read_text(encoding="utf-8"), capsys.readouterr().err):
         assert r"\x1b]0;title\x07" in text
         assert not COMMANDS.search(text)

@@ -17,7 +17,7 @@ from bnnrepro.config.compose import compose
 from bnnrepro.config.parts import conf_dir
 from bnnrepro.errors import UserError
 from bnnrepro.launch import sweep
-from bnnrepro.launch.launching import Submitter
+from bnnrepro.launch.submitter import Submitter
 from bnnrepro.report.cells import Cell, Expected
 from bnnrepro.report.collect import collect
 from bnnrepro.runs import status
@@ -65,7 +65,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """The runs that would have been started."""
     planned: list[Any] = []
     monkeypatch.setattr(Submitter, "start", lambda self, runs: planned.extend(runs))
-    monkeypatch.setattr(Submitter, "tell", lambda self, runs: [])
+    monkeypatch.setattr(Submitter, "unfinished", lambda self, runs: [])
     return planned
 
 
@@ -177,7 +177,7 @@ def test_retry_leaves_alone_what_names_something_else(
     status.write(run, "failed")
     assert store(["retry"]) == 0
     out, err = capsys.readouterr()
-    assert err.startswith("left alone: digits/mlp/bayesbinn/")
+    assert err.startswith("not retried: digits/mlp/bayesbinn/")
     assert err.count("\n") == 1
     assert word in err
     assert "nothing to retry among 1 run" in out
@@ -214,7 +214,7 @@ def test_a_folder_that_nobody_touched_is_loaded_and_retried(
     run.result.unlink()
     status.write(run, "failed")
     assert store(["retry"]) == 0
-    assert [each.run.folder.path.name for each in started] == [run.path.name]
+    assert [planned.run.folder.path.name for planned in started] == [run.path.name]
 
 
 # -- records of sweeps ------------------------------------------------------------------------
@@ -421,7 +421,7 @@ def test_a_detached_launcher_is_told_where_the_config_files_are(
     project: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[str] = []
-    monkeypatch.setattr(sweep, "detached", lambda words, out: told.extend(words) or 0)
+    monkeypatch.setattr(sweep, "start_detached", lambda words, out: told.extend(words) or 0)
     assert cli.main(["-m", "--detach", "hydra/launcher=local", *project]) == 0
     assert told[:2] == ["--config-dir", "myconf"]
     assert "method=own" in told
@@ -435,7 +435,7 @@ def test_the_line_that_retries_a_sweep_offers_its_own_parts(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(Submitter, "tell", lambda self, runs: [(run, "x") for run in runs])
+    monkeypatch.setattr(Submitter, "unfinished", lambda self, runs: [(run, "x") for run in runs])
     monkeypatch.setattr(Submitter, "where", "multirun/.hydra/x")
     line = [*project[:2], *how, *project[3:]]
     assert cli.main(["-m", "hydra/launcher=local", *line]) == 1
@@ -445,7 +445,7 @@ def test_the_line_that_retries_a_sweep_offers_its_own_parts(
     planned.run.folder.path.mkdir(parents=True)
     planned.run.folder.config.write_text(yaml.safe_dump(planned.config.to_dict()))
     status.write(planned.run.folder, "failed")
-    monkeypatch.setattr(Submitter, "tell", lambda self, runs: [])
+    monkeypatch.setattr(Submitter, "unfinished", lambda self, runs: [])
     assert store(["retry", *last[3:]]) == 0
     assert len(started) == 2
 
@@ -458,11 +458,11 @@ def test_a_config_dir_that_is_none_is_refused(run: RunFolder) -> None:
 
 def test_a_frozen_run_keeps_text_that_looks_like_an_interpolation(place: Path) -> None:
     """What was resolved once is never resolved again."""
-    from bnnrepro.launch.payload import freeze
-    from bnnrepro.launch.plan import plan
+    from bnnrepro.launch.payload import make_spec
+    from bnnrepro.launch.plan import make_plan
 
     config = compose(*SMALL, r"dataset.name='d'", r"out='a\${oc.env:SECRET}'")
     assert config.out == "a${oc.env:SECRET}"
-    (planned,) = plan([config], [[]])
-    (again,) = freeze(planned, None).typed()
+    (planned,) = make_plan([config], [[]])
+    (again,) = make_spec(planned, None).typed()
     assert again.out == config.out

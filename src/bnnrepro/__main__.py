@@ -7,7 +7,7 @@ from bnnrepro.cli import main
 
 
 def start() -> None:
-    """Run the command line and exit: what the console script ``bnnrepro`` calls."""
+    """Run the command line and exit: the console script ``bnnrepro``."""
     screen.guard()
     sys.exit(main())
 

@@ -1,4 +1,4 @@
-"""Errors that are said in one or two lines, never with a traceback."""
+"""Errors that are reported in one or two lines, without a traceback."""
 
 import contextlib
 import difflib
@@ -8,15 +8,15 @@ from collections.abc import Iterable, Iterator
 from bnnrepro.screen import printable
 
 _CURES = {
-    "memory": "; close what else runs, or ask for more",
-    "open files": "; `ulimit -n` raises how many a process may have",
+    "memory": "; close other programs, or request more",
+    "open files": "; `ulimit -n` raises the limit of a process",
 }
-# How torch and Pillow word a want of memory where they raise no MemoryError.
+# Messages of torch and Pillow that mean a lack of memory, where they raise no MemoryError.
 _NO_MEMORY = ("out of memory", "not enough memory", "allocate memory", "can't start new thread")
 
 
 class UserError(Exception):
-    """Bad input: names the key, the value, and what is allowed.
+    """Invalid input: names the key, the value, and what is allowed.
 
     The command line prints ``error: <message>`` and exits with code 2.
     """
@@ -27,43 +27,43 @@ class UserError(Exception):
         super().__init__(f"{printable(key)}={printable(shown)}: {self.allowed}")
 
     def __reduce__(self) -> tuple[type, tuple[object, ...]]:
-        """Pickle by the three arguments, so that the error crosses processes whole."""
+        """Pickle by the three arguments, so that the error can cross processes."""
         return type(self), (self.key, self.value, self.allowed)
 
 
 class BusyError(UserError):
-    """A run that another process is at."""
+    """A run that another process is running."""
 
 
 class RunFailedError(Exception):
-    """A run that could not be finished, through no fault of its configuration's form."""
+    """A run that could not be finished although its configuration is valid."""
 
 
 class TakenOverError(RunFailedError):
-    """A run that another process took over, which took this one for dead."""
+    """A run that another process took over because it took this one for dead."""
 
 
 def nearest(word: str, choices: Iterable[str]) -> str:
     """Return ``"; did you mean 'x'?"`` for the choice nearest to a misspelt word, else ``""``."""
-    found = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.5)
-    return f"; did you mean '{found[0]}'?" if found else ""
+    matches = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.5)
+    return f"; did you mean '{matches[0]}'?" if matches else ""
 
 
 def cannot_read(error: BaseException) -> str | None:
-    """Return why the system could not give a file's bytes; None if the content is at fault.
+    """Return why the system could not read a file's bytes; None if the content is at fault.
 
-    A file is damaged only where its bytes were read and make no sense. A want of memory, of file
+    A file is damaged only if its bytes were read and are not valid. A lack of memory, of file
     handles or of permission, or a disk that does not answer, says nothing about the file.
 
     Args:
-        error: what reading or decoding a file raised.
+        error: raised by reading or decoding a file.
 
     Returns:
-        The reason in a few words, such as ``not enough memory``. An OSError's is the system's own,
-        for a missing file too: a caller to whom that is no failure asks for it first.
+        A short reason, such as ``not enough memory``. For an OSError it is the system's own, also
+        for a missing file: a caller that allows a missing file checks for it first.
     """
     if isinstance(error, OSError) and error.errno is not None:
-        # EINVAL is the answer to a seek to where no file has bytes: a damaged offset.
+        # EINVAL comes from a seek to a negative position: a damaged offset.
         return None if error.errno == errno.EINVAL else error.strerror or str(error)
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's
         return "not enough memory"
@@ -74,11 +74,11 @@ def cannot_read(error: BaseException) -> str | None:
 
 @contextlib.contextmanager
 def readable(key: str, path: object) -> Iterator[None]:
-    """Raise UserError, which says why, where the system cannot give what is read inside.
+    """Raise UserError, with the reason, if the system cannot read the file that the block reads.
 
     Args:
         key: of the UserError.
-        path: what is read; a path that the system's error names is more exact, and wins.
+        path: the file; a path that the system's error names takes precedence.
     """
     try:
         yield

@@ -1,8 +1,8 @@
-"""The screen: what may be shown on it, and how a command outlives it.
+"""Safe output: text without control characters, and streams whose failure ends no training.
 
-A terminal that is closed, a pipe whose reader has gone, a full disk behind ``>``: none of them may
-end a training. ``guard`` is called once, where a process of ours begins; a program that merely
-imports bnnrepro keeps its own streams.
+The failure may be a closed terminal, a pipe whose reader has gone, or a full disk behind ``>``.
+``guard`` is called once, at the start of a bnnrepro process; a program that merely imports bnnrepro
+keeps its own streams.
 """
 
 import errno
@@ -25,19 +25,19 @@ _UNPRINTABLE = re.compile(
 
 
 def printable(text: str, *, lines: bool = False) -> str:
-    r"""Return text with its control characters escaped: a terminal obeys none of them.
+    r"""Return text with its control characters escaped, so that a terminal obeys none.
 
     Args:
-        text: what comes from outside: an exception, a file's name or content.
+        text: from outside: an exception, a file's name or content.
         lines: keep line feeds and tabs; else the result is one line.
 
     Returns:
-        The text, where ESC for example stands as ``\x1b``.
+        The text, in which ESC for example is written ``\x1b``.
     """
     kept = "\n\t" if lines else ""
 
-    def escaped(found: re.Match[str]) -> str:
-        return found[0] if found[0] in kept else found[0].encode("unicode_escape").decode()
+    def escaped(match: re.Match[str]) -> str:
+        return match[0] if match[0] in kept else match[0].encode("unicode_escape").decode()
 
     return _UNPRINTABLE.sub(escaped, text)
 
@@ -48,22 +48,22 @@ def traceback_of(error: BaseException) -> str:
 
 
 class _Screen(io.FileIO):
-    """An output file that, from its first error on, takes everything and shows nothing."""
+    """An output file that discards everything after its first error."""
 
     lost: OSError | None = None
 
     def write(self, data: Any) -> int:
-        """Write bytes; return how many are dealt with."""
+        """Write bytes; return the number written or discarded."""
         try:
             written = super().write(data)
         except OSError as error:
             self._lose(error)
             written = None
-        return memoryview(data).nbytes if written is None else written  # None: nobody reads
+        return memoryview(data).nbytes if written is None else written  # None: no reader
 
     def _lose(self, error: OSError) -> None:
         self.lost = error
-        with suppress(OSError):  # what writes past Python must not fail either
+        with suppress(OSError):  # for writes that bypass Python
             null = os.open(os.devnull, os.O_WRONLY)
             os.dup2(null, self.fileno())
             os.close(null)
@@ -71,30 +71,30 @@ class _Screen(io.FileIO):
 
 
 def guard() -> None:
-    """Let this process outlive its screen, and print any character under any locale.
+    """Let this process survive the loss of its output, and print any character in any locale.
 
-    Standard streams that are closed are opened on nothing, so that no file of ours takes their
-    numbers; an error that nobody catches is shown without control characters.
+    Closed standard streams are opened on the null device, so that no other file takes their
+    numbers; an uncaught error is shown without control characters.
     """
     for number in range(3):
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # gets the least number that is free: this one
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest free number: this one
     sys.stdin = sys.stdin or open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
     sys.stdout, sys.stderr = _guarded(sys.stdout, 1), _guarded(sys.stderr, 2)
     sys.excepthook = _show
 
 
-def lost() -> bool:
-    """Return whether nobody sees any more what is printed."""
+def output_lost() -> bool:
+    """Return whether standard output has failed, so that nothing more is shown."""
     return _error_of(sys.stdout) is not None
 
 
-def code_of_output() -> int:
-    """Return the exit code of a command that does nothing but print: 1 if its output is not whole.
+def output_exit_code() -> int:
+    """Return the exit code of a command that only prints: 1 if its output is incomplete.
 
-    A reader who left early, as ``head`` does, had what he wanted.
+    A pipe that the reader closed early, as ``head`` does, counts as complete.
     """
     sys.stdout.flush()
     error = _error_of(sys.stdout)
@@ -110,14 +110,14 @@ def _error_of(stream: Any) -> OSError | None:
 
 
 def _guarded(stream: Any, number: int) -> TextIO:
-    """Return a stream to the same file that raises nothing; number: of one that is closed."""
+    """Return a stream to the same file that never raises; ``number`` is used if it is closed."""
     encoding, by_line = "utf-8", True
     if stream is not None:
         try:
             number = stream.fileno()
             stream.flush()
         except (AttributeError, OSError, ValueError):
-            return stream  # no file, as under a debugger
+            return stream  # not a file, as under a debugger
         encoding, by_line = stream.encoding, stream.line_buffering or stream.write_through
     return io.TextIOWrapper(
         io.BufferedWriter(_Screen(number, "w", closefd=False)),

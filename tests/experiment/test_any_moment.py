@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 from bnnrepro.cli.run import main
-from bnnrepro.launch.job import run_frozen
-from bnnrepro.launch.payload import Frozen
+from bnnrepro.launch.job import run_spec
+from bnnrepro.launch.payload import RunSpec
 from bnnrepro.runs import process, status
 from bnnrepro.runs.layout import RunFolder
 
@@ -95,7 +95,7 @@ def test_who_finds_a_result_without_the_word_of_it_says_it(
     status.write(folder, state)
     if by == "a job":
         config = yaml.safe_load(folder.config.read_text())
-        assert run_frozen(Frozen(str(folder.path), (config,)))
+        assert run_spec(RunSpec(str(folder.path), (config,)))
     else:
         sweep = ["-m", "hydra/launcher=local"] if by == "a sweep" else []
         assert main([f"out={tmp_path}", *sweep, *SETTINGS]) == 0

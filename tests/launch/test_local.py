@@ -16,12 +16,12 @@ import pytest
 from bnnrepro.cli.run import main
 from bnnrepro.config.compose import compose
 from bnnrepro.errors import UserError
-from bnnrepro.launch import submission
 from bnnrepro.launch.job import Batch, RunsFailedError
 from bnnrepro.launch.local_jobs import LocalJobs, visible_gpus
-from bnnrepro.launch.payload import freeze, here
-from bnnrepro.launch.plan import plan
+from bnnrepro.launch.payload import current_workdir, make_spec
+from bnnrepro.launch.plan import make_plan
 from bnnrepro.launch.settings import Local
+from bnnrepro.launch.submission import Reservation, Submission
 from bnnrepro.runs import lock, process, status
 from bnnrepro.runs.query import Run, find
 
@@ -164,15 +164,15 @@ def test_a_child_of_a_job_that_dies_before_its_run_is_noticed(
     tmp_path: Path, dying: Callable[[str], None], how: str, words: str
 ) -> None:
     points = [["seed=0"], ["seed=1"]]
-    todo = plan([compose(*TINY[1:], *point) for point in points], points)
-    paths = [str(each.run.folder.path.absolute()) for each in todo]
-    made = submission.new("multirun", "bnnrepro", {"kind": "slurm"}, [paths])
-    submission.Announcement(todo, made.name).make()
+    todo = make_plan([compose(*TINY[1:], *point) for point in points], points)
+    paths = [str(planned.run.folder.path.absolute()) for planned in todo]
+    made = Submission.create("multirun", "bnnrepro", {"kind": "slurm"}, [paths])
+    Reservation(todo, made.name).make()
     dying(how)
     before = signal.getsignal(signal.SIGTERM)
     try:
         with pytest.raises(RunsFailedError, match="2 of 2 runs failed"):
-            Batch([freeze(each, 1) for each in todo], made, here(), at_once=2)()
+            Batch([make_spec(planned, 1) for planned in todo], made, current_workdir(), at_once=2)()
     finally:
         signal.signal(signal.SIGTERM, before)
     for run in runs(tmp_path):
@@ -185,16 +185,16 @@ def test_a_lock_that_a_crash_left_does_not_leave_the_run_waiting(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    todo = plan([compose(*TINY[1:])], [[]])
+    todo = make_plan([compose(*TINY[1:])], [[]])
     folder = todo[0].run.folder
-    made = submission.new("multirun", kind, {"kind": kind}, [[str(folder.path.absolute())]])
-    submission.Announcement(todo, made.name, here=kind == "local").make()
+    made = Submission.create("multirun", kind, {"kind": kind}, [[str(folder.path.absolute())]])
+    Reservation(todo, made.name, here=kind == "local").make()
     owner = replace(lock._myself(), host="another")
     (folder.path / ".lock.1").write_text(json.dumps(asdict(owner)))
     before = signal.getsignal(signal.SIGTERM)
     try:
         with pytest.raises(RunsFailedError, match="1 of 1 runs failed"):
-            Batch([freeze(todo[0], 1)], made, here())()
+            Batch([make_spec(todo[0], 1)], made, current_workdir())()
     finally:
         signal.signal(signal.SIGTERM, before)
     assert status.read(folder).state == "failed"
@@ -218,7 +218,7 @@ def test_ctrl_c_at_a_launcher_that_only_waits_leaves_anothers_job(
 ) -> None:
     """The run is a SLURM job's, which was killed and waits for its next start."""
     monkeypatch.chdir(tmp_path)
-    (todo,) = plan([compose(*TINY[1:])], [[]])
+    (todo,) = make_plan([compose(*TINY[1:])], [[]])
     todo.run.folder.path.mkdir(parents=True)
     status.write(todo.run.folder, "submitted", job="17_0", submission="bnnrepro-a")
     dead = {"state": "running", "host": process.host(), "pid": 2**22 - 1, "process": "x"}
@@ -241,7 +241,7 @@ def test_ctrl_c_at_a_launcher_that_only_waits_leaves_anothers_job(
         signal.signal(signal.SIGINT, heard)
     said = capsys.readouterr().out
     assert said.startswith("nothing to start: queued 1")
-    assert "what others have started goes on" in said
+    assert "runs of other launchers continue" in said
     assert not (tmp_path / "cancelled").exists()
     assert todo.run.folder.status.read_bytes() == before
 
@@ -254,7 +254,7 @@ def test_ctrl_c_saves_the_running_and_the_same_line_goes_on(tmp_path: Path) -> N
     assert states(tmp_path) == ["queued", "running", "running"]
     started.send_signal(signal.SIGINT)
     out, _ = finish(started, 130)
-    assert "the same line goes on from there" in out
+    assert "the same command resumes" in out
     assert states(tmp_path) == ["interrupted"] * 3
     epochs = {run.name: run.status.epoch for run in runs(tmp_path)}
     assert sorted(epoch is not None and epoch > 0 for epoch in epochs.values()) == [

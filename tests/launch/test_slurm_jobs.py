@@ -13,7 +13,7 @@ from bnnrepro.cli.run import main as sweep
 from bnnrepro.cli.runs import main
 from bnnrepro.config.compose import conf_dir
 from bnnrepro.launch.settings import Slurm
-from bnnrepro.launch.slurm_jobs import SlurmJobs, arrays
+from bnnrepro.launch.slurm_jobs import SlurmJobs, split_into_arrays
 from bnnrepro.runs import slurm_queue, status
 from bnnrepro.runs.layout import RunFolder
 
@@ -101,10 +101,10 @@ def test_how_a_job_ended_is_slurms_word_on_that_job(
     program: Callable[[str, str], None], state: str, code: str, words: str
 ) -> None:
     program("scontrol", f"echo JobId=5 JobName=bnnrepro-a JobState={state} ExitCode={code}")
-    assert slurm_queue.ending("5", "bnnrepro-a") == words
-    assert slurm_queue.ending("5", "a-strangers") == ""
+    assert slurm_queue.describe_exit("5", "bnnrepro-a") == words
+    assert slurm_queue.describe_exit("5", "a-strangers") == ""
     program("scontrol", "exit 1")
-    assert slurm_queue.ending("5", "bnnrepro-a") == ""
+    assert slurm_queue.describe_exit("5", "bnnrepro-a") == ""
 
 
 def test_a_users_own_filters_hide_no_job(
@@ -128,7 +128,7 @@ def test_a_submission_does_not_inherit_the_job_around_it(
     names = {"SLURM_CONF", "SLURM_MEM_PER_CPU", "SLURM_CLUSTERS", "SRUN_X", "HOME", "SBATCH_WAIT",
              "SBATCH_JOB_NAME", "SBATCH_QOS"} | ({"SLURM_JOB_ID"} if inside else set())  # fmt: skip
     monkeypatch.setattr(os, "environ", dict.fromkeys(names, "x"))
-    with slurm_queue.outside(keep=["SBATCH_QOS"]):
+    with slurm_queue.outside_job(keep=["SBATCH_QOS"]):
         assert set(os.environ) == names - hidden
     assert set(os.environ) == names
 
@@ -200,7 +200,7 @@ def test_a_job_of_which_sbatch_gives_no_number_is_cancelled_and_nothing_stays(
 def test_arrays_hold_every_job_once_and_all_together_run_so_many_at_a_time(
     jobs: int, largest: int, at_once: int
 ) -> None:
-    made = arrays(jobs, largest, at_once)
+    made = split_into_arrays(jobs, largest, at_once)
     assert [job for array in made for job in array.jobs] == list(range(jobs))
     sizes = [len(array.jobs) for array in made]
     assert 1 <= min(sizes) <= max(sizes) <= min(min(sizes) + 1, largest)

@@ -21,13 +21,13 @@ from bnnrepro.config.compose import compose, conf_dir, hydra_session, load
 from bnnrepro.config.constraints import build
 from bnnrepro.data import image_folder
 from bnnrepro.errors import UserError
-from bnnrepro.launch import job, submission
+from bnnrepro.launch import job
 from bnnrepro.launch.job import Batch, RunsFailedError
-from bnnrepro.launch.payload import freeze, here
-from bnnrepro.launch.plan import plan
+from bnnrepro.launch.payload import current_workdir, make_spec
+from bnnrepro.launch.plan import make_plan
 from bnnrepro.launch.retry import retry
 from bnnrepro.launch.settings import Slurm
-from bnnrepro.launch.submission import Announcement
+from bnnrepro.launch.submission import Reservation, Submission
 from bnnrepro.runs import provenance, slurm_queue, status
 from bnnrepro.runs.metrics import write_metrics
 from bnnrepro.runs.query import find
@@ -51,12 +51,12 @@ def no_slurm(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def planned(*points: list[str]) -> list:
-    return plan([compose(*TINY, *point) for point in points], points)
+    return make_plan([compose(*TINY, *point) for point in points], points)
 
 
-def made(one: list, **more: object) -> submission.Submission:
-    paths = [[str(each.run.folder.path.absolute())] for each in one]
-    return submission.new("multirun", "test", {"kind": "local"}, paths)
+def made(plan: list, **more: object) -> Submission:
+    paths = [[str(run.run.folder.path.absolute())] for run in plan]
+    return Submission.create("multirun", "test", {"kind": "local"}, paths)
 
 
 def test_what_is_done_running_or_queued_is_not_to_do() -> None:
@@ -76,7 +76,7 @@ def test_what_is_done_running_or_queued_is_not_to_do() -> None:
 
 def test_a_finished_run_is_to_do_only_for_another_evaluation_or_on_demand(run_small) -> None:
     assert main(TINY) == 0
-    assert [each.todo for each in planned([])] == [False]
+    assert [item.todo for item in planned([])] == [False]
     (one,) = planned([], ["evaluate.samples=3"])  # one folder, one run
     assert one.todo
     assert planned(["on_done=rerun"])[0].todo
@@ -84,32 +84,32 @@ def test_a_finished_run_is_to_do_only_for_another_evaluation_or_on_demand(run_sm
 
 def test_what_is_frozen_is_the_config_with_its_share_of_threads() -> None:
     (one,) = planned(["threads=null"], ["evaluate.samples=3", "threads=7"])
-    first, second = freeze(one, 5).typed()
+    first, second = make_spec(one, 5).typed()
     assert first == compose(*TINY, "threads=5")
     assert second == compose(*TINY, "threads=7", "evaluate.samples=3")
 
 
-def test_an_announcement_is_taken_back_whole(tmp_path: Path) -> None:
+def test_a_reservation_is_undone_whole(tmp_path: Path) -> None:
     first, second = planned([], ["seed=1"])
     first.run.folder.path.mkdir(parents=True)
     status.write(first.run.folder, "failed", error="as before")
     before = first.run.folder.status.read_bytes()
-    announcement = Announcement([first, second], "test-1")
-    announcement.make()
-    assert {each.state.name for each in find([Path("multirun")], {})[0]} == {"stale"}
+    reservation = Reservation([first, second], "test-1")
+    reservation.make()
+    assert {run.state.name for run in find([Path("multirun")], {})[0]} == {"stale"}
     assert yaml.safe_load(second.run.folder.config.read_text()) == second.config.to_dict()
-    announcement.take_back()
+    reservation.undo()
     assert first.run.folder.status.read_bytes() == before
-    assert [each.name for each in first.run.folder.path.iterdir()] == ["status.json"]
+    assert [path.name for path in first.run.folder.path.iterdir()] == ["status.json"]
     assert not second.run.folder.path.exists()
 
 
 def test_what_a_job_was_given_is_not_taken_back() -> None:
     first, second, third = planned([], ["seed=1"], ["seed=2"])
-    announcement = Announcement([first, second, third], "test-1")
-    announcement.make()
-    announcement.give({str(second.run.folder.path.absolute()): "17_1"})
-    announcement.take_back()
+    reservation = Reservation([first, second, third], "test-1")
+    reservation.make()
+    reservation.assign({str(second.run.folder.path.absolute()): "17_1"})
+    reservation.undo()
     state = status.read(second.run.folder)
     assert (state.state, state.submission, state.job) == ("submitted", "test-1", "17_1")
     assert second.run.folder.config.exists()
@@ -119,18 +119,18 @@ def test_what_a_job_was_given_is_not_taken_back() -> None:
 
 def test_a_job_that_was_faster_keeps_its_own_word() -> None:
     (one,) = planned([])
-    announcement = Announcement([one], "test-1")
-    announcement.make()
+    reservation = Reservation([one], "test-1")
+    reservation.make()
     status.write(one.run.folder, "running", job="17")
-    announcement.give({str(one.run.folder.path.absolute()): "99"})
+    reservation.assign({str(one.run.folder.path.absolute()): "99"})
     assert (status.read(one.run.folder).state, status.read(one.run.folder).job) == ("running", "17")
 
 
 def test_a_job_runs_all_of_its_runs_and_records_what_fails_before_training() -> None:
     runs = planned(["seed=0"], ["seed=1", "dataset.shape=[1,9,9]"], ["seed=2"])
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR2)}
-    batch = Batch([freeze(each, 1) for each in runs], made(runs), here())
-    Announcement(runs, batch.submission.name).make()
+    batch = Batch([make_spec(item, 1) for item in runs], made(runs), current_workdir())
+    Reservation(runs, batch.submission.name).make()
     try:
         with pytest.raises(RunsFailedError, match="1 of 3 runs failed"):
             batch()
@@ -139,7 +139,7 @@ def test_a_job_runs_all_of_its_runs_and_records_what_fails_before_training() -> 
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-    states = [status.read(each.run.folder) for each in runs]
+    states = [status.read(item.run.folder) for item in runs]
     assert [state.state for state in states] == ["done", "failed", "done"]
     assert "dataset.shape" in (states[1].error or "")
     assert "Traceback" in runs[1].run.folder.log.read_text()
@@ -161,10 +161,10 @@ def test_a_damaged_result_is_not_done_and_a_sweep_makes_it_anew() -> None:
 def test_a_stopped_sweep_starts_nothing_more() -> None:
     runs = planned(["seed=0"])
     sweep = made(runs)
-    Announcement(runs, sweep.name).make()
+    Reservation(runs, sweep.name).make()
     sweep.stopped.touch()
     before = signal.getsignal(signal.SIGTERM)
-    Batch([freeze(each, 1) for each in runs], sweep, here(), fail_fast=True)()
+    Batch([make_spec(item, 1) for item in runs], sweep, current_workdir(), fail_fast=True)()
     signal.signal(signal.SIGTERM, before)
     state = status.read(runs[0].run.folder)
     assert (state.state, state.error) == ("interrupted", job._STOPPED)
@@ -205,7 +205,7 @@ def test_sequential_fail_fast_starts_nothing_after_a_failure(
         (["code=strikt"], ["code=strikt", "warn, strict"]),
         (["fail_fast=2"], ["fail_fast=2", "true or false"]),
     ],
-    ids=lambda each: " ".join(each),
+    ids=lambda words: " ".join(words),
 )
 @pytest.mark.usefixtures("no_slurm")
 def test_refused_in_one_or_two_lines(
@@ -215,7 +215,7 @@ def test_refused_in_one_or_two_lines(
     error = capsys.readouterr().err
     assert error.startswith("error: ")
     assert error.count("\n") <= 2
-    assert all(each in error for each in fragments), error
+    assert all(text in error for text in fragments), error
     assert not list(Path.cwd().iterdir())
 
 
@@ -251,7 +251,7 @@ def test_a_dry_run_estimates_from_measured_epochs(capsys: pytest.CaptureFixture[
     assert text.count("  1.5 h") == 2, "three epochs of half an hour each"
     assert "4 of 4 to start (new 4); about 3.0 h" in text
     assert "no epoch was measured of digits/mlp/ste" in text
-    assert [each.name for each in Path().iterdir()] == ["multirun"]
+    assert [path.name for path in Path().iterdir()] == ["multirun"]
 
 
 def test_a_dry_run_of_one_run(capsys: pytest.CaptureFixture[str]) -> None:
@@ -261,15 +261,15 @@ def test_a_dry_run_of_one_run(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_retry_leaves_what_is_no_longer_itself(capsys: pytest.CaptureFixture[str]) -> None:
     first, second = planned(["seed=0"], ["seed=1"])
-    for each in (first, second):
-        each.run.folder.path.mkdir(parents=True)
-        status.write(each.run.folder, "failed")
+    for item in (first, second):
+        item.run.folder.path.mkdir(parents=True)
+        status.write(item.run.folder, "failed")
     text = yaml.safe_dump(first.config.to_dict())
     second.run.folder.config.write_text(text)  # of another signature
     runs, _ = find([Path("multirun")], {"state": ["failed"]})
     assert retry(runs, []) == 0
     shown = capsys.readouterr()
-    assert shown.err.count("left alone: digits/mlp/bayesbinn/") == 2
+    assert shown.err.count("not retried: digits/mlp/bayesbinn/") == 2
     assert "nothing to retry among 2 runs" in shown.out
 
 
@@ -280,7 +280,7 @@ def test_retry_says_that_a_run_stopped_where_it_should(capsys: pytest.CaptureFix
     capsys.readouterr()
     assert retry([run], []) == 0
     shown = capsys.readouterr()
-    wanted = f"left alone: {run.name}: stopped where it should, stop_after=1"
+    wanted = f"not retried: {run.name}: stopped as configured, stop_after=1"
     assert shown.err.splitlines() == [wanted]
     assert "nothing to retry among 1 run," in shown.out
 
@@ -312,8 +312,8 @@ def test_pictures_replaced_by_others_of_the_same_size_are_another_run(
         words = folder_of_pictures(tmp_path / "pictures", seed)
         assert main([*TINY, *words]) == 0
         assert capsys.readouterr().out.count("done before") == done_before
-    results = [json.loads(each.read_text()) for each in Path("multirun").rglob("result.json")]
-    assert len({each["fingerprint"] for each in results} - {None}) == len(results) == 2
+    results = [json.loads(path.read_text()) for path in Path("multirun").rglob("result.json")]
+    assert len({result["fingerprint"] for result in results} - {None}) == len(results) == 2
 
 
 def test_data_known_by_content_are_read_once_for_many_runs(
@@ -331,10 +331,10 @@ def test_data_known_by_content_are_read_once_for_many_runs(
     monkeypatch.setattr(image_folder, "load", counting)
     runs = planned(*[[*words, f"seed={seed}"] for seed in range(4)])
     assert len(read) == 1
-    for each in runs:
-        each.run.folder.path.mkdir(parents=True)
-        status.write(each.run.folder, "failed")
-        each.run.folder.config.write_text(yaml.safe_dump(each.config.to_dict()))
+    for item in runs:
+        item.run.folder.path.mkdir(parents=True)
+        status.write(item.run.folder, "failed")
+        item.run.folder.config.write_text(yaml.safe_dump(item.config.to_dict()))
     with pytest.raises(UserError, match="only a launcher"):
         retry(find([Path("multirun")], {})[0], ["hydra.verbose=true"])
     assert len(read) == 2
@@ -379,10 +379,10 @@ def test_a_full_disk_submits_nothing_and_leaves_nothing(
     assert error.count("\n") == 1
     assert f"out={full_disk}/runs: " in error
     assert "No space left" in error
-    assert [each.name for each in full_disk.iterdir()] == ["ballast"]
+    assert [path.name for path in full_disk.iterdir()] == ["ballast"]
 
 
-def test_where_there_is_room_for_some_of_the_announcements_none_stays(
+def test_where_there_is_room_for_some_of_the_reservations_none_stays(
     full_disk: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with (full_disk / "ballast").open("r+b") as ballast:
@@ -390,4 +390,4 @@ def test_where_there_is_room_for_some_of_the_announcements_none_stays(
     line = ["-m", *TINY, "hydra/launcher=local", f"out={full_disk}/runs", "seed=range(9)"]
     assert main(line) == 2
     assert "nothing was submitted" in capsys.readouterr().err
-    assert [each.name for each in full_disk.iterdir()] == ["ballast"]
+    assert [path.name for path in full_disk.iterdir()] == ["ballast"]

@@ -11,7 +11,7 @@ import yaml
 
 from bnnrepro.config.compose import hydra_session, load
 from bnnrepro.config.validation import check
-from bnnrepro.launch.plan import folder_of
+from bnnrepro.launch.plan import run_folder_of
 from bnnrepro.report.cells import Cell, Expected
 from bnnrepro.runs import process
 
@@ -35,7 +35,7 @@ def cells(names, out: Path, *, preset: str = "paper", seeds: int = 5) -> list[Ce
         runs = []
         for seed in range(seeds):
             seeded = replace(config, seed=seed, out=str(out))
-            runs.append(Expected(seed, folder_of(seeded, {}), seeded))
+            runs.append(Expected(seed, run_folder_of(seeded, {}), seeded))
         c = config
         planned.append(Cell(name, preset, c.dataset.name, c.model.name, c.method.name, tuple(runs)))
     return planned

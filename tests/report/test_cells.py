@@ -7,7 +7,7 @@ import pytest
 
 from bnnrepro.config.compose import compose, conf_dir
 from bnnrepro.errors import UserError
-from bnnrepro.launch.dry_run import planned_by
+from bnnrepro.launch.dry_run import plan_of
 from bnnrepro.report.cells import Cell, cells
 from bnnrepro.report.figures import FIGURES
 from bnnrepro.report.tables import TABLES
@@ -56,9 +56,7 @@ def test_tables_6_and_7_change_one_key(table: str, key: str, values: tuple[float
     ("table", "search"), [("6", "table6_learning_rate"), ("7", "table7_temperature")]
 )
 def test_the_searches_and_the_cells_are_the_same_runs(table: str, search: str) -> None:
-    swept = {
-        planned.run.folder.path for planned in planned_by([f"hparams_search={search}", "seed=0"])
-    }
+    swept = {planned.run.folder.path for planned in plan_of([f"hparams_search={search}", "seed=0"])}
     assert swept == folders(of(table))
 
 

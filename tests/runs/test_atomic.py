@@ -45,7 +45,7 @@ def leftovers(folder: Path) -> list[Path]:
 
 
 def files_below(folder: Path) -> list[str]:
-    return sorted(str(each.relative_to(folder)) for each in folder.rglob("*"))
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
 
 
 def test_a_writer_killed_at_any_moment_leaves_a_whole_version(tmp_path: Path) -> None:

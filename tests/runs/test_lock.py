@@ -57,7 +57,7 @@ def touched(folder: Path, seconds_ago: float, number: int = 1) -> None:
 
 
 def locks(folder: Path) -> list[str]:
-    return sorted(each.name for each in folder.iterdir())
+    return sorted(path.name for path in folder.iterdir())
 
 
 def test_a_living_process_keeps_its_lock_and_a_dead_one_loses_it(tmp_path: Path) -> None:
@@ -91,10 +91,10 @@ def test_of_many_that_see_a_dead_owner_one_gets_the_lock(tmp_path: Path) -> None
             end.wait(60)
 
     children = [forks.Process(target=contend) for _ in range(8)]
-    for each in children:
-        each.start()
-    for each in children:
-        each.join()
+    for child in children:
+        child.start()
+    for child in children:
+        child.join()
     assert sorted(got.get() for _ in children) == ["held"] + ["refused"] * 7
     assert locks(tmp_path) == []
 
@@ -139,9 +139,11 @@ def test_the_owner_touches_its_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     [([("17_3", "x")], True), ([("17_4", "x"), ("17_3", "a stranger's")], False), ([], False)],
 )
 def test_squeue_decides_on_the_process_of_a_job(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, queued: list[slurm_queue.Key], held: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, queued: list[slurm_queue.JobKey], held: bool
 ) -> None:
-    jobs = {each: slurm_queue.Job(str(each[0]), "RUNNING", "None", str(each[1])) for each in queued}
+    jobs = {
+        key: slurm_queue.SlurmJob(str(key[0]), "RUNNING", "None", str(key[1])) for key in queued
+    }
     monkeypatch.setattr(slurm_queue, "queue", lambda numbers: jobs)
     forge(tmp_path, **far(job="17_3", job_name="x"))
     touched(tmp_path, 0 if not held else 10 * lock.STALE)
@@ -166,7 +168,7 @@ def test_a_requeued_job_takes_over_from_itself_even_while_the_old_process_lives(
     with lock.hold(tmp_path):
         atomic.write_text(tmp_path / "a", "old")
         monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
-        with lock.hold(tmp_path, least=9):  # the same process stands for the restarted one
+        with lock.hold(tmp_path, above=9):  # the same process stands for the restarted one
             pass
         with pytest.raises(lock.LostError, match="was taken over"):
             atomic.write_text(tmp_path / "a", "new")
@@ -175,7 +177,7 @@ def test_a_requeued_job_takes_over_from_itself_even_while_the_old_process_lives(
 
 
 def test_who_lost_the_lock_writes_nothing_and_leaves_the_heirs_lock(tmp_path: Path) -> None:
-    with lock.hold(tmp_path, least=4):
+    with lock.hold(tmp_path, above=4):
         atomic.write_text(tmp_path / "status", "mine")
         forge(tmp_path, 6)
         with pytest.raises(lock.LostError, match="taken over by process"):
@@ -218,9 +220,9 @@ def test_who_freezes_before_any_change_of_a_file_replaces_nothing_after_a_takeov
             write(folder, "the first one's")
         if end() < number:
             break
-        files = [each for each in folder.rglob("*") if each.is_file()]
-        assert {each.name for each in files} == {"a", "newest", "previous"}
-        assert {each.read_text() for each in files} == {"the heir's"}, f"operation {number}"
+        files = [file for file in folder.rglob("*") if file.is_file()]
+        assert {file.name for file in files} == {"a", "newest", "previous"}
+        assert {file.read_text() for file in files} == {"the heir's"}, f"operation {number}"
     assert taken >= 20
 
 

@@ -73,7 +73,7 @@ def test_a_killed_run_reads_as_stale_and_a_living_one_does_not(folder: RunFolder
     ],
 )
 def test_an_exit_code_in_words(code: int, words: str) -> None:
-    assert process.ending(code) == words
+    assert process.describe_exit(code) == words
 
 
 @pytest.mark.parametrize("state", ["done", "failed", "interrupted", "submitted"])

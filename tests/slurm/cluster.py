@@ -67,7 +67,7 @@ PartitionName=urgent Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=10 Preempt
 def missing() -> str | None:
     """Return why there can be no cluster here, None if there can."""
     path = os.pathsep.join([os.environ["PATH"], *SBIN])
-    lacking = [each for each in PROGRAMS if shutil.which(each, path=path) is None]
+    lacking = [program for program in PROGRAMS if shutil.which(program, path=path) is None]
     if lacking:
         return f"no {', '.join(lacking)}: Debian's slurmctld slurmd slurm-client munge have them"
     if os.getuid() != 0:
@@ -217,6 +217,6 @@ def _free_ports(count: int) -> int:
     """Return the first of so many free ports, below those that the kernel gives out."""
     for _ in range(100):
         first = random.SystemRandom().randrange(12000, 30000)
-        if not any(_answers(first + each) for each in range(count)):
+        if not any(_answers(first + offset) for offset in range(count)):
             return first
     raise RuntimeError("no free ports")

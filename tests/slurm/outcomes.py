@@ -28,7 +28,7 @@ def _timeless(value: Any) -> Any:
 def _bits(value: Any, key: str = "") -> dict[str, Any]:
     if isinstance(value, dict):
         return {
-            k: v for name, each in value.items() for k, v in _bits(each, f"{key}.{name}").items()
+            k: v for name, item in value.items() for k, v in _bits(item, f"{key}.{name}").items()
         }
     if isinstance(value, list | tuple):
         return _bits(dict(enumerate(value)), key)

@@ -11,7 +11,7 @@ import pytest
 
 from bnnrepro.runs.layout import RunFolder
 from bnnrepro.runs.query import find
-from bnnrepro.runs.status_table import seconds_an_epoch
+from bnnrepro.runs.status_table import seconds_per_epoch
 
 from .cluster import Cluster, wait_for
 from .conftest import RUN_PY, TINY, Desk
@@ -37,7 +37,7 @@ def limited(undisturbed: Path, other_desk: Desk) -> tuple[Desk, Path]:
 
     SLURM looks at its jobs every 30 s: the first start has 10 to 40 s until its warning.
     """
-    pace = seconds_an_epoch(next(iter(find([undisturbed / "multirun"], {})[0])))
+    pace = seconds_per_epoch(next(iter(find([undisturbed / "multirun"], {})[0])))
     assert pace
     line = [*LONG, "seed=7", f"epochs={round(50 / pace)}", "checkpoint_seconds=5"]
     keys = ("hydra.launcher.timeout_min=1", "hydra.launcher.signal_delay_s=20", "--detach")

@@ -28,11 +28,11 @@ def test_a_death_restarts_its_own_job_of_an_array_alone(desk: Desk) -> None:
     lengths = [2, 100001, 100002, 100003]
     desk.finish(desk.sweep(f"epochs={','.join(map(str, lengths))}", "--detach"))
     training(desk)
-    ended, cancelled, healthy, killed = (f"epochs={each}" for each in lengths)
+    ended, cancelled, healthy, killed = (f"epochs={length}" for length in lengths)
     wait_for(lambda: desk.run(ended).state.name == "done", 60, "the short run")
     assert "cancelled 1 run in 1 job" in desk.word("cancel", cancelled)
     wait_for(lambda: desk.run(cancelled).state.name == "interrupted", 60, "the cancelled run")
-    before = {each: desk.run(each).status for each in (ended, cancelled, healthy, killed)}
+    before = {word: desk.run(word).status for word in (ended, cancelled, healthy, killed)}
     array = str(before[killed].job).partition("_")[0]
     (python,) = desk.cluster.python(array)  # the array's number is the last one's own
     assert python == before[killed].pid
@@ -41,7 +41,7 @@ def test_a_death_restarts_its_own_job_of_an_array_alone(desk: Desk) -> None:
     training(desk, killed)
     assert desk.run(killed).status.attempt == 2
     assert desk.run(healthy).status.pid == before[healthy].pid
-    assert {desk.run(each).status.attempt for each in (ended, cancelled, healthy)} == {1}
+    assert {desk.run(word).status.attempt for word in (ended, cancelled, healthy)} == {1}
     assert state_in_slurm(desk, str(before[ended].job)) == "COMPLETED"
     assert state_in_slurm(desk, str(before[cancelled].job)) in ("CANCELLED", "COMPLETED", "FAILED")
     waiting = {before[healthy].job, before[killed].job}
@@ -85,7 +85,7 @@ def test_a_number_that_was_given_again_is_a_strangers(desk: Desk) -> None:
     status.write(folder, "submitted", job=number, submission=desk.run().status.submission)
     assert "stale 1" in desk.word("status")
     assert "cancelled 0 runs" in desk.word("cancel")
-    assert [each[0] for each in desk.cluster.queue() if each[3] == "foreign"] == [number]
+    assert [job[0] for job in desk.cluster.queue() if job[3] == "foreign"] == [number]
 
 
 def test_ctrl_c_between_sbatch_and_the_end_of_the_submission(
@@ -98,7 +98,7 @@ def test_ctrl_c_between_sbatch_and_the_end_of_the_submission(
     program.chmod(0o755)
     monkeypatch.setitem(desk.cluster.env, "PATH", f"{folder}:{real}")
     out, _ = desk.finish(desk.sweep(*MINUTES, "seed=0,1", LATER), code=130)
-    assert "the jobs go on" in out
+    assert "the jobs continue" in out
     jobs = {number for number, _, _, name in desk.cluster.queue() if name != "foreign"}
     assert len(jobs) == 2
     assert {run.status.job for run in desk.runs("state=queued")} == jobs
@@ -116,7 +116,7 @@ def test_a_sweep_larger_than_an_array_is_several(desk: Desk, at_once: int) -> No
     jobs = {str(run.status.job) for run in desk.runs("state=queued")}
     first, second = sorted({job.partition("_")[0] for job in jobs}, key=int)
     assert jobs == {f"{array}_{task}" for array in (first, second) for task in range(3)}
-    shown = [desk.cluster.call("scontrol", "-o", "show", "job", each) for each in (first, second)]
+    shown = [desk.cluster.call("scontrol", "-o", "show", "job", job) for job in (first, second)]
     limits = [int(text.partition("ArrayTaskThrottle=")[2].split()[0]) for text in shown]
     assert limits == ([2, 1] if at_once == 3 else [1, 1])
     assert (f"Dependency=afterany:{first}_" in shown[1]) is (at_once == 1)

@@ -89,10 +89,10 @@ def test_the_driver_is_killed_at_once(desk: Desk) -> None:
     text = desk.word("status")
     assert "4 runs, " in text
     assert set(desk.states()) <= {"queued", "running"}
-    jobs = {each[0] for each in desk.cluster.queue()}
+    jobs = {job[0] for job in desk.cluster.queue()}
     out, _ = desk.finish(desk.sweep(*line[:1], *line[2:], "model.hidden=[64]"))
     assert "submitted" not in out
-    assert {each[0] for each in desk.cluster.queue()} <= jobs
+    assert {job[0] for job in desk.cluster.queue()} <= jobs
     assert desk.states() == ["done"] * 4
     assert {run.status.attempt for run in desk.runs()} == {1}
     assert {run.status.job for run in desk.runs()} == jobs
@@ -145,7 +145,7 @@ def test_cancel_touches_only_its_own(desk: Desk) -> None:
     assert {run.value("method") for run in desk.runs("state=interrupted")} == {"ste"}
     assert {run.value("method") for run in desk.runs("state=running")} == {"bop"}
     assert all(run.folder.checkpoint.exists() for run in desk.runs("state=interrupted"))
-    names = sorted(each[3].partition("-")[0] for each in desk.cluster.queue())
+    names = sorted(job[3].partition("-")[0] for job in desk.cluster.queue())
     assert names == ["bnnrepro", "bnnrepro", "foreign"]
     assert "cancelled 1 run in 1 job" in desk.word("cancel", "method=bop", "seed=0")
     assert "running" in desk.word("status", "method=bop")
@@ -164,7 +164,7 @@ def test_cancel_of_what_waits_and_of_a_part_of_a_shared_job(desk: Desk) -> None:
     desk.finish(desk.sweep(*line, "runs_per_job=2", "--detach"))
     text = desk.word("cancel", "seed=1")
     assert "cancelled 0 runs" in text
-    assert "is left alone: it has 1 more run" in text
+    assert "is not cancelled: it has 1 more run" in text
 
 
 def test_fail_fast_cancels_the_rest(desk: Desk) -> None:
@@ -195,7 +195,7 @@ def test_the_code_is_compared_at_start(desk: Desk) -> None:
 
 def test_two_launchers_at_once_submit_once(desk: Desk) -> None:
     both = [desk.sweep(*SECONDS, "seed=range(3)") for _ in range(2)]
-    outputs = [desk.finish(each)[0] for each in both]
+    outputs = [desk.finish(process)[0] for process in both]
     assert sum("3 runs submitted" in out for out in outputs) == 1, outputs
     assert len(desk.sweeps()) == 1
     assert {run.status.attempt for run in desk.runs()} == {1}
@@ -213,7 +213,7 @@ def test_two_launchers_at_once_submit_once(desk: Desk) -> None:
             ["hydra.launcher.additional_parameters.job-name=x", "by the launcher itself"],
         ),
     ],
-    ids=lambda each: each[0],
+    ids=lambda case: case[0],
 )
 def test_what_cannot_be_submitted_leaves_nothing(
     desk: Desk, words: list[str], fragments: list[str]
@@ -221,8 +221,8 @@ def test_what_cannot_be_submitted_leaves_nothing(
     (desk.folder / "taken").touch()
     _, err = desk.finish(desk.sweep(*SECONDS, *words), code=2)
     assert err.count("\n") == 1
-    assert all(each in err for each in ["error: ", *fragments])
-    assert [each.name for each in desk.folder.iterdir()] == ["taken"]
+    assert all(text in err for text in ["error: ", *fragments])
+    assert [path.name for path in desk.folder.iterdir()] == ["taken"]
 
 
 def test_submit_from_a_machine_without_sbatch(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:

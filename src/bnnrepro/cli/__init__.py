@@ -24,7 +24,7 @@ COMMANDS = {
 
 @exits
 def main(argv: list[str]) -> int:
-    """Run the command that the first word names and return its exit code."""
+    """Run the command that the first word names; return its exit code."""
     import bnnrepro
 
     if not argv or argv[0] in ("-h", "--help"):
@@ -43,11 +43,11 @@ def main(argv: list[str]) -> int:
 def _usage() -> str:
     width = max(map(len, COMMANDS))
     lines = [f"  {name:{width}}  {text}" for name, text in COMMANDS.items()]
-    return "\n".join(["usage: bnnrepro COMMAND ...; COMMAND --help says more", "", *lines])
+    return "\n".join(["usage: bnnrepro COMMAND ...; COMMAND --help shows its options", "", *lines])
 
 
 def _command(name: str) -> Callable[..., int]:
-    """Return a command that takes the words after its name; imports no other command."""
+    """Return a command, which takes the words after its name; import no other one."""
     if name in ("run", "sweep", "submit"):
         run = import_module("bnnrepro.cli.run").main
         if name == "run":

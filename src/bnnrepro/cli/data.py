@@ -12,10 +12,10 @@ NAMES = ("mnist", "cifar10", "cifar100")
 
 @exits
 def main(argv: list[str]) -> int:
-    """Fetch what is named, everything if nothing is; return the exit code, 2 for bad input."""
+    """Fetch the named data sets, or all; return the exit code, 2 for bad input."""
     parser = argparse.ArgumentParser(prog="bnnrepro data", description=__doc__)
     parser.add_argument("names", nargs="*", help=f"of {', '.join(NAMES)}; all if none is given")
-    parser.add_argument("--root", default="data", help="the folder to put them in")
+    parser.add_argument("--root", default="data", help="folder of the data sets")
     options = parser.parse_args(argv)
     for name in options.names:
         if name not in NAMES:
@@ -28,8 +28,8 @@ def main(argv: list[str]) -> int:
 
 
 def fetch(name: str, root: str) -> None:
-    """Have one data set whole under the root."""
-    # Here, not above: a misspelt name is answered before torch is loaded.
+    """Download the missing files of one data set to the root."""
+    # Here, not above: a misspelt name is refused before torch is loaded.
     from bnnrepro.data import cifar, mnist
 
     if name == "mnist":

@@ -1,4 +1,4 @@
-"""From an exception to a line on standard error and an exit code."""
+"""Turn exceptions into a line on standard error and an exit code."""
 
 import os
 import sys
@@ -19,7 +19,7 @@ def exits(main: Main) -> Callable[..., int]:
         main: takes the words after the command; returns an exit code.
 
     Returns:
-        The command; without words it takes those of the command line.
+        The command; called without words it reads those of the command line.
     """
 
     @wraps(main)

@@ -1,7 +1,7 @@
-"""The JSON files of an earlier reproduction (ML Reproducibility Challenge 2020), as runs of ours.
+"""Run the JSON files of an earlier reproduction (ML Reproducibility Challenge 2020).
 
 ``bnnrepro legacy bayesbinn|ste|full_precision FILE.json [wandb_on]`` prints the
-equivalent ``run.py`` line and runs it. docs/legacy.md tells key for key what becomes of what.
+equivalent ``run.py`` line and runs it. docs/legacy.md maps every key.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from bnnrepro.errors import UserError, nearest
 COSINE_SPAN = 500  # of every one of the old programs, whatever "epochs" said
 OPTIMIZER_MOMENTUM = 0.99  # of the old BayesBiNN; no key of the files changes it
 
-# What each architecture is called here, and the height and width that it was written for.
+# The model's name here, and the image height and width that the architecture requires.
 ARCHITECTURES: dict[str, tuple[str, int | None]] = {
     "BinaryConnect": ("mlp", None),
     "SimpleBinaryConnect": ("mlp", None),
@@ -59,8 +59,8 @@ NUMBERS: dict[str, Any] = {
 }
 KEYS = (*CHOICES, *NUMBERS)
 OPTIONAL = {"drop_prob", "momentum", "eps"}  # BinaryConnect needs the first
-# The keys of one program only.
-OWN: dict[str, tuple[str, ...]] = {
+# Keys of one program only.
+PROGRAM_KEYS: dict[str, tuple[str, ...]] = {
     "bayesbinn": ("mc_steps", "temperature", "evaluate_steps"),
     "ste": ("grad_clip_value", "weight_clip_value"),
     "full_precision": (),
@@ -69,7 +69,7 @@ OWN: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Translation:
-    """An old experiment as overrides of ``run.py``, and what its user should know, a line each."""
+    """An old experiment as overrides of ``run.py``, with notes for its user, one per line."""
 
     overrides: list[str]
     notes: list[str]
@@ -101,7 +101,7 @@ def read(path: str) -> dict[str, Any]:
 
 
 def translate(program: str, content: Mapping[str, Any], *, wandb: bool = False) -> Translation:
-    """Return what one of the old programs did with a file's content.
+    """Translate a file's content to what one of the old programs did with it.
 
     Args:
         program: ``bayesbinn``, ``ste`` or ``full_precision``.
@@ -109,9 +109,9 @@ def translate(program: str, content: Mapping[str, Any], *, wandb: bool = False) 
         wandb: log to Weights & Biases.
 
     Raises:
-        UserError: a key or value is unknown, missing, or does not go with another one.
+        UserError: a key or value is unknown, missing, or incompatible with another one.
     """
-    _one_of("program", program, tuple(OWN))
+    _one_of("program", program, tuple(PROGRAM_KEYS))
     old = _checked(program, content)
     model, _ = ARCHITECTURES[old["model_architecture"]]
     choices = [f"dataset={old['dataset']}", f"method={program}", f"model={model}"]
@@ -119,8 +119,8 @@ def translate(program: str, content: Mapping[str, Any], *, wandb: bool = False) 
         choices.append("logger=wandb")
     base = compose(*choices).to_dict()
     _check_combinations(old, base["dataset"])
-    wanted = _settings(program, old, base)
-    changed = [f"{k}={_written(v)}" for k, v in wanted.items() if _lookup(base, k) != v]
+    settings = _settings(program, old, base)
+    changed = [f"{k}={_written(v)}" for k, v in settings.items() if _lookup(base, k) != v]
     notes = _notes(program, old, base["model"])
     if wandb:
         notes.append("wandb_on: files that `wandb sync` sends; logger.mode=online sends at once")
@@ -131,9 +131,9 @@ def translate(program: str, content: Mapping[str, Any], *, wandb: bool = False) 
 
 
 def _checked(program: str, content: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the keys that the program needs and those of the optional ones that are given."""
+    """Return the file's values, converted; all keys that the program needs are present."""
     refuse_unknown("", content, KEYS)
-    required = [key for key in KEYS if key not in {*OPTIONAL, *_foreign(program)}]
+    required = [key for key in KEYS if key not in {*OPTIONAL, *_unused_keys(program)}]
     if content.get("model_architecture") == "BinaryConnect":
         required.append("drop_prob")
     for key in required:
@@ -151,8 +151,8 @@ def _checked(program: str, content: Mapping[str, Any]) -> dict[str, Any]:
     return old
 
 
-def _foreign(program: str) -> list[str]:
-    return [key for other, keys in OWN.items() if other != program for key in keys]
+def _unused_keys(program: str) -> list[str]:
+    return [key for name, keys in PROGRAM_KEYS.items() if name != program for key in keys]
 
 
 def _one_of(key: str, value: object, allowed: Sequence[str]) -> None:
@@ -186,7 +186,7 @@ def _check_combinations(old: Mapping[str, Any], dataset: Mapping[str, Any]) -> N
 
 
 def _settings(program: str, old: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, Any]:
-    """Return dotted keys and values that the choice of groups does not set by itself."""
+    """Return the dotted keys and values that the chosen config groups do not set."""
     augmented = old["data_augmentation"]
     return {
         "epochs": old["epochs"],
@@ -266,8 +266,8 @@ def _notes(program: str, old: Mapping[str, Any], model: Mapping[str, Any]) -> li
     notes += _method_notes(program, old)
     notes += _model_notes(program, old, model)
     notes.append("repaired: every image counts; a last, smaller batch was left out")
-    if foreign := [key for key in _foreign(program) if key in old]:
-        notes.append(f"ignored: {', '.join(foreign)}: {program} has no such settings")
+    if unused := [key for key in _unused_keys(program) if key in old]:
+        notes.append(f"ignored: {', '.join(unused)}: {program} has no such settings")
     return notes
 
 
@@ -282,8 +282,8 @@ def _method_notes(program: str, old: Mapping[str, Any]) -> list[str]:
         ]
     notes = [
         f"kept: method.momentum={OPTIMIZER_MOMENTUM}; the paper's runs had 0",
-        "repaired: update and prediction use the present natural parameters; theirs took those "
-        "of the step before",
+        "repaired: update and prediction use the present natural parameters, not those of "
+        "the step before",
     ]
     if old["dataset"] != "mnist":
         notes.append("kept: method.train_set_scale=1; the paper's runs on CIFAR had 10")
@@ -316,16 +316,16 @@ def _model_notes(program: str, old: Mapping[str, Any], model: Mapping[str, Any])
 
 
 def _parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
-    """Return what was asked for, and the overrides that are passed on to ``run.py``."""
-    own, passed_on = argv, []
+    """Return the parsed arguments, and the overrides that are passed on to ``run.py``."""
+    words, passed_on = argv, []
     if "--" in argv:
-        place = argv.index("--")
-        own, passed_on = argv[:place], argv[place + 1 :]
+        index = argv.index("--")
+        words, passed_on = argv[:index], argv[index + 1 :]
     parser = argparse.ArgumentParser(
         prog="bnnrepro legacy",
         description="Run an earlier reproduction's JSON file; see docs/legacy.md.",
     )
-    parser.add_argument("program", help=", ".join(OWN))
+    parser.add_argument("program", help=", ".join(PROGRAM_KEYS))
     parser.add_argument("file", help="the JSON file")
     parser.add_argument("rest", nargs="*", help="wandb_on; key=value, passed on to run.py")
     parser.add_argument("--print", action="store_true", help="print run.py's line; run nothing")
@@ -334,11 +334,11 @@ def _parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
         raise UserError("command line", " ".join(argv), f"{message}; see --help")
 
     parser.error = refuse  # type: ignore[method-assign]
-    request = parser.parse_intermixed_args(own)
+    request = parser.parse_intermixed_args(words)
     request.wandb = "wandb_on" in request.rest
-    overrides = [each for each in request.rest if each != "wandb_on"]
-    for each in overrides:
-        if "=" not in each:
-            hint = nearest(each, ["wandb_on"])
-            raise UserError("command line", each, f"must be wandb_on or key=value{hint}")
+    overrides = [word for word in request.rest if word != "wandb_on"]
+    for word in overrides:
+        if "=" not in word:
+            hint = nearest(word, ["wandb_on"])
+            raise UserError("command line", word, f"must be wandb_on or key=value{hint}")
     return request, [*overrides, *passed_on]

@@ -32,7 +32,7 @@ def request_of(words: Sequence[str]) -> Request:
     """Return the request of a command line.
 
     Raises:
-        UserError: it cannot be read.
+        UserError: it cannot be parsed.
     """
     arguments = _parser(words).parse_intermixed_args(words)
     return Request(
@@ -83,5 +83,7 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     parser.add_argument("--launcher", help="local (default) or slurm")
     parser.add_argument("--yes", action="store_true", help="answer questions with yes")
     parser.add_argument("--detach", action="store_true", help="return once runs are submitted")
-    parser.add_argument("--plan", action="store_true", help="only say what is missing and its cost")
+    parser.add_argument(
+        "--plan", action="store_true", help="only print what is missing and its cost"
+    )
     return parser

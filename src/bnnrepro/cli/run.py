@@ -1,7 +1,7 @@
-"""The command line: compose, check, then run; bad input is one line and exit code 2.
+"""``bnnrepro run``, also run.py: compose, check, then run; bad input is one line and exit code 2.
 
-Exit codes: 0 done (or stopped by stop_after), 1 a run failed, 2 the input is not allowed, 128 + n
-stopped by signal n.
+Exit codes: 0 done (or stopped by stop_after), 1 a run failed, 2 invalid input, 128 + n stopped by
+signal n.
 """
 
 import argparse
@@ -51,8 +51,8 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     arguments.version = False
     if arguments.experimental_rerun is not None:
         refuse("--experimental-rerun is not supported")
-    chosen = ("help", "hydra_help", "run", "cfg", "multirun", "shell_completion", "info")
-    if sum(bool(getattr(arguments, each)) for each in chosen) > 1:
+    modes = ("help", "hydra_help", "run", "cfg", "multirun", "shell_completion", "info")
+    if sum(bool(getattr(arguments, mode)) for mode in modes) > 1:
         refuse("only one of --help, --hydra-help, -r, -m, --cfg, --info, -sc at a time")
     return arguments
 
@@ -74,7 +74,7 @@ def _dispatch(arguments: argparse.Namespace) -> int:
             _hydra_command(hydra, arguments, name)
         else:
             return _execute(hydra, arguments, name)
-    return screen.code_of_output()
+    return screen.output_exit_code()
 
 
 def _shown(hydra: Hydra, arguments: argparse.Namespace, name: str) -> str:
@@ -94,7 +94,7 @@ def _shown(hydra: Hydra, arguments: argparse.Namespace, name: str) -> str:
 
 
 def _hydra_command(hydra: Hydra, arguments: argparse.Namespace, name: str) -> None:
-    """Do what Hydra itself offers."""
+    """Run one of Hydra's own commands."""
     overrides = arguments.overrides
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
@@ -109,7 +109,7 @@ def _hydra_command(hydra: Hydra, arguments: argparse.Namespace, name: str) -> No
             hydra.shell_completion(name, overrides)
     except Exception as error:
         raise explain(error, hydra.config_loader, overrides, name) from error
-    finally:  # --info sends every log message to the screen from then on
+    finally:  # --info prints every log message from then on
         root.handlers[:], root.level = handlers, level
 
 
@@ -117,19 +117,19 @@ def _execute(hydra: Hydra, arguments: argparse.Namespace, name: str) -> int:
     loader, overrides = hydra.config_loader, arguments.overrides
     cfg = None if arguments.multirun else load(loader, overrides, name)
     if cfg is None or cfg.hydra.mode is RunMode.MULTIRUN:  # a file that is a sweep
-        from bnnrepro.launch.sweep import Line, sweep
+        from bnnrepro.launch.sweep import SweepLine, sweep
 
-        line = Line(tuple(overrides), name, arguments.config_path, arguments.config_dir)
-        return sweep(hydra, line, detach=arguments.detach, dry_run=arguments.dry_run)
+        line = SweepLine(tuple(overrides), name, arguments.config_path, arguments.config_dir)
+        return sweep(hydra, line, detach=arguments.detach, dry=arguments.dry_run)
     _refuse_idle_launcher(overrides)
     config = check(cfg)
     if arguments.detach:
-        raise UserError("--detach", "", "serves sweeps on a cluster: -m hydra/launcher=slurm")
+        raise UserError("--detach", "", "needs a sweep on a cluster: -m hydra/launcher=slurm")
     if arguments.dry_run:
         from bnnrepro.launch.dry_run import dry_run
-        from bnnrepro.launch.plan import plan
+        from bnnrepro.launch.plan import make_plan
 
-        print(dry_run(plan([config], [overrides])))
+        print(dry_run(make_plan([config], [overrides])))
         return 0
     done = run_job(
         task_function=run_composed,
@@ -156,4 +156,4 @@ def _refuse_idle_launcher(overrides: Sequence[str]) -> None:
         key, _, value = override.lstrip("+").partition("=")
         if key.replace(".", "/").startswith(("hydra/launcher", "hydra/sweeper", "cluster")):
             line = shlex.join(["python", "run.py", "-m", *overrides])
-            raise UserError(key, value, f"serves sweeps only; add -m:\n  {line}")
+            raise UserError(key, value, f"is for sweeps only; add -m:\n  {line}")

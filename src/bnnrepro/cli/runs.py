@@ -8,20 +8,20 @@ from pathlib import Path
 
 from bnnrepro import screen
 from bnnrepro.cli.exit_code import exits
-from bnnrepro.runs.query import Run, find, look_up, parse
+from bnnrepro.runs.query import Run, find, parse, update_states
 from bnnrepro.runs.status_table import overview
 
 EPILOG = """\
 WHAT is any number of
   folders                multirun, multirun/mnist, a run's folder, a sweep's multirun/.hydra/NAME
   KEY=VALUE[,VALUE]      dataset=mnist method=ste,bop seed=0 state=failed method.lr=0.0001
-or, with -m, the line of a sweep: -m method=ste,bop 'seed=range(5)'. Without it: all runs of --out.
+or, with -m, a sweep's overrides: -m method=ste,bop 'seed=range(5)'. Default: all runs in --out.
 """
 
 
 @exits
 def main(argv: list[str]) -> int:
-    """Run ``status``, ``retry`` or ``cancel``, the first word, and return the exit code."""
+    """Run ``status``, ``retry`` or ``cancel``, the first word; return the exit code."""
     arguments = _parser().parse_intermixed_args(argv)
     actions: dict[str, Callable[[argparse.Namespace], int]]
     actions = {"status": _status, "retry": _retry, "cancel": _cancel}
@@ -37,14 +37,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     actions = {
         "status": "counts, and a line for each run that is not done",
-        "retry": "start again what failed, was interrupted, or is gone",
-        "cancel": "stop what is queued or running; it can go on later",
+        "retry": "restart runs that failed, were interrupted, or whose process is gone",
+        "cancel": "stop queued and running runs; they can be resumed",
     }
     parser.add_argument(
         "action", choices=actions, help="; ".join(f"{key}: {text}" for key, text in actions.items())
     )
-    parser.add_argument("what", nargs="*", metavar="WHAT", help="which runs; see below")
-    parser.add_argument("-m", "--sweep", action="store_true", help="WHAT is the line of a sweep")
+    parser.add_argument("what", nargs="*", metavar="WHAT", help="the runs; see below")
+    parser.add_argument("-m", "--sweep", action="store_true", help="WHAT are a sweep's overrides")
     parser.add_argument("--out", default="multirun", help="folder of all runs (multirun)")
     parser.add_argument("--all", action="store_true", help="status: a line for every run")
     parser.add_argument(
@@ -57,21 +57,21 @@ def _parser() -> argparse.ArgumentParser:
 
 def _runs(arguments: argparse.Namespace, words: Sequence[str]) -> tuple[list[Run], list[Path]]:
     if arguments.sweep:
-        from bnnrepro.launch.dry_run import planned_by
+        from bnnrepro.launch.dry_run import plan_of
 
-        runs = [each.run for each in planned_by(words, arguments.config_dir)]
-        look_up(runs)
+        runs = [planned.run for planned in plan_of(words, arguments.config_dir)]
+        update_states(runs)
         return runs, []
     places, filters = parse(words, arguments.out)
     return find(places, filters)
 
 
 def _status(arguments: argparse.Namespace) -> int:
-    while not screen.lost():
-        text = overview(*_runs(arguments, arguments.what), everything=arguments.all)
+    while not screen.output_lost():
+        text = overview(*_runs(arguments, arguments.what), show_all=arguments.all)
         if arguments.watch is None:
             print(text)
-            return screen.code_of_output()
+            return screen.output_exit_code()
         clear = "\033[H\033[2J" if sys.stdout.isatty() else ""
         print(f"{clear}{time.strftime('%H:%M:%S')}  {text}", flush=True)
         time.sleep(max(0.1, arguments.watch))
@@ -81,7 +81,7 @@ def _status(arguments: argparse.Namespace) -> int:
 def _retry(arguments: argparse.Namespace) -> int:
     from bnnrepro.launch.retry import retry
 
-    launcher = [each for each in arguments.what if each.startswith(("hydra", "cluster="))]
+    launcher = [word for word in arguments.what if word.startswith(("hydra", "cluster="))]
     words = arguments.what if arguments.sweep else [w for w in arguments.what if w not in launcher]
     runs, _ = _runs(arguments, words)
     return retry(
@@ -97,6 +97,6 @@ def _cancel(arguments: argparse.Namespace) -> int:
     from bnnrepro.launch.cancel import cancel
 
     runs, _ = _runs(arguments, arguments.what)
-    lines, well = cancel(runs)
+    lines, succeeded = cancel(runs)
     print("\n".join(lines))
-    return 0 if well else 1
+    return 0 if succeeded else 1

@@ -34,7 +34,7 @@ def alone(folder: RunFolder) -> Iterator[None]:
         RunFailedError: the system refuses a file.
     """
     try:
-        with lock.hold(folder.path, least=status.read(folder).attempt):
+        with lock.hold(folder.path, above=status.read(folder).attempt):
             yield
     except lock.HeldError as held:
         raise _busy(folder, held.owner) from None

@@ -13,8 +13,7 @@ from bnnrepro.experiment.exclusive import alone, refuse_busy
 from bnnrepro.experiment.logs import describe, log, logging_to, recorded_failure
 from bnnrepro.experiment.parts import Parts, build
 from bnnrepro.experiment.results import figures_of, load_judged, result_values, whole_result
-from bnnrepro.runs import atomic, provenance_check, status
-from bnnrepro.runs.cleanup import say_done, tidy
+from bnnrepro.runs import atomic, provenance, status
 from bnnrepro.runs.layout import RunFolder, run_folder
 from bnnrepro.runs.lock import LostError
 from bnnrepro.runs.result import DamagedResultError, settings_of, write_result
@@ -93,7 +92,7 @@ def _finished(folder: RunFolder, cfg: Config) -> dict[str, Any] | None:
             raise
         _set_aside(folder)
         return None
-    tidy(folder)
+    status.tidy(folder)
     return values
 
 
@@ -163,7 +162,7 @@ def _train_alone(parts: Parts, folder: RunFolder, key: str) -> dict[str, Any] | 
     exit_code = 1
     try:
         status.write(folder, "running", epochs=cfg.effective_epochs)
-        provenance_check.compare(folder, cfg.code)
+        provenance.check_code(folder, cfg.code)
         describe(parts, folder)
         values = _fit_and_evaluate(parts, folder, key, [recorder, bar])
         exit_code = 0
@@ -204,6 +203,6 @@ def _fit_and_evaluate(
     values = result_values(parts, folder, key)
     trainer.task.finish(trainer, sources.test, folder.path)
     write_result(folder.result, values)
-    say_done(folder)
+    status.mark_done(folder)
     log.debug("done: %s", folder.result)
     return values

@@ -13,7 +13,7 @@ import yaml
 from bnnrepro.errors import RunFailedError, UserError, cannot_read
 from bnnrepro.experiment import console
 from bnnrepro.experiment.parts import Parts
-from bnnrepro.runs import atomic, failures, provenance, reading
+from bnnrepro.runs import atomic, provenance, reading, status
 from bnnrepro.runs.layout import RunFolder
 from bnnrepro.screen import printable
 from bnnrepro.training.callbacks import NonFiniteLossError
@@ -90,7 +90,7 @@ def logging_to(folder: RunFolder) -> Iterator[None]:
 def recorded_failure(folder: RunFolder, error: Exception) -> Exception:
     """Record a failure as far as the disk lets it; return what the caller raises."""
     refusal = refused(folder, error)
-    line = failures.record(folder, error, str(refusal or error))
+    line = status.record_failure(folder, error, str(refusal or error))
     if isinstance(error, UserError):
         return error
     if isinstance(error, NonFiniteLossError):

@@ -1,1 +1,1 @@
-"""Sweeps beyond one process: what is left to do, fixed at submission, run in jobs, waited for."""
+"""Sweeps in other processes, local or SLURM: plan, submit, run, wait, retry, cancel."""

@@ -1,4 +1,4 @@
-"""From overrides to the launcher that they choose."""
+"""Choose and build a launcher from overrides or from a sweep's record."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,24 +8,24 @@ from omegaconf import OmegaConf
 from bnnrepro.config.compose import groups, hydra_session, load
 from bnnrepro.config.constraints import build, shown
 from bnnrepro.errors import UserError
-from bnnrepro.launch.launching import Submitter
 from bnnrepro.launch.local_jobs import LocalJobs
 from bnnrepro.launch.settings import Local, Slurm
 from bnnrepro.launch.slurm_jobs import SlurmJobs
+from bnnrepro.launch.submitter import Submitter
 
 EXECUTED = ("setup", "additional_parameters")
-"""The keys of a launcher that are shell lines, or can be: any option of sbatch."""
+"""A launcher's keys that may hold shell lines: any option of sbatch."""
 
 
 def launcher_keys(overrides: Sequence[str], config_dir: str | None = None) -> dict[str, Any]:
-    """Return the keys of the launcher that overrides compose to, with its ``kind``.
+    """Return the keys of the launcher that overrides choose, with its ``kind``.
 
     Args:
         overrides: Hydra's.
         config_dir: a folder of config files searched before ``conf/``.
 
     Raises:
-        UserError: it is not one that starts runs as other processes, or an override is wrong.
+        UserError: it does not start runs in other processes, or an override is wrong.
     """
     with hydra_session(config_dir=config_dir) as hydra:
         cfg = load(hydra.config_loader, list(overrides))
@@ -39,7 +39,7 @@ def launcher_keys(overrides: Sequence[str], config_dir: str | None = None) -> di
 
 
 def make_submitter(values: dict[str, Any]) -> Submitter:
-    """Return the launcher of keys as ``launcher_keys`` gives them."""
+    """Return the launcher with keys as ``launcher_keys`` returns them."""
     keys = {key: value for key, value in values.items() if key != "kind"}
     if values.get("kind") == "slurm":
         return SlurmJobs(build("hydra.launcher", keys, Slurm))
@@ -47,15 +47,15 @@ def make_submitter(values: dict[str, Any]) -> Submitter:
 
 
 def check_recorded(values: dict[str, Any], config_dir: str | None = None) -> None:
-    """Refuse a recorded launcher that would execute what no config file of this installation says.
+    """Refuse a recorded launcher whose shell lines are in no config file of this installation.
 
     Args:
         values: the launcher's keys in a sweep's record.
         config_dir: a folder of config files searched before ``conf/``.
 
     Raises:
-        UserError: its shell lines or further options are not those of ``hydra/launcher=slurm`` or
-            of a file in ``conf/cluster/``.
+        UserError: its shell lines or sbatch options differ from those of ``hydra/launcher=slurm``
+            and of every file in ``conf/cluster/``.
     """
     recorded = {key: values[key] for key in EXECUTED if values.get(key)}
     if not recorded:
@@ -63,9 +63,9 @@ def check_recorded(values: dict[str, Any], config_dir: str | None = None) -> Non
     with hydra_session(config_dir=config_dir) as hydra:
         clusters = groups(hydra.config_loader).get("cluster", [])
     for cluster in clusters:
-        known = launcher_keys([f"cluster={cluster}"], config_dir)
-        if recorded == {key: known[key] for key in EXECUTED if known.get(key)}:
+        present = launcher_keys([f"cluster={cluster}"], config_dir)
+        if recorded == {key: present[key] for key in EXECUTED if present.get(key)}:
             return
     key, value = next(iter(recorded.items()))
-    allowed = "is not what a file of conf/cluster/ says; name the launcher again: cluster=…"
+    allowed = "is in no file of conf/cluster/; choose the launcher again: cluster=…"
     raise UserError(f"hydra.launcher.{key}", shown(value), allowed)

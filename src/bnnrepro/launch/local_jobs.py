@@ -1,4 +1,4 @@
-"""The sweep on this machine: so many processes at a time, cores and GPUs shared out."""
+"""Launcher ``local``: a sweep as processes of this machine, which share its cores and GPUs."""
 
 import os
 import pickle
@@ -14,16 +14,16 @@ from typing import Any
 
 from bnnrepro.errors import UserError
 from bnnrepro.launch.job import Batch
-from bnnrepro.launch.launching import Submitter, shown
-from bnnrepro.launch.plan import Planned
+from bnnrepro.launch.plan import PlannedRun
 from bnnrepro.launch.settings import Local
-from bnnrepro.launch.signals import put_off, terminated_as_interrupted
-from bnnrepro.launch.submission import Announcement, Submission
+from bnnrepro.launch.signals import delayed, terminated_as_interrupted
+from bnnrepro.launch.submission import Reservation, Submission
+from bnnrepro.launch.submitter import Submitter, shown
 from bnnrepro.launch.wait import wait
 from bnnrepro.runs import status
 from bnnrepro.runs.layout import RunFolder
 
-_CORES_A_RUN = 2
+_CORES_PER_RUN = 2
 _WORK = "import pickle, sys; pickle.load(sys.stdin.buffer)()"
 
 
@@ -43,29 +43,31 @@ class LocalJobs(Submitter):
         self._working: dict[int, _Worker] = {}
 
     def settings(self) -> dict[str, Any]:
-        """Return the launcher's keys, for the record."""
+        """Return the launcher's keys, for the sweep's record."""
         return asdict(self.values)
 
     def check(self) -> None:
-        """Look for the GPUs that are to be used."""
+        """Find the GPUs, and share out cores and GPUs among slots."""
         self.gpus = self.values.gpus if self.values.gpus is not None else visible_gpus()
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        share = len(self.gpus) * self.values.runs_per_gpu or max(1, (cores or 1) // _CORES_A_RUN)
+        share = len(self.gpus) * self.values.runs_per_gpu or max(1, (cores or 1) // _CORES_PER_RUN)
         self.slots = self.values.processes or share
         self.threads = self.values.threads or max(1, (cores or 1) // self.slots)
 
-    def submit(self, todo: Sequence[Planned], made: Submission, announcement: Announcement) -> None:
+    def submit(
+        self, todo: Sequence[PlannedRun], submission: Submission, reservation: Reservation
+    ) -> None:
         """Queue the runs in this process."""
-        self._waiting = list(enumerate(self.batches(todo, made, self.threads)))
+        self._waiting = list(enumerate(self.batches(todo, submission, self.threads)))
 
-    def wait(self, planned: Sequence[Planned]) -> None:
+    def wait(self, plan: Sequence[PlannedRun]) -> None:
         """Start a run whenever a slot is free, until all have ended."""
         with terminated_as_interrupted():
-            wait(planned, self._tick, longest=1.0)
+            wait(plan, self._tick, longest=1.0)
 
     def stop(self) -> None:
-        """Ask the running runs to save and stop, and wait until they have."""
-        with put_off():
+        """Signal the running runs to save and stop, and wait for them."""
+        with delayed():
             for worker in self._working.values():
                 worker.process.terminate()
             for worker in self._working.values():
@@ -77,23 +79,23 @@ class LocalJobs(Submitter):
                     status.write(run.folder, "interrupted", error="cancelled")
 
     def interrupted(self) -> str:
-        """Return what Ctrl-C means for the runs of its own."""
-        return "stopped; the same line goes on from there"
+        """Return a line that says what Ctrl-C did to this launcher's runs."""
+        return "stopped; the same command resumes"
 
     def _tick(self) -> bool:
         for slot in range(self.slots):
             worker = self._working.get(slot)
             if worker is not None and (code := worker.process.poll()) is not None:
                 del self._working[slot]
-                worker.batch.bury(worker.batch.runs, code, shown(worker.log))
-            if slot not in self._working and (found := self._next()) is not None:
-                with put_off():
-                    self._working[slot] = self._launch(*found, slot)
+                worker.batch.record_unfinished(worker.batch.runs, code, shown(worker.log))
+            if slot not in self._working and (queued := self._next()) is not None:
+                with delayed():
+                    self._working[slot] = self._launch(*queued, slot)
                     del self._waiting[0]
         return bool(self._waiting or self._working)
 
     def _next(self) -> tuple[int, Batch] | None:
-        """Return the next batch with a run that nobody has cancelled while it waited."""
+        """Return the next batch that has a run which was not cancelled while it waited."""
         while self._waiting:
             number, batch = self._waiting[0]
             batch.runs = [run for run in batch.runs if _waits_here(run.folder)]
@@ -104,7 +106,7 @@ class LocalJobs(Submitter):
 
     def _launch(self, number: int, batch: Batch, slot: int) -> "_Worker":
         log = batch.submission.folder / f"{number}.log"
-        mine = [self.gpus[slot % len(self.gpus)]] if self.gpus else []
+        gpus = [self.gpus[slot % len(self.gpus)]] if self.gpus else []
         with tempfile.TemporaryFile() as work, log.open("ab") as output:
             pickle.dump(batch, work)
             work.seek(0)
@@ -113,15 +115,15 @@ class LocalJobs(Submitter):
                 stdin=work,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, "CUDA_VISIBLE_DEVICES": ",".join(map(str, mine))},
-                start_new_session=True,  # the terminal's Ctrl-C is for the launcher, which tells it
+                env={**os.environ, "CUDA_VISIBLE_DEVICES": ",".join(map(str, gpus))},
+                start_new_session=True,  # Ctrl-C reaches the launcher alone, which stops it
             )
         return _Worker(process, batch, log)
 
 
 @dataclass
 class _Worker:
-    """A process that does a batch of runs, and the file of what it prints."""
+    """A process that runs a batch, and the file with its output."""
 
     process: subprocess.Popen[bytes]
     batch: Batch
@@ -129,7 +131,7 @@ class _Worker:
 
 
 def visible_gpus() -> list[int]:
-    """Return the numbers of the GPUs that this process may use; torch is not asked."""
+    """Return the numbers of the GPUs that this process may use, without importing torch."""
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
     if chosen is not None:
         words = [word.strip() for word in chosen.split(",") if word.strip()]
@@ -145,6 +147,6 @@ def visible_gpus() -> list[int]:
 
 
 def _waits_here(folder: RunFolder) -> bool:
-    """Tell whether a run still waits in this process's queue."""
+    """Return whether a run still waits in this process's queue."""
     state = status.read(folder)
     return state.state == "submitted" and state.pid == os.getpid()

@@ -1,4 +1,4 @@
-"""A run as it was submitted: plain data that a job needs no composing for."""
+"""A run as submitted: plain data, so that a job composes no configuration."""
 
 import os
 import sys
@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from bnnrepro.config import Config, typed
-from bnnrepro.launch.plan import Planned, evaluated
+from bnnrepro.launch.plan import PlannedRun, is_evaluated
 from bnnrepro.runs import status
 from bnnrepro.runs.layout import RunFolder
 
 
 @dataclass(frozen=True)
-class Frozen:
+class RunSpec:
     """The configurations of one run folder: usually one, more if they differ in evaluation."""
 
     path: str
@@ -26,42 +26,41 @@ class Frozen:
 
     def typed(self) -> list[Config]:
         """Return the configurations that are still to be run."""
-        configs = [typed(each) for each in self.configs]
-        if status.read(self.folder).state != "submitted":  # a job that starts again has rerun it
-            configs = [replace(each, on_done="skip") for each in configs]
-        return [each for each in configs if self._needs(each)]
+        configs = [typed(config) for config in self.configs]
+        if status.read(self.folder).state != "submitted":  # a restarted job has rerun it already
+            configs = [replace(config, on_done="skip") for config in configs]
+        return [config for config in configs if self._needs(config)]
 
     def _needs(self, config: Config) -> bool:
         if self.folder.result.exists():
-            return config.on_done == "rerun" or not evaluated(config, self.folder)
+            return config.on_done == "rerun" or not is_evaluated(config, self.folder)
         return not (config.on_failed == "skip" and status.read(self.folder).state == "failed")
 
 
-def freeze(planned: Planned, threads: int | None) -> Frozen:
-    """Return a planned run with its threads set, unless its configuration says how many."""
-    configs = []
-    for each in [planned, *planned.same]:
-        threaded = replace(each.config, threads=each.config.threads or threads)
-        configs.append(threaded.to_dict())
-    return Frozen(str(planned.run.folder.path.absolute()), tuple(configs))
+def make_spec(planned: PlannedRun, threads: int | None) -> RunSpec:
+    """Return a planned run as plain data; ``threads`` is the default of its configurations."""
+    configs = [run.config for run in [planned, *planned.duplicates]]
+    threaded = [replace(config, threads=config.threads or threads) for config in configs]
+    path = str(planned.run.folder.path.absolute())
+    return RunSpec(path, tuple(config.to_dict() for config in threaded))
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a sweep was submitted: what relative paths and a user's own modules depend on."""
+class Workdir:
+    """The folder and the module paths of a sweep's launcher, for relative paths and imports."""
 
     cwd: str
     modules: tuple[str, ...]
 
     def enter(self) -> None:
-        """Make this process work there."""
+        """Make them this process's own."""
         os.chdir(self.cwd)
-        sys.path[:0] = [each for each in self.modules if each not in sys.path]
+        sys.path[:0] = [path for path in self.modules if path not in sys.path]
 
 
-def here() -> Place:
-    """Return this process's place."""
-    known = {sys.prefix, sys.base_prefix}
-    own = [str(Path(each or ".").absolute()) for each in sys.path]
-    modules = [each for each in own if not any(each.startswith(prefix) for prefix in known)]
-    return Place(str(Path.cwd()), tuple(dict.fromkeys(modules)))
+def current_workdir() -> Workdir:
+    """Return this process's folder and those module paths that are not Python's own."""
+    prefixes = (sys.prefix, sys.base_prefix)
+    paths = [str(Path(path or ".").absolute()) for path in sys.path]
+    modules = [path for path in paths if not path.startswith(prefixes)]
+    return Workdir(str(Path.cwd()), tuple(dict.fromkeys(modules)))

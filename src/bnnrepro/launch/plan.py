@@ -1,4 +1,4 @@
-"""The runs of a sweep, and which of them are left to do. Imports no torch where data allow it."""
+"""Plan a sweep: its runs, and those left to do. Imports torch only to read data given by a path."""
 
 import json
 from collections.abc import Sequence
@@ -6,14 +6,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bnnrepro.config import Config, instantiate
-from bnnrepro.runs import reading
+from bnnrepro.runs import reading, status
 from bnnrepro.runs.layout import RunFolder, run_folder
 from bnnrepro.runs.liveness import ACTIVE
-from bnnrepro.runs.query import Run, look_up
+from bnnrepro.runs.query import Run, update_states
 from bnnrepro.runs.result import settings_of
 from bnnrepro.runs.signature import signature
+from bnnrepro.runs.status_table import state_counts
 
-_FIXED = (
+_FIXED_DATA = (
     "bnnrepro.data.digits.load",
     "bnnrepro.data.mnist.load",
     "bnnrepro.data.cifar.load",
@@ -21,57 +22,66 @@ _FIXED = (
     "bnnrepro.data.permuted.mnist",
     "bnnrepro.data.shapes.load",
     "bnnrepro.data.label_folder.isbi",
-)  # sets whose content is known by their name
+)  # data sets whose name determines their content
 
 
 @dataclass
-class Planned:
-    """A run of a sweep: its configuration, its folder, and how it stands there."""
+class PlannedRun:
+    """A run of a sweep: its configuration, and its folder with status and state."""
 
     config: Config
     overrides: list[str]
     run: Run
-    same: list["Planned"] = field(default_factory=list)
-    """points of the sweep with the same folder, which differ in what changes no number"""
+    duplicates: list["PlannedRun"] = field(default_factory=list)
+    """points of the sweep with the same folder; they differ in settings that change no number"""
 
     @property
     def todo(self) -> bool:
-        """Whether there is anything to start."""
-        return any(_todo(each.config, each.run) for each in [self, *self.same])
+        """True if there is anything to start."""
+        return any(_todo(point.config, point.run) for point in [self, *self.duplicates])
 
     @property
     def label(self) -> str:
-        """The overrides in a line, as failures name the run."""
+        """The overrides in one line, by which failures name the run."""
         return " ".join(self.overrides) or self.run.name
 
 
-def plan(configs: Sequence[Config], overrides: Sequence[Sequence[str]]) -> list[Planned]:
-    """Return a sweep's runs in their order, one for each folder."""
-    planned: dict[str, Planned] = {}
+def make_plan(configs: Sequence[Config], overrides: Sequence[Sequence[str]]) -> list[PlannedRun]:
+    """Return a sweep's runs in order, one per folder."""
+    runs: dict[str, PlannedRun] = {}
     fingerprints: dict[str, str | None] = {}
     for config, words in zip(configs, overrides, strict=True):
-        run = Run(folder_of(config, fingerprints))
-        one = Planned(config, list(words), run)
-        first = planned.setdefault(str(run.folder.path), one)
-        if first is not one:
-            first.same.append(one)
-            one.run = first.run
-    look_up([each.run for each in planned.values()])
-    return list(planned.values())
+        run = Run(run_folder_of(config, fingerprints))
+        planned = PlannedRun(config, list(words), run)
+        first = runs.setdefault(str(run.folder.path), planned)
+        if first is not planned:
+            first.duplicates.append(planned)
+            planned.run = first.run
+    update_states([planned.run for planned in runs.values()])
+    return list(runs.values())
 
 
-def refresh(planned: Sequence[Planned]) -> None:
+def refresh(plan: Sequence[PlannedRun]) -> None:
     """Read all statuses again."""
-    for each in planned:
-        fresh = Run(each.run.folder)
-        each.run.status = fresh.status
-    look_up([each.run for each in planned])
+    for planned in plan:
+        planned.run.status = status.read(planned.run.folder)
+    update_states([planned.run for planned in plan])
 
 
-def folder_of(config: Config, fingerprints: dict[str, str | None]) -> RunFolder:
-    """Return the folder of a configuration's run; data known by content are read once."""
+def counts(plan: Sequence[PlannedRun]) -> str:
+    """Return the number of runs of each state, in one line."""
+    return state_counts([planned.run for planned in plan])
+
+
+def run_folder_of(config: Config, fingerprints: dict[str, str | None]) -> RunFolder:
+    """Return the folder of a configuration's run.
+
+    Args:
+        config: of the run.
+        fingerprints: cache, filled here: data given by a path are read once.
+    """
     key = json.dumps(config.to_dict()["dataset"], sort_keys=True)
-    if config.dataset._target_ in _FIXED:
+    if config.dataset._target_ in _FIXED_DATA:
         fingerprints[key] = None
     elif key not in fingerprints:
         fingerprints[key] = instantiate(config.dataset).fingerprint
@@ -85,15 +95,15 @@ def _todo(config: Config, run: Run) -> bool:
     if run.state.name == "failed":
         return config.on_failed == "retry"
     if run.state.name == "done":
-        return config.on_done == "rerun" or not evaluated(config, run.folder)
+        return config.on_done == "rerun" or not is_evaluated(config, run.folder)
     return True
 
 
-def evaluated(config: Config, folder: RunFolder) -> bool:
-    """Return whether a finished run was evaluated as the configuration wants it."""
-    wanted = config.to_dict()["evaluate"]
+def is_evaluated(config: Config, folder: RunFolder) -> bool:
+    """Return whether a finished run was evaluated with the configuration's settings."""
+    expected = config.to_dict()["evaluate"]
     try:
-        values: dict[str, Any] = reading.parsed(folder.result)
-        return any(settings_of(each) == wanted for each in [values, *values["evaluations"]])
+        result: dict[str, Any] = reading.parsed(folder.result)
+        return any(settings_of(part) == expected for part in [result, *result["evaluations"]])
     except (OSError, ValueError, KeyError, TypeError):
-        return False  # the run itself says what is wrong with it
+        return False  # the run itself reports the fault

@@ -8,7 +8,7 @@ from bnnrepro.config.schema import Count, Name, Positive, Text
 
 NotNegativeCount = Annotated[int, Range(0)]
 Line = Annotated[str, Pattern(r".*\S.*", "text on one line, not empty")]
-"""A value in sbatch's script, where a second line would be a command."""
+"""A value in sbatch's script, in which a second line would be a command."""
 
 
 @dataclass
@@ -18,9 +18,9 @@ class Local:
     name: Name
     """begins the name of the sweep's folder"""
     processes: Annotated[int, Range(1, 1024)] | None
-    """runs at a time; null: as many as the GPUs take, without a GPU one for two cores"""
+    """runs at a time; null: runs_per_gpu per GPU, or one per two cores without a GPU"""
     threads: Annotated[int, Range(1, 1024)] | None
-    """CPU threads of a run that does not say; null: the cores, shared out"""
+    """CPU threads of a run without a setting; null: an equal share of the cores"""
     gpus: list[NotNegativeCount] | None
     """numbers of the GPUs that may be used; null: all that are visible"""
     runs_per_gpu: Count
@@ -44,9 +44,9 @@ class Slurm:
     exclude: Line | None
     """as sbatch --exclude: nodes to avoid"""
     timeout_min: Count
-    """time limit of a job, minutes; a run that needs more goes on in the job's next start"""
+    """time limit of a job, minutes; a run that needs more resumes in the job's next start"""
     cpus_per_task: Count
-    """cores of a job, shared out among its runs"""
+    """cores of a job, shared among its runs"""
     mem_gb: Positive | None
     """memory of a job; null: the cluster's default"""
     gpus_per_node: Count | None
@@ -60,17 +60,17 @@ class Slurm:
     signal_delay_s: Annotated[int, Range(1)]
     """warning before the time limit, seconds: in it, the state is saved"""
     runs_at_once: Count
-    """of the runs_per_job runs of a job, so many go side by side (on its GPU)"""
+    """number of a job's runs_per_job runs that run side by side (on its GPU)"""
     setup: list[Text]
     """shell lines before Python starts: modules, environments"""
     additional_parameters: dict[str, Any]
     """any other option of sbatch: {mail-type: END}"""
 
     def parameters(self) -> dict[str, Any]:
-        """Return what submitit's executor takes as it is."""
-        ours = ("max_num_timeout", "max_deaths", "runs_at_once", "setup", "additional_parameters")
+        """Return the parameters of submitit's executor that need no change."""
+        own = ("max_num_timeout", "max_deaths", "runs_at_once", "setup", "additional_parameters")
         shared = ("timeout_min", "cpus_per_task", "mem_gb", "gpus_per_node")
-        values = {key: value for key, value in asdict(self).items() if key not in ours}
+        values = {key: value for key, value in asdict(self).items() if key not in own}
         del values["name"]
         named = {k if k in shared else f"slurm_{k}": v for k, v in values.items()}
         return {key: value for key, value in named.items() if value is not None}

@@ -1,4 +1,4 @@
-"""The sweep as SLURM array jobs, by submitit."""
+"""Launcher ``slurm``: a sweep as SLURM array jobs, submitted by submitit."""
 
 import re
 import shlex
@@ -12,20 +12,20 @@ from typing import Any
 
 from bnnrepro.errors import UserError
 from bnnrepro.launch.job import Batch
-from bnnrepro.launch.launching import Submitter
-from bnnrepro.launch.plan import Planned
+from bnnrepro.launch.plan import PlannedRun
 from bnnrepro.launch.settings import Slurm
-from bnnrepro.launch.signals import put_off, unheard_by_children
-from bnnrepro.launch.submission import Announcement, Job, Submission
+from bnnrepro.launch.signals import delayed, hidden_from_children
+from bnnrepro.launch.submission import Job, Reservation, Submission
+from bnnrepro.launch.submitter import Submitter
 from bnnrepro.launch.wait import wait
 from bnnrepro.runs import slurm_queue
 
-# srun of SLURM 22.05 and later takes no notice of the job's own number of cores.
+# srun of SLURM 22.05 and later ignores the job's own number of cores.
 _CORES = 'export SRUN_CPUS_PER_TASK="${SLURM_CPUS_PER_TASK:-1}"'
 # SLURM_JOB_ID of an array's last job to start is the whole array's number.
 _JOB = '"${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}${SLURM_ARRAY_TASK_ID:+_$SLURM_ARRAY_TASK_ID}"'
-_OURS = ("job-name", "array", "wait", "parsable", "test-only")
-"""Options of sbatch by which the launcher knows its jobs."""
+_RESERVED = ("job-name", "array", "wait", "parsable", "test-only")
+"""Options of sbatch by which the launcher identifies its jobs."""
 
 _REFUSALS = (
     (r"invalid partition|partition name|required partition|no partition", "partition"),
@@ -40,7 +40,7 @@ _REFUSALS = (
     (r"invalid --([\w-]+) specification", r"\1"),
     (r"unrecognized option '--([\w-]+)", r"\1"),
 )
-"""Words of SLURM's refusals, and the options of sbatch that they may be about."""
+"""Patterns of SLURM's refusals, and the options of sbatch that may have caused them."""
 
 _KEYS = {
     "time": "timeout_min",
@@ -49,7 +49,7 @@ _KEYS = {
     "gpus-per-node": "gpus_per_node",
     "signal": "signal_delay_s",
 }
-"""The launcher's keys whose names are not those of sbatch's options."""
+"""sbatch's options whose launcher keys have another name."""
 
 
 @dataclass(frozen=True)
@@ -57,9 +57,9 @@ class Array:
     """Jobs of a sweep that are submitted together.
 
     Args:
-        jobs: their places in the sweep.
-        at_once: so many of them run at a time.
-        after: place of the array that must have ended first, None if there is none.
+        jobs: their indices in the sweep.
+        at_once: number of them that run at a time.
+        after: index of the array that must have ended first, None if there is none.
     """
 
     jobs: range
@@ -67,15 +67,15 @@ class Array:
     after: int | None
 
 
-def arrays(jobs: int, largest: int, at_once: int) -> list[Array]:
-    """Return arrays of equal size that all together run ``at_once`` jobs at a time.
+def split_into_arrays(jobs: int, max_size: int, at_once: int) -> list[Array]:
+    """Return arrays of equal size that together run ``at_once`` jobs at a time.
 
     Args:
-        jobs: of the sweep.
-        largest: jobs that an array may have.
-        at_once: jobs of the sweep that may run at a time.
+        jobs: number of jobs in the sweep.
+        max_size: number of jobs that an array may have.
+        at_once: number of jobs that may run at a time.
     """
-    count = -(-jobs // largest)
+    count = -(-jobs // max_size)
     side_by_side = min(count, at_once)
     share, rest = divmod(at_once, side_by_side)
     return [
@@ -89,7 +89,7 @@ def arrays(jobs: int, largest: int, at_once: int) -> list[Array]:
 
 
 class SlurmJobs(Submitter):
-    """Gives runs to SLURM; whatever happens to a job, its runs go on in its next start.
+    """Submits runs to SLURM; whatever happens to a job, its runs resume in its next start.
 
     Args:
         values: the launcher's keys.
@@ -102,11 +102,11 @@ class SlurmJobs(Submitter):
         self.name = values.name
 
     def settings(self) -> dict[str, Any]:
-        """Return the launcher's keys, for the record."""
+        """Return the launcher's keys, for the sweep's record."""
         return asdict(self.values)
 
     def check(self) -> None:
-        """Refuse a machine that has no SLURM, and options that the launcher itself needs."""
+        """Refuse a machine without SLURM, and options that the launcher itself sets."""
         for program in ("sbatch", "srun", "squeue"):
             if shutil.which(program) is None:
                 allowed = (
@@ -114,97 +114,101 @@ class SlurmJobs(Submitter):
                 )
                 raise UserError("hydra/launcher", "slurm", allowed)
         for option, value in self.values.additional_parameters.items():
-            if option.replace("_", "-") in _OURS:
+            if option.replace("_", "-") in _RESERVED:
                 key = f"hydra.launcher.additional_parameters.{option}"
                 raise UserError(
                     key, value, "is set by the launcher itself, or cannot be used by it"
                 )
 
-    def submit(self, todo: Sequence[Planned], made: Submission, announcement: Announcement) -> None:
-        """Submit array jobs: one, unless the cluster's arrays are smaller."""
-        _refuse_path(todo[0].config.out, made.folder)
+    def submit(
+        self, todo: Sequence[PlannedRun], submission: Submission, reservation: Reservation
+    ) -> None:
+        """Submit one array of jobs, or several if the cluster limits their size."""
+        _refuse_path(todo[0].config.out, submission.folder)
         values = self.values
         at_once = min(values.runs_at_once, todo[0].config.runs_per_job)
-        batches = self.batches(todo, made, max(1, values.cpus_per_task // at_once), at_once)
-        largest = slurm_queue.largest_array() if len(batches) > 1 else None
-        parts = arrays(len(batches), largest or len(batches), values.array_parallelism)
-        for part in parts:
-            work = [batches[number] for number in part.jobs]
-            after = made.jobs[parts[part.after].jobs[0]].job if part.after is not None else None
-            with put_off():  # what is submitted is recorded, whatever the user or the disk does
+        threads = max(1, values.cpus_per_task // at_once)
+        batches = self.batches(todo, submission, threads, at_once)
+        jobs = submission.jobs
+        max_size = slurm_queue.max_array_size() if len(batches) > 1 else None
+        arrays = split_into_arrays(len(batches), max_size or len(batches), values.array_parallelism)
+        for array in arrays:
+            members = [batches[index] for index in array.jobs]
+            after = jobs[arrays[array.after].jobs[0]].job if array.after is not None else None
+            with delayed():  # so that every submitted job is recorded
                 try:
-                    numbers = self._sbatch(work, made, part.at_once, after)
+                    numbers = self._sbatch(members, submission, array.at_once, after)
                 except UserError as error:
-                    if not announcement.given:
+                    if not reservation.assigned:
                         raise
-                    allowed = f"{error.allowed}; {len(announcement.given)} of {len(todo)} runs"
+                    allowed = f"{error.allowed}; {len(reservation.assigned)} of {len(todo)} runs"
                     allowed += f" had been submitted by then, as {self.where}"
                     raise UserError(error.key, error.value, allowed) from error
-                for place, number in zip(part.jobs, numbers, strict=True):
-                    made.jobs[place] = Job(number, made.jobs[place].runs)
-                announcement.give(
-                    {run: str(made.jobs[place].job) for place in part.jobs
-                     for run in made.jobs[place].runs}
-                )  # fmt: skip
+                for index, number in zip(array.jobs, numbers, strict=True):
+                    jobs[index] = Job(number, jobs[index].runs)
+                submitted = [jobs[index] for index in array.jobs]
+                reservation.assign({run: str(job.job) for job in submitted for run in job.runs})
                 with suppress(OSError):
-                    made.write()
+                    submission.write()
 
-    def wait(self, planned: Sequence[Planned]) -> None:
-        """Wait for the jobs of all of the runs, this sweep's or an earlier one's."""
-        wait(planned)
+    def wait(self, plan: Sequence[PlannedRun]) -> None:
+        """Wait for the jobs of all runs, this sweep's or an earlier one's."""
+        wait(plan)
 
     def interrupted(self) -> str:
-        """Return what Ctrl-C means for the runs of its own."""
+        """Return a line that says what Ctrl-C did to this launcher's runs."""
         return (
-            f"the jobs go on; bnnrepro status {self.where} knows, "
-            f"bnnrepro cancel {self.where} ends them"
+            f"the jobs continue: see bnnrepro status {self.where}, "
+            f"or stop them by bnnrepro cancel {self.where}"
         )
 
-    def tell(self, planned: Sequence[Planned]) -> list[tuple[Planned, str]]:
-        """Return the runs that did not come to their end, each with the reason."""
-        told = []
-        for each, why in super().tell(planned):
-            state, how = each.run.status, ""
-            if each.run.state.name == "stale":
-                how = slurm_queue.ending(state.job, state.submission)
-            told.append((each, f"{why}; SLURM says {how}" if how else why))
-        return told
+    def unfinished(self, plan: Sequence[PlannedRun]) -> list[tuple[PlannedRun, str]]:
+        """Return the runs that did not finish, each with the reason."""
+        pairs = []
+        for planned, why in super().unfinished(plan):
+            state, how = planned.run.status, ""
+            if planned.run.state.name == "stale":
+                how = slurm_queue.describe_exit(state.job, state.submission)
+            pairs.append((planned, f"{why}; SLURM says {how}" if how else why))
+        return pairs
 
     def _sbatch(
-        self, batches: Sequence[Batch], made: Submission, at_once: int, after: str | None
+        self, batches: Sequence[Batch], submission: Submission, at_once: int, after: str | None
     ) -> list[str]:
-        """Submit an array, after another one's end if there is one; return the jobs' numbers."""
+        """Submit an array, to start after the end of job ``after``; return the jobs' numbers."""
         import submitit
         from submitit.core.utils import FailedJobError, FailedSubmissionError
 
         values = self.values
-        more = {"requeue": True, **values.additional_parameters}
+        options = {"requeue": True, **values.additional_parameters}
         if after is not None:
             first = f"afterany:{after.partition('_')[0]}"
-            more["dependency"] = ",".join(filter(None, [more.get("dependency"), first]))
+            options["dependency"] = ",".join(filter(None, [options.get("dependency"), first]))
         executor = submitit.AutoExecutor(
-            folder=made.folder, cluster="slurm", slurm_max_num_timeout=values.max_num_timeout
+            folder=submission.folder, cluster="slurm", slurm_max_num_timeout=values.max_num_timeout
         )
         executor.update_parameters(
-            name=made.name,
-            slurm_setup=[*values.setup, _CORES, self._trap(made)],
-            slurm_additional_parameters=more,
+            name=submission.name,
+            slurm_setup=[*values.setup, _CORES, self._trap(submission)],
+            slurm_additional_parameters=options,
             **{**values.parameters(), "slurm_array_parallelism": at_once},
         )
-        free = [key for key in ("partition", "account", "qos", "constraint") if not self._of(key)]
-        keep = [f"SBATCH_{key.upper()}" for key in free]  # the user's own choice
+        free = [
+            key for key in ("partition", "account", "qos", "constraint") if not self._key_of(key)
+        ]
+        keep = [f"SBATCH_{key.upper()}" for key in free]  # the user's own settings
         try:
-            with redirect_stderr(StringIO()), slurm_queue.outside(keep), unheard_by_children():
+            with redirect_stderr(StringIO()), slurm_queue.outside_job(keep), hidden_from_children():
                 return [job.job_id for job in executor.submit_array(batches)]
         except BaseException as error:
-            _end_strays(made)
+            _cancel_unrecorded(submission)
             if isinstance(error, FailedJobError | FailedSubmissionError):
                 raise self._refused(str(error)) from error
             raise
 
-    def _trap(self, made: Submission) -> str:
-        """Return a shell line: after a kill -9 or a crash the job is started again, a few times."""
-        deaths = f"{shlex.quote(str(made.folder))}/deaths-{_JOB}"
+    def _trap(self, submission: Submission) -> str:
+        """Return a shell line that requeues the job after a kill -9 or a crash, a few times."""
+        deaths = f"{shlex.quote(str(submission.folder))}/deaths-{_JOB}"
         again = (
             f"echo $rc >> {deaths}; "
             f"[ $(wc -l < {deaths}) -le {self.values.max_deaths} ] && "
@@ -215,16 +219,16 @@ class SlurmJobs(Submitter):
 
     def _refused(self, message: str) -> UserError:
         lines = [line.removeprefix("sbatch: error: ") for line in message.splitlines()]
-        said = "; ".join(line.strip() for line in lines if line.strip())[:300]
-        for words, options in _REFUSALS:
-            if found := re.search(words, said, re.IGNORECASE):
-                for option in found.expand(options).split():
-                    if key := self._of(option):
-                        return UserError(*key, f"sbatch refuses: {said}")
-        return UserError("hydra/launcher", "slurm", f"sbatch refuses: {said}")
+        text = "; ".join(line.strip() for line in lines if line.strip())[:300]
+        for pattern, options in _REFUSALS:
+            if match := re.search(pattern, text, re.IGNORECASE):
+                for option in match.expand(options).split():
+                    if key := self._key_of(option):
+                        return UserError(*key, f"sbatch refuses: {text}")
+        return UserError("hydra/launcher", "slurm", f"sbatch refuses: {text}")
 
-    def _of(self, option: str) -> tuple[str, Any] | None:
-        """Return the launcher's key that sets an option of sbatch, and its value, if one does."""
+    def _key_of(self, option: str) -> tuple[str, Any] | None:
+        """Return the launcher's key that sets an option of sbatch, and its value; None if unset."""
         for name, value in self.values.additional_parameters.items():
             if name.replace("_", "-") == option:
                 return f"hydra.launcher.additional_parameters.{name}", value
@@ -234,15 +238,14 @@ class SlurmJobs(Submitter):
 
 
 def _refuse_path(out: str, folder: Path) -> None:
-    """Refuse a folder whose name SLURM and submitit would take for a pattern."""
+    """Refuse a folder whose name SLURM and submitit would read as a pattern."""
     if set(str(folder)) & set("%\\\n\r"):
         allowed = f"must lead to a folder without %, backslash or line break for SLURM: {folder}"
         raise UserError("out", out, allowed)
 
 
-def _end_strays(made: Submission) -> None:
-    """Cancel jobs of a submission that failed half-way; without their work they can do nothing."""
-    known = {job.job for job in made.jobs}
-    slurm_queue.cancel(
-        [key for key in slurm_queue.queue(names=[made.name]) or {} if key[0] not in known]
-    )
+def _cancel_unrecorded(submission: Submission) -> None:
+    """Cancel the jobs of a failed submission that are not on record: they have no work."""
+    recorded = {job.job for job in submission.jobs}
+    queue = slurm_queue.queue(names=[submission.name]) or {}
+    slurm_queue.cancel([key for key in queue if key[0] not in recorded])

@@ -1,4 +1,4 @@
-"""A sweep that was given to jobs: its folder ``<out>/.hydra/<name>/`` and its record."""
+"""A submitted sweep: its folder ``<out>/.hydra/<name>/``, its record, and marks in run folders."""
 
 import shutil
 import uuid
@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from bnnrepro.errors import UserError
-from bnnrepro.launch.plan import Planned
+from bnnrepro.launch.plan import PlannedRun
 from bnnrepro.runs import atomic, provenance, reading, status
 from bnnrepro.runs.layout import RunFolder
 from bnnrepro.runs.query import SUBMISSION, Run, submitted_runs
@@ -22,7 +22,7 @@ SCRATCH = ".hydra"
 
 @dataclass(frozen=True)
 class Job:
-    """A job and the folders of its runs; no number before the cluster gave it one."""
+    """A job's number, None until SLURM assigns one, and the folders of its runs."""
 
     job: str | None
     runs: list[str]
@@ -30,7 +30,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Submission:
-    """A sweep's record: with it, ``retry`` and ``cancel`` work long after the launcher's end."""
+    """A sweep's record, by which ``retry`` and ``cancel`` work after the launcher has ended."""
 
     name: str
     folder: Path
@@ -39,7 +39,7 @@ class Submission:
 
     @property
     def stopped(self) -> Path:
-        """A file that is there once ``fail_fast`` has stopped the sweep."""
+        """A file that exists once ``fail_fast`` has stopped the sweep."""
         return self.folder / "stopped"
 
     def write(self) -> None:
@@ -52,59 +52,62 @@ class Submission:
         }
         atomic.write_json(self.folder / SUBMISSION, content)
 
+    @classmethod
+    def create(
+        cls, out: str, prefix: str, launcher: dict[str, Any], runs: Sequence[Sequence[str]]
+    ) -> "Submission":
+        """Create a sweep's folder and record; ``runs`` are the run folders of each job.
 
-def new(
-    out: str, prefix: str, launcher: dict[str, Any], runs: Sequence[Sequence[str]]
-) -> Submission:
-    """Make a sweep's folder and record, its jobs still without numbers."""
-    name = f"{prefix}-{uuid.uuid4().hex[:8]}"
-    folder = (Path(out) / SCRATCH / name).absolute()
-    made = Submission(name, folder, launcher, [Job(None, list(each)) for each in runs])
-    try:
-        folder.mkdir(parents=True)
-        made.write()
-    except OSError as error:
-        shutil.rmtree(folder, ignore_errors=True)
-        reason = f"must be a folder that can be written ({error.strerror}: {folder})"
-        raise UserError("out", out, reason) from error
-    return made
+        Raises:
+            UserError: the folder cannot be written.
+        """
+        name = f"{prefix}-{uuid.uuid4().hex[:8]}"
+        folder = (Path(out) / SCRATCH / name).absolute()
+        submission = cls(name, folder, launcher, [Job(None, list(paths)) for paths in runs])
+        try:
+            folder.mkdir(parents=True)
+            submission.write()
+        except OSError as error:
+            shutil.rmtree(folder, ignore_errors=True)
+            reason = f"must be a folder that can be written ({error.strerror}: {folder})"
+            raise UserError("out", out, reason) from error
+        return submission
+
+    @classmethod
+    def read(cls, folder: Path) -> "Submission":
+        """Return the record in a sweep's folder.
+
+        Raises:
+            UserError: it is missing or damaged, or names a path that is not a run folder.
+        """
+        submitted_runs(folder)
+        try:
+            content = reading.parsed(folder / SUBMISSION)
+            jobs = [Job(job["job"], list(job["runs"])) for job in content["jobs"]]
+            return cls(str(content["name"]), folder, dict(content["launcher"]), jobs)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            allowed = f"{SUBMISSION} cannot be read ({error})"
+            raise UserError("sweep", str(folder), allowed) from error
+
+    def discard(self) -> None:
+        """Remove the sweep's folder, and parent folders that are then empty."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        with suppress(OSError):
+            self.folder.parent.rmdir()
+            self.folder.parent.parent.rmdir()
+
+    def drop_unsubmitted(self) -> None:
+        """Remove from the record the jobs that were not submitted."""
+        self.jobs[:] = [job for job in self.jobs if job.job is not None]
+        with suppress(OSError):
+            self.write()
 
 
-def discard(made: Submission) -> None:
-    """Remove a sweep's folder, and those above that hold nothing else."""
-    shutil.rmtree(made.folder, ignore_errors=True)
-    with suppress(OSError):
-        made.folder.parent.rmdir()
-        made.folder.parent.parent.rmdir()
-
-
-def forget(made: Submission) -> None:
-    """Leave in a sweep's record those jobs alone that were submitted."""
-    made.jobs[:] = [each for each in made.jobs if each.job is not None]
-    with suppress(OSError):
-        made.write()
-
-
-def read(folder: Path) -> Submission:
-    """Return the record in a sweep's folder.
+def submission_folder(run: Run) -> Path | None:
+    """Return the folder of the sweep that a run was last submitted with; None if there is none.
 
     Raises:
-        UserError: it is missing or damaged, or names what is no run in its store.
-    """
-    submitted_runs(folder)
-    try:
-        content = reading.parsed(folder / SUBMISSION)
-        jobs = [Job(each["job"], list(each["runs"])) for each in content["jobs"]]
-        return Submission(str(content["name"]), folder, dict(content["launcher"]), jobs)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError("sweep", str(folder), f"{SUBMISSION} cannot be read ({error})") from error
-
-
-def folder_of(run: Run) -> Path | None:
-    """Return the folder of the sweep that a run was last submitted with; None where there is none.
-
-    Raises:
-        UserError: it lies outside of the run's store.
+        UserError: it lies outside the folder of all runs.
     """
     scratch = run.folder.path.absolute().parents[3] / SCRATCH
     folder = scratch / str(run.status.submission)
@@ -115,20 +118,20 @@ def folder_of(run: Run) -> Path | None:
     return folder
 
 
-class Announcement:
-    """The word in every run's folder that it is submitted, which can be taken back.
+class Reservation:
+    """Runs marked as submitted in their folders; marks of runs without a job can be undone.
 
     Args:
-        planned: the runs.
+        plan: the runs.
         name: of the submission.
         here: the runs wait in this process's own queue.
     """
 
-    def __init__(self, planned: Sequence[Planned], name: str, *, here: bool = False) -> None:
-        self._planned, self._name, self._here = planned, name, here
+    def __init__(self, plan: Sequence[PlannedRun], name: str, *, here: bool = False) -> None:
+        self._plan, self._name, self._here = plan, name, here
         self._before: dict[str, tuple[dict[Path, bytes | None], list[Path]]] = {}
-        self.given: set[str] = set()
-        """folders of runs that are the jobs' now, and are not taken back"""
+        self.assigned: set[str] = set()
+        """folders of runs that have a job, and are not restored"""
 
     def make(self) -> None:
         """Write configuration, code and status into every folder.
@@ -138,22 +141,22 @@ class Announcement:
         """
         code = provenance.code()
         try:
-            for each in self._planned:
-                self._write(each, code)
+            for planned in self._plan:
+                self._write(planned, code)
         except OSError as error:
-            self.take_back()
+            self.undo()
             reason = f"cannot be written ({error.strerror}); nothing was submitted"
-            raise UserError("out", str(each.config.out), reason) from error
+            raise UserError("out", str(planned.config.out), reason) from error
         except BaseException:
-            self.take_back()
+            self.undo()
             raise
 
-    def give(self, jobs: dict[str, str]) -> None:
-        """Note the job of each of these run folders, unless the job itself has done so by now.
+    def assign(self, jobs: dict[str, str]) -> None:
+        """Record the job of each of these run folders, unless the job itself has done so already.
 
-        Where the disk takes no note, the job is found by its name.
+        If the disk refuses, the job is still found by its name.
         """
-        self.given |= jobs.keys()
+        self.assigned |= jobs.keys()
         for path, job in jobs.items():
             folder = RunFolder(Path(path))
             now = status.read(folder)
@@ -161,10 +164,10 @@ class Announcement:
                 with suppress(OSError):
                     status.write(folder, "submitted", job=job, submission=self._name)
 
-    def take_back(self) -> None:
-        """Leave every folder that was not given to a job as it was before."""
-        for path, (files, made) in reversed(self._before.items()):
-            if path in self.given:
+    def undo(self) -> None:
+        """Restore every folder without a job to its state before."""
+        for path, (files, new_folders) in reversed(self._before.items()):
+            if path in self.assigned:
                 continue
             with suppress(OSError):
                 for file, content in files.items():
@@ -172,19 +175,20 @@ class Announcement:
                         file.unlink(missing_ok=True)
                     else:
                         atomic.write_bytes(file, content)
-                for folder in made:
+                for folder in new_folders:
                     folder.rmdir()
 
-    def _write(self, planned: Planned, code: dict[str, object]) -> None:
-        folder, config = planned.run.folder, planned.config
-        made = [each for each in [folder.path, *folder.path.parents][:5] if not each.exists()]
-        files = (folder.status, folder.config, folder.submitted)
-        self._before[str(folder.path.absolute())] = ({each: _content(each) for each in files}, made)
-        folder.create()
-        atomic.write_text(folder.config, yaml.safe_dump(config.to_dict(), sort_keys=False))
-        atomic.write_json(folder.submitted, {"submission": self._name, "code": code})
+    def _write(self, planned: PlannedRun, code: dict[str, object]) -> None:
+        run, config = planned.run.folder, planned.config
+        ancestors = [run.path, *run.path.parents][:5]
+        contents = {file: _content(file) for file in (run.status, run.config, run.submitted)}
+        new_folders = [folder for folder in ancestors if not folder.exists()]
+        self._before[str(run.path.absolute())] = (contents, new_folders)
+        run.create()
+        atomic.write_text(run.config, yaml.safe_dump(config.to_dict(), sort_keys=False))
+        atomic.write_json(run.submitted, {"submission": self._name, "code": code})
         status.write(
-            folder,
+            run,
             "submitted",
             epochs=config.effective_epochs,
             submission=self._name,
@@ -194,7 +198,7 @@ class Announcement:
 
 def _content(file: Path) -> bytes | None:
     try:
-        with reading.opened(file) as opened:
-            return opened.read()
+        with reading.opened(file) as stream:
+            return stream.read()
     except FileNotFoundError:
         return None

@@ -1,60 +1,53 @@
-"""A launcher that waits for its runs: what it prints, and how it knows the end."""
+"""Wait for the runs of a sweep, printing counts; the reasons of those that did not finish."""
 
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 
-from bnnrepro.launch.plan import Planned, refresh
+from bnnrepro.launch.plan import PlannedRun, counts, refresh
 from bnnrepro.launch.submission import SCRATCH
-from bnnrepro.runs.liveness import ACTIVE, STATES
+from bnnrepro.runs.liveness import ACTIVE
 
-_FIRST, _GROWTH = 1.0, 1.3  # seconds between two looks, and their growth while nothing changes
-_SURE = 5.0  # seconds that a run must seem lost: files and queue of a cluster lag behind
+_FIRST, _GROWTH = 1.0, 1.3  # seconds between two polls, and their growth while nothing changes
+_GRACE = 5.0  # seconds that a run must seem lost: files and queue of a cluster lag behind
 
 
 def wait(
-    planned: Sequence[Planned], tick: Callable[[], bool] = lambda: False, longest: float = 15.0
+    plan: Sequence[PlannedRun], tick: Callable[[], bool] = lambda: False, longest: float = 15.0
 ) -> None:
-    """Wait until nobody is at any of the runs or will be; print counts whenever they change.
+    """Wait until none of the runs is in progress or queued; print counts whenever they change.
 
     Args:
-        planned: the runs.
-        tick: called at every look; returns whether there is more to come that no status knows of.
-        longest: seconds between two looks, at most.
+        plan: the runs.
+        tick: called at every poll; returns whether more will start that no status shows yet.
+        longest: seconds between two polls, at most.
     """
-    pause, said = _FIRST, ""
+    pause, printed = _FIRST, ""
     quiet_since: float | None = None
     while True:
         more = tick()
-        refresh(planned)
-        line = counts(planned)
-        if line != said:
+        refresh(plan)
+        line = counts(plan)
+        if line != printed:
             print(line, flush=True)
-            said, pause = line, _FIRST
-        active = more or any(each.run.state.name in ACTIVE for each in planned)
-        sure = all(each.run.state.name in ("done", "failed") for each in planned)
+            printed, pause = line, _FIRST
+        active = more or any(planned.run.state.name in ACTIVE for planned in plan)
+        final = all(planned.run.state.name in ("done", "failed") for planned in plan)
         if active:
             quiet_since = None
-        elif sure:
+        elif final:
             return
         elif quiet_since is None:
             quiet_since = time.monotonic()
-        elif time.monotonic() - quiet_since >= _SURE:
+        elif time.monotonic() - quiet_since >= _GRACE:
             return
         time.sleep(pause)
         pause = min(pause * _GROWTH, longest) if active else _FIRST
 
 
-def counts(planned: Sequence[Planned]) -> str:
-    """Return how many runs there are of each state, in a line."""
-    number = Counter(each.run.state.name for each in planned)
-    return ", ".join(f"{state} {number[state]}" for state in STATES if number[state])
-
-
-def reason(planned: Planned) -> str | None:
-    """Return why a run did not come to its end, None if it did."""
+def reason(planned: PlannedRun) -> str | None:
+    """Return why a run did not finish, None if it did."""
     state, note = planned.run.state.name, planned.run.state.note
-    if state == "done":  # one that is to be evaluated once more may have failed at that
+    if state == "done":  # a further evaluation may have failed
         again = planned.run.status.state == "failed" and planned.todo
         return f"failed: {planned.run.status.error}" if again else None
     stop = planned.config.stop_after
@@ -67,5 +60,5 @@ def reason(planned: Planned) -> str | None:
     return f"{state}: {note}" if note else state
 
 
-def _logs(planned: Planned) -> str:
+def _logs(planned: PlannedRun) -> str:
     return f"{planned.config.out}/{SCRATCH}/{planned.run.status.submission}"

@@ -9,7 +9,7 @@ from hydra.core.config_loader import ConfigLoader
 from bnnrepro.config import Config, check
 from bnnrepro.config.compose import hydra_session, load
 from bnnrepro.errors import UserError
-from bnnrepro.launch.plan import folder_of
+from bnnrepro.launch.plan import run_folder_of
 from bnnrepro.runs.layout import RunFolder
 
 
@@ -81,7 +81,7 @@ def _composed(loader: ConfigLoader, words: Sequence[str]) -> Config:
 
 
 def _signature(config: Config) -> str:
-    return folder_of(config, {}).path.name
+    return run_folder_of(config, {}).path.name
 
 
 def _refuse(
@@ -106,7 +106,7 @@ def _cell(name: str, config: Config, seeds: int) -> Cell:
     fingerprints: dict[str, str | None] = {}
     for seed in range(seeds):
         seeded = replace(config, seed=seed)
-        runs.append(Expected(seed, folder_of(seeded, fingerprints), seeded))
+        runs.append(Expected(seed, run_folder_of(seeded, fingerprints), seeded))
     return Cell(
         name,
         config.preset.name,

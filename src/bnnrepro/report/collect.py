@@ -140,7 +140,7 @@ def collect(cells: Sequence[Cell], code: str | None = None) -> list[CellResults]
     """
     expected = {run.folder.path: (run, cell) for cell in cells for run in cell.runs}
     queried = {path: query.Run(run.folder) for path, (run, _) in expected.items()}
-    query.look_up(list(queried.values()))
+    query.update_states(list(queried.values()))
     # once for each folder, as a cell may occur in several tables
     runs = {path: _read(run, cell, queried[path]) for path, (run, cell) in expected.items()}
     if code is not None:

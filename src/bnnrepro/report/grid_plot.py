@@ -22,7 +22,7 @@ from bnnrepro.report.cells import command
 from bnnrepro.report.collect import CellResults, CollectedRun
 from bnnrepro.report.statistics import mean_and_std
 from bnnrepro.runs import atomic
-from bnnrepro.runs.arrays import read_arrays
+from bnnrepro.runs.reading import read_arrays
 
 FILE = "map.npz"
 FAR = {1: 1.0, 2: 2.0}  # by the number of inputs

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from bnnrepro.launch.plan import Planned, plan
+from bnnrepro.launch.plan import PlannedRun, make_plan
 from bnnrepro.report.cells import Cell
 from bnnrepro.report.costs import Cost
 from bnnrepro.runs.liveness import ACTIVE
@@ -16,7 +16,7 @@ class CellPlan:
     """A cell with the state of its runs."""
 
     cell: Cell
-    planned: list[Planned]
+    planned: list[PlannedRun]
 
     @property
     def done(self) -> int:
@@ -24,7 +24,7 @@ class CellPlan:
         return sum(planned.run.state.name == "done" for planned in self.planned)
 
     @property
-    def todo(self) -> list[Planned]:
+    def todo(self) -> list[PlannedRun]:
         """Runs that ``reproduce`` would start."""
         return [planned for planned in self.planned if planned.todo]
 
@@ -51,7 +51,7 @@ def plan_cells(cells: Sequence[Cell]) -> list[CellPlan]:
     """Return the plans of some cells; a cluster's queue is queried once."""
     configs = [run.config for cell in cells for run in cell.runs]
     labels = [[f"experiment={cell.name}", f"seed={r.seed}"] for cell in cells for r in cell.runs]
-    runs = {planned.run.folder.path: planned for planned in plan(configs, labels)}
+    runs = {planned.run.folder.path: planned for planned in make_plan(configs, labels)}
     return [CellPlan(cell, [runs[run.folder.path] for run in cell.runs]) for cell in cells]
 
 

@@ -11,8 +11,8 @@ from typing import Any
 from bnnrepro.config.compose import hydra_session
 from bnnrepro.errors import UserError, nearest
 from bnnrepro.launch.launchers import launcher_keys, make_submitter
-from bnnrepro.launch.launching import Submitter
 from bnnrepro.launch.local_jobs import LocalJobs, visible_gpus
+from bnnrepro.launch.submitter import Submitter
 from bnnrepro.report.cells import Cell, cells
 from bnnrepro.report.costs import Cost, costs
 from bnnrepro.report.plan import CellPlan, hours, plan_cells, plan_table
@@ -229,10 +229,10 @@ def _sweep(request: Request, requested: Sequence[Cell], launcher: Sequence[str])
 
 
 def _start(request: Request, overrides: Sequence[str]) -> int:
-    from bnnrepro.launch.sweep import Line, sweep
+    from bnnrepro.launch.sweep import SweepLine, sweep
 
     with hydra_session() as hydra:
-        return sweep(hydra, Line(tuple(overrides)), detach=request.detach)
+        return sweep(hydra, SweepLine(tuple(overrides)), detach=request.detach)
 
 
 def _report(request: Request, requested: Sequence[Cell]) -> None:

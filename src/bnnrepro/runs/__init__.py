@@ -1,1 +1,1 @@
-"""What a run leaves on disk: its folder, signature, status, metrics and result."""
+"""Run folders: layout, signature, status, lock, metrics and result; queries over many runs."""

@@ -1,12 +1,12 @@
-"""Files that are replaced whole or not at all, whatever happens to the writer.
+"""Replace files whole or not at all, whatever happens to the writer.
 
 The new content goes to a temporary file in the same folder, reaches the disk, and only then takes
 the name. A reader sees the old file or the new one; a full disk or a killed process leaves the
-old one untouched.
+old one unchanged.
 
 A folder that has one owner at a time is ``fenced``: the owner is checked before every replacement.
 A process that freezes between check and replacement, and wakes after another has taken over, must
-not replace the other's files. It cannot: temporary files bear the owner's number, the next owner
+not replace the other's files. It cannot: temporary files carry the owner's number, the next owner
 removes those of lower numbers before it reads or writes anything else, and a replacement without
 its temporary file fails.
 """
@@ -27,7 +27,7 @@ from typing import IO, BinaryIO
 from bnnrepro.runs import process, reading
 
 NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
-"""What a file system without hard links answers to one."""
+"""The errors of a file system that has no hard links."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ _TEMPORARY = re.compile(
 
 @contextlib.contextmanager
 def fenced(folder: Path, number: int, check: Callable[[], None]) -> Iterator[None]:
-    """Call ``check`` before anything in or below ``folder`` is replaced, and let it raise.
+    """Call ``check``, which may raise, before anything in or below ``folder`` is replaced.
 
     Args:
         folder: it exists.
@@ -66,21 +66,21 @@ def fenced(folder: Path, number: int, check: Callable[[], None]) -> Iterator[Non
 
 
 def check_fence(path: Path) -> None:
-    """Raise what the fence around a file or folder raises, if there is one."""
+    """Call the check of the fence around a file or folder, if there is one."""
     _fence(path).check()
 
 
 @contextlib.contextmanager
 def replacing(path: str | Path, keep_as: Path | None = None) -> Iterator[BinaryIO]:
-    """Give a binary file to write to; it takes the place of ``path`` when the block ends.
+    """Open a temporary binary file that replaces ``path`` when the block ends.
 
     Where the folder is ``fenced``, its check is made before the block and before the replacement.
     On any exception, in the block or in reaching the disk, the temporary file is removed, ``path``
-    stays as it was, and the exception goes on.
+    stays as it was, and the exception propagates.
 
     Args:
-        path: what is replaced, or made.
-        keep_as: another name for the file that was there; at no moment is there none at ``path``.
+        path: the file to replace or create.
+        keep_as: a second name that the old file keeps; ``path`` exists at every moment.
     """
     path = Path(path)
     check_fence(path)
@@ -116,7 +116,7 @@ def write_text(path: str | Path, text: str) -> None:
 def write_json(path: str | Path, value: object) -> None:
     """Replace the content of ``path`` by ``value`` as indented JSON, atomically.
 
-    A number that is not finite stands as ``NaN`` or ``Infinity``, as Python's ``json`` reads it
+    A number that is not finite is written ``NaN`` or ``Infinity``, which Python's ``json`` reads
     back: the loss of a run that diverged is a result too.
     """
     write_text(path, json.dumps(value, indent=2) + "\n")
@@ -125,55 +125,55 @@ def write_json(path: str | Path, value: object) -> None:
 def leftovers(folder: Path) -> list[Path]:
     """Return the temporary files in and below ``folder`` that nobody will finish.
 
-    Their writers are dead, or have lost the folder to its present owner, this process. Whether
-    another machine's writers live cannot be known where the folder is not this process's.
+    Their writers are dead, or have lost the folder to this process, its present owner. Whether
+    another machine's writers live is unknown if this process does not own the folder.
     """
     fence = _fence(folder)
 
     def is_left(file: Path) -> bool:
-        found = _TEMPORARY.fullmatch(file.name)
-        if found is None:
+        match = _TEMPORARY.fullmatch(file.name)
+        if match is None:
             return False
-        if 0 < int(found["number"]) < fence.number:
+        if 0 < int(match["number"]) < fence.number:
             return True
-        here = found["host"] == process.host()
-        return here and not process.is_alive(int(found["pid"]), found["mark"] or None)
+        here = match["host"] == process.host()
+        return here and not process.is_alive(int(match["pid"]), match["mark"] or None)
 
     return [file for file in sorted(folder.rglob(".*.tmp")) if is_left(file)]
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what ``leftovers`` returns."""
-    found = leftovers(folder)
-    check_fence(folder)  # after the look: what a later owner writes is not among them
-    for file in found:
+    """Remove the files that ``leftovers`` returns."""
+    files = leftovers(folder)
+    check_fence(folder)  # after listing: a later owner's files are not among them
+    for file in files:
         file.unlink(missing_ok=True)
 
 
 def temporary_name(path: Path, number: int | None = None) -> str:
-    """Return a name for a file that is to become ``path``, with its owner's number."""
+    """Return the name of a temporary file that will replace ``path``, with its owner's number."""
     pid = os.getpid()
     mark = process.start_mark(pid) or ""
     number = _fence(path).number if number is None else number
     return f".{path.name}~{process.host()}~{pid}~{mark}~{number}~{next(_COUNT)}.tmp"
 
 
-def nameless_file(folder: Path) -> IO[bytes]:
-    """Return a file in ``folder`` that is gone when it is closed.
+def anonymous_file(folder: Path) -> IO[bytes]:
+    """Open a file in ``folder`` that disappears when it is closed.
 
-    Where the file system cannot make one without a name, a kill leaves one of ``leftovers``.
+    On a file system that needs a name for it, a killed process leaves one of ``leftovers``.
     """
-    prefix = temporary_name(folder / "nameless").removesuffix(".tmp")
+    prefix = temporary_name(folder / "anonymous").removesuffix(".tmp")
     return tempfile.TemporaryFile(dir=folder, prefix=prefix, suffix=".tmp")
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the names in a folder last through a loss of power."""
+    """Make the file names in a folder survive a power loss."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
     except OSError as error:
-        # Some network file systems have no such call for folders; the file's content is safe.
+        # Some network file systems cannot sync folders; the file's content is safe.
         if error.errno not in (errno.EINVAL, errno.ENOTSUP):
             raise
     finally:
@@ -181,7 +181,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def _copy(path: Path, name: Path) -> None:
-    """Give a file a second name, which another file may have had; link it where that is possible.
+    """Give a file a second name, by a link where possible; a file of that name is replaced.
 
     It is not moved: a process that wakes after a takeover would move the new owner's file.
     """
@@ -201,5 +201,5 @@ def _copy(path: Path, name: Path) -> None:
 
 def _fence(path: Path) -> _Fence:
     parent = path.parent.resolve()
-    around = (path.resolve(), parent, *parent.parents)
-    return next((_FENCES[each] for each in around if each in _FENCES), _NO_FENCE)
+    folders = (path.resolve(), parent, *parent.parents)
+    return next((_FENCES[folder] for folder in folders if folder in _FENCES), _NO_FENCE)

@@ -1,4 +1,4 @@
-"""Where a run's files lie."""
+"""Paths of a run's folder and of the files in it."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +9,7 @@ from bnnrepro.runs import atomic
 
 @dataclass(frozen=True)
 class RunFolder:
-    """One run's folder, and the names of the files in it. Nothing is made before ``create``."""
+    """One run's folder and the paths of its files. ``create`` makes the folder."""
 
     path: Path
 
@@ -25,12 +25,12 @@ class RunFolder:
 
     @property
     def status(self) -> Path:
-        """How far the run is, and which process runs it."""
+        """State, progress, and the process that runs it."""
         return self.path / "status.json"
 
     @property
     def metrics(self) -> Path:
-        """One row an epoch."""
+        """One row per epoch."""
         return self.path / "metrics.csv"
 
     @property
@@ -40,7 +40,7 @@ class RunFolder:
 
     @property
     def checkpoint_prev(self) -> Path:
-        """The state before the newest, should that one be damaged."""
+        """The state before the newest, used if that one is damaged."""
         return self.path / "checkpoint.prev.pt"
 
     @property
@@ -50,33 +50,33 @@ class RunFolder:
 
     @property
     def result(self) -> Path:
-        """The figures, written last."""
+        """Final figures, written last."""
         return self.path / "result.json"
 
     @property
     def damaged_result(self) -> Path:
-        """A result that could not be read, kept when it was made anew."""
+        """An unreadable result, kept when the run wrote it again."""
         return self.path / "result.damaged.json"
 
     @property
     def submitted(self) -> Path:
-        """The code that a cluster's run was submitted with, and the submission's name."""
+        """The code that the run was submitted with, and the submission's name."""
         return self.path / "submitted.json"
 
     @property
     def log(self) -> Path:
-        """What the run said, with the traceback if it failed."""
+        """The run's log, with the traceback if it failed."""
         return self.path / "train.log"
 
     def create(self) -> None:
-        """Make the folder where it is missing, and make sure that files can be written in it.
+        """Create the folder if it is missing, and check that files can be written in it.
 
         Raises:
-            UserError: it cannot be made or written; the error names the key ``out``.
+            UserError: it cannot be created or written; the error names the key ``out``.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            with atomic.nameless_file(self.path):
+            with atomic.anonymous_file(self.path):
                 pass
         except OSError as error:
             reason = f"must be a folder that can be written ({error.strerror}: {self.path})"
@@ -89,7 +89,7 @@ class RunFolder:
 
 
 def run_folder(out: str | Path, dataset: str, model: str, method: str, signature: str) -> RunFolder:
-    """Return ``out/<dataset>/<model>/<method>/<signature>``; nothing is made on disk.
+    """Return ``out/<dataset>/<model>/<method>/<signature>``; nothing is written.
 
     Raises:
         UserError: a name is empty, hidden (begins with a dot) or holds a slash.

@@ -20,8 +20,8 @@ STATES = (
     "unreadable",
     "new",
 )
-"""``stale``: its process or job is gone without a word; ``unreadable``: the system does not give
-its files, as another user's; ``new``: nobody has started it."""
+"""``stale``: its process or job ended without a status; ``unreadable``: the system does not give
+its files, for example another user's; ``new``: never started."""
 
 ACTIVE = ("running", "queued")
 """In progress or queued; must not be started again."""
@@ -29,39 +29,39 @@ ACTIVE = ("running", "queued")
 
 @dataclass(frozen=True)
 class RunState:
-    """One of ``STATES`` and, in a few words, why."""
+    """One of ``STATES`` and a short reason."""
 
     name: str
     note: str = ""
 
 
 def queue_of(statuses: Iterable[Status]) -> Queue | None:
-    """Ask SLURM, once, for all jobs that these runs may wait for; None if it cannot be asked."""
+    """Ask SLURM once for the jobs of all these runs; None if it cannot be asked."""
     jobs, names = set(), set()
-    for each in statuses:
-        if each.state not in ("submitted", "running", "interrupted"):
+    for state in statuses:
+        if state.state not in ("submitted", "running", "interrupted"):
             continue
-        if each.job is not None:
-            jobs.add(each.job)
-        elif each.submission is not None and each.pid is None:
-            names.add(each.submission)  # its launcher died before it could note the number
+        if state.job is not None:
+            jobs.add(state.job)
+        elif state.submission is not None and state.pid is None:
+            names.add(state.submission)  # its launcher died before it could note the number
     return slurm_queue.queue(jobs, names)
 
 
 def run_state(folder: RunFolder, state: Status, queue: Queue | None) -> RunState:
-    """Return what may be expected of a run.
+    """Return the state of a run.
 
     Args:
         folder: of the run.
         state: its status, as read.
-        queue: what ``queue_of`` returned for it, among others.
+        queue: as ``queue_of`` returned it for this run, among others.
     """
     try:
         if not folder.result.exists():
             return _unfinished(folder, state, queue)
         finished = _finished(folder)
-        # To be evaluated again, or made anew. One that says "running" beside its whole result has
-        # been killed before it could say "done".
+        # To be evaluated again, or rerun. A "running" status beside a whole result means that the
+        # process was killed before it could write "done".
         if state.state == "submitted" or (state.state, finished.name) == ("running", "damaged"):
             again = _unfinished(folder, state, queue)
             return again if again.name in ACTIVE else finished
@@ -77,13 +77,13 @@ def _finished(folder: RunFolder) -> RunState:
         reason = cannot_read(error)
         if reason:
             return RunState("unreadable", f"result.json: {reason}")
-        return RunState("damaged", "result.json is no JSON; the next start makes it anew")
+        return RunState("damaged", "result.json is not JSON; the next start writes it again")
     return RunState("done")
 
 
 def _unfinished(folder: RunFolder, state: Status, queue: Queue | None) -> RunState:
     if state.state == "done":
-        return RunState("damaged", "says done, and has no result.json")
+        return RunState("damaged", "its status is done, but it has no result.json")
     if state.state == "absent":
         return RunState("new")
     if state.state == "unreadable":
@@ -102,21 +102,20 @@ def _unfinished(folder: RunFolder, state: Status, queue: Queue | None) -> RunSta
     return RunState("interrupted", state.error or "")
 
 
-def _why(job: slurm_queue.Job) -> str:
-    """Return why a job waits, in SLURM's words, or what it does instead."""
-    return job.reason if job.waits and job.reason != "None" else job.state.lower()
+def _why(job: slurm_queue.SlurmJob) -> str:
+    """Return SLURM's reason why a job waits, or the job's state."""
+    return job.reason if job.is_waiting and job.reason != "None" else job.state.lower()
 
 
-def _job(state: Status, queue: Queue | None) -> slurm_queue.Job | None:
+def _job(state: Status, queue: Queue | None) -> slurm_queue.SlurmJob | None:
     if not queue:
         return None
-    if state.job is not None:  # one with this number and another name is a stranger's
+    if state.job is not None:  # a job with this number and another name is another one
         return queue.get((state.job, state.submission))
-    named = [each for each in queue.values() if each.name == state.submission]
-    return named[0] if named else None
+    return next((job for job in queue.values() if job.name == state.submission), None)
 
 
-def _submitted(state: Status, job: slurm_queue.Job | None, queue: Queue | None) -> RunState:
+def _submitted(state: Status, job: slurm_queue.SlurmJob | None, queue: Queue | None) -> RunState:
     if state.pid is not None:  # in the queue of a launcher's process
         if status.alive(state):
             return RunState("queued", f"process {state.pid} starts it")
@@ -130,7 +129,7 @@ def _submitted(state: Status, job: slurm_queue.Job | None, queue: Queue | None) 
 
 
 def _running(
-    folder: RunFolder, state: Status, job: slurm_queue.Job | None, queue: Queue | None
+    folder: RunFolder, state: Status, job: slurm_queue.SlurmJob | None, queue: Queue | None
 ) -> RunState:
     where = f"job {state.job} on {state.host}" if state.job else f"process {state.pid}"
     if state.host != process.host():
@@ -138,8 +137,8 @@ def _running(
     alive = status.alive(state)
     if alive:
         return RunState("running", where)
-    if job is not None:  # between its death and its next start, or on a host that we do not see
-        if job.waits or alive is False:
+    if job is not None:  # between two starts, or on another host
+        if job.is_waiting or alive is False:
             return RunState("queued", f"job {job.number}, again: {_why(job)}")
         return RunState("running", where)
     if alive is None and (state.job is None or queue is None):

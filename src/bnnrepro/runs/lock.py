@@ -1,20 +1,20 @@
-"""One owner a folder, on any mix of hosts: numbered lock files, each with its owner's name.
+"""Folder locks that work across hosts: numbered lock files, each with its owner's name.
 
 The file ``.lock.<n>`` of the highest number is the lock; it is made by linking a whole file to a
-name that must be free, which is atomic on network file systems too. Who finds the owner dead makes
-``.lock.<n + 1>``. The owner asks before every write whether the lock is still its own
-(``atomic.fenced``): a process that was taken for dead, and is not, leaves without a trace.
+name that must be free, which is atomic on network file systems too. A process that finds the owner
+dead makes ``.lock.<n + 1>``. The owner checks before every write that it still holds the lock
+(``atomic.fenced``): one that was wrongly taken for dead writes nothing more.
 
-Whether an owner lives is asked, in this order, of
+Whether an owner lives is decided, in this order, by
 
 1. SLURM's restart count: a requeued job has its predecessor's number, and takes over from it;
-2. this machine: process number and start mark, where both see the same processes;
+2. process number and start mark, if it is on this machine and its processes are visible here;
 3. squeue, for the process of a job;
-4. the lock's age, by the clock of the file system alone: its owner touches it every ``HEARTBEAT``
-   seconds, and a file touched now is ``STALE`` seconds younger than that of a dead one.
+4. the lock's age by the file system's clock: its owner touches it every ``HEARTBEAT`` seconds, and
+   is dead if a file made now is ``STALE`` seconds younger.
 
-A lock that cannot be read, as a power cut may leave it, is older than this machine's boot, or else
-judged by its age too: should its owner live, it writes nothing, since it cannot read it either.
+A lock that cannot be read, as a power cut may leave it, counts as dead if it is older than this
+machine's boot, or else by its age: a living owner writes nothing, since it cannot read it either.
 """
 
 import contextlib
@@ -35,12 +35,12 @@ HEARTBEAT = 20.0
 STALE = 300.0
 
 _NAME = re.compile(r"\.lock\.(\d+)")
-_OURS: set[str] = set()  # tokens that this process holds
+_HELD: set[str] = set()  # tokens of the locks that this process holds
 
 
 @dataclass(frozen=True)
 class Owner:
-    """Who holds a lock."""
+    """The process that holds a lock."""
 
     host: str
     pid: int
@@ -57,7 +57,7 @@ class Owner:
 
 
 class HeldError(Exception):
-    """Another process that lives, or may live, holds the lock; ``owner`` where it is known."""
+    """Another process that lives, or may live, holds the lock; ``owner`` is None if unknown."""
 
     def __init__(self, owner: Owner | None) -> None:
         super().__init__(f"held by {owner or 'another process'}")
@@ -69,23 +69,23 @@ class LostError(Exception):
 
 
 @contextlib.contextmanager
-def hold(folder: Path, least: int = 0) -> Iterator[None]:
-    """Hold a folder's lock, and refuse all atomic writes in it once the lock is lost.
+def hold(folder: Path, above: int = 0) -> Iterator[None]:
+    """Hold a folder's lock; once the lock is lost, all atomic writes in the folder raise.
 
-    Temporary files that earlier owners left are removed first.
+    Temporary files of earlier owners are removed first.
 
     Args:
         folder: it exists.
-        least: the lock's number is higher; a run gives the number of its attempts.
+        above: the lock's number is higher than this; a run passes the number of its attempts.
 
     Raises:
         HeldError: another process has it.
         LostError: from any atomic write, after another process took over.
     """
     mine = _myself()
-    _OURS.add(mine.token)
+    _HELD.add(mine.token)
     try:
-        file = _acquire(folder, mine, least)
+        file = _acquire(folder, mine, above)
         ended = threading.Event()
         beat = threading.Thread(target=_beat, args=(file, ended), daemon=True)
         beat.start()
@@ -97,14 +97,14 @@ def hold(folder: Path, least: int = 0) -> Iterator[None]:
             ended.set()
             _release(file, mine)
     finally:
-        _OURS.discard(mine.token)
+        _HELD.discard(mine.token)
 
 
 def holder(folder: Path) -> Owner | None:
-    """Return the living owner of a folder's lock, None if there is none; asks, changes nothing.
+    """Return the living owner of a folder's lock, None if there is none; changes nothing.
 
     Raises:
-        HeldError: there is an owner, who may live and cannot be read.
+        HeldError: there is an owner, who may live and whose name cannot be read.
     """
     top = max(_numbers(folder), default=None)
     if top is None:
@@ -118,30 +118,31 @@ def holder(folder: Path) -> Owner | None:
 
 
 def age(folder: Path) -> float | None:
-    """Return the seconds since the owner's last sign of life, None without a lock.
+    """Return the seconds since the owner's last heartbeat, None without a lock.
 
-    By the clock of the machine that keeps the files, which a file made now tells.
+    The clock is the file server's, read from a file made now.
     """
     top = max(_numbers(folder), default=None)
     return None if top is None else _age(folder, _file(folder, top))
 
 
-def _acquire(folder: Path, mine: Owner, least: int) -> Path:
+def _acquire(folder: Path, mine: Owner, above: int) -> Path:
     for _ in range(100):
-        found = {number: _read(_file(folder, number)) for number in _numbers(folder)}
-        number = max(found, default=least) + 1
-        if found:
-            owner = found[number - 1]
+        owners = _owners(folder)
+        number = max(owners, default=above) + 1
+        if owners:
+            owner = owners[number - 1]
             if _alive(folder, _file(folder, number - 1), owner):
                 raise HeldError(owner)
         file = _file(folder, number)
         if not _create(file, mine):
             continue
-        others = {each: _read(_file(folder, each)) for each in _numbers(folder) if each != number}
-        if others != found:  # several saw the same dead owner, or this process slept meanwhile
+        now = _owners(folder)
+        now.pop(number, None)
+        if now != owners:  # several saw the same dead owner, or this process slept meanwhile
             file.unlink(missing_ok=True)
             continue
-        for lower in found:
+        for lower in owners:
             _file(folder, lower).unlink(missing_ok=True)
         return file
     raise HeldError(None)
@@ -170,12 +171,12 @@ def _beat(file: Path, ended: threading.Event) -> None:
 def _alive(folder: Path, file: Path, owner: Owner | None) -> bool:
     if owner is not None:
         job = (owner.job, owner.job_name)
-        ours = owner.job is not None and job == (slurm_queue.job_number(), slurm_queue.job_name())
-        if ours and owner.restarts < slurm_queue.restarts():
+        same = owner.job is not None and job == (slurm_queue.job_number(), slurm_queue.job_name())
+        if same and owner.restarts < slurm_queue.restarts():
             return False
         if owner.host == process.host() and owner.namespace == _namespace():
             if owner.pid == os.getpid():
-                return owner.token in _OURS
+                return owner.token in _HELD
             return process.is_alive(owner.pid, owner.process)
         if owner.job is not None:
             queue = slurm_queue.queue([owner.job])
@@ -191,24 +192,24 @@ def _age(folder: Path, file: Path) -> float | None:
     except OSError:
         return None  # released meanwhile
     try:
-        with atomic.nameless_file(folder) as probe:
+        with atomic.anonymous_file(folder) as probe:
             probe.write(b"0")
             probe.flush()
             return os.fstat(probe.fileno()).st_mtime - touched
     except OSError as error:
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            return time.time() - touched  # who may not write only looks, and takes nothing over
-        return 0.0  # a full disk: whether the owner lives cannot be known
+            return time.time() - touched  # without write permission nothing is taken over
+        return 0.0  # a full disk: whether the owner lives is unknown
 
 
 def _create(file: Path, mine: Owner) -> bool:
-    """Make the lock file with its content, or return False if it is there already."""
+    """Create the lock file with its content, or return False if it exists already."""
     content = json.dumps(asdict(mine)).encode()
     temporary = file.with_name(atomic.temporary_name(file, _number(file)))
     try:
         _write(temporary, content)
         os.link(temporary, file)
-    except (FileExistsError, FileNotFoundError):  # not there: a later owner has removed it
+    except (FileExistsError, FileNotFoundError):  # not found: a later owner has removed it
         return False
     except OSError as error:
         if error.errno not in atomic.NO_LINKS:
@@ -231,7 +232,7 @@ def _write(file: Path, content: bytes) -> None:
         handle.write(content)
         handle.flush()
         os.fsync(handle.fileno())
-    file.chmod(0o644)  # another user of a shared folder must see whose it is
+    file.chmod(0o644)  # readable for other users of a shared folder
 
 
 def _read(file: Path) -> Owner | None:
@@ -242,9 +243,13 @@ def _read(file: Path) -> Owner | None:
         return None
 
 
+def _owners(folder: Path) -> dict[int, Owner | None]:
+    return {number: _read(_file(folder, number)) for number in _numbers(folder)}
+
+
 def _numbers(folder: Path) -> list[int]:
-    found = (_NAME.fullmatch(file.name) for file in folder.iterdir())
-    return [int(match[1]) for match in found if match]
+    matches = (_NAME.fullmatch(file.name) for file in folder.iterdir())
+    return [int(match[1]) for match in matches if match]
 
 
 def _file(folder: Path, number: int) -> Path:
@@ -273,7 +278,7 @@ def _myself() -> Owner:
 
 
 def _namespace() -> str | None:
-    """Return what tells this set of process numbers from a container's on the same host."""
+    """Return the id of this process namespace; a container on the same host has another."""
     try:
         return os.readlink("/proc/self/ns/pid")  # noqa: PTH115
     except OSError:

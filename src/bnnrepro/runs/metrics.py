@@ -1,4 +1,4 @@
-"""A run's metrics, one row an epoch, as CSV that reads back to the same bits."""
+"""A run's metrics, one row per epoch, as CSV that reads back to the same bits."""
 
 import csv
 import io
@@ -20,7 +20,7 @@ COLUMNS = (
     "test_accuracy",
     "seconds",
 )
-"""The columns that come first, in this order, as far as a run has them."""
+"""The first columns, in this order, as far as a run has them."""
 
 Number = int | float
 
@@ -31,13 +31,13 @@ def write_metrics(path: str | Path, rows: Sequence[Mapping[str, Number | None]])
     """Write ``rows`` to ``path`` as CSV, atomically.
 
     The columns are the union of the rows' keys: those of ``COLUMNS`` first, another metric of
-    train, validation or test (``test_error``) in the place of that accuracy, and then the others
+    train, validation or test (``test_error``) instead of that accuracy, and then the others
     in order of first appearance. A value that is None or missing is an empty cell.
 
     Raises:
         TypeError: a value is neither an int, a float nor None.
     """
-    columns = sorted(dict.fromkeys(key for row in rows for key in row), key=_place)
+    columns = sorted(dict.fromkeys(key for row in rows for key in row), key=_order)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     if columns:
@@ -51,7 +51,7 @@ def read_metrics(path: str | Path) -> list[dict[str, Number | None]]:
     """Return the rows of a CSV file, each with every column; an empty cell is None.
 
     Raises:
-        UserError: the file is missing, or is no table of numbers; names the file and the line.
+        UserError: the file is missing or not a table of numbers; names the file and the line.
     """
     try:
         text = reading.text(Path(path))
@@ -62,16 +62,16 @@ def read_metrics(path: str | Path) -> list[dict[str, Number | None]]:
         columns = next(reader, [])
         return [dict(zip(columns, map(_value, cells), strict=True)) for cells in reader]
     except (ValueError, csv.Error) as error:
-        reason = f"damaged: line {reader.line_num} is not one number a column"
+        reason = f"damaged: line {reader.line_num} is not one number per column"
         raise UserError("metrics", str(path), reason) from error
 
 
-def _place(column: str) -> int:
+def _order(column: str) -> int:
     if column in COLUMNS:
         return COLUMNS.index(column)
     split = column.partition("_")[0]
-    place = f"{split}_accuracy"
-    return COLUMNS.index(place) if place in COLUMNS else len(COLUMNS)
+    accuracy = f"{split}_accuracy"
+    return COLUMNS.index(accuracy) if accuracy in COLUMNS else len(COLUMNS)
 
 
 def _cell(value: object, column: str) -> str:

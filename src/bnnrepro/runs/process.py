@@ -1,4 +1,4 @@
-"""Which process wrote a file, and whether it still lives (Linux; macOS by number alone)."""
+"""Identify processes and check that they live (Linux; on macOS by number alone)."""
 
 import os
 import signal
@@ -12,10 +12,10 @@ def host() -> str:
 
 
 def start_mark(pid: int) -> str | None:
-    """Return a word that tells a process from any other that had or will have its number.
+    """Return a word that distinguishes a process from any other with the same number.
 
-    It joins the boot and the process's start time (clock ticks since that boot). None where there
-    is no ``/proc``, or it does not show the process.
+    It joins the boot and the process's start time (clock ticks since that boot). None if there is
+    no ``/proc``, or it does not show the process.
     """
     stat = _stat(pid)
     return None if stat is None else f"{_boot()}-{stat[1]}"
@@ -24,26 +24,26 @@ def start_mark(pid: int) -> str | None:
 def is_alive(pid: int, mark: str | None) -> bool:
     """Return whether process ``pid`` of this machine lives and is the one that ``mark`` names.
 
-    Where there is no mark, or ``/proc`` does not show the process, its number alone decides.
+    Without a mark, or if ``/proc`` does not show the process, its number alone decides.
     """
     try:
         os.kill(pid, 0)
     except PermissionError:
-        pass  # another user's process: it is there
+        pass  # another user's process: it exists
     except (ProcessLookupError, OverflowError):
         return False
     stat = _stat(pid)
     if stat is None:
         return True
-    ended = stat[0] in "ZX"  # only its parent has not asked for it yet
+    ended = stat[0] in "ZX"  # its parent has not waited for it yet
     return not ended and mark in (None, f"{_boot()}-{stat[1]}")
 
 
-def ending(code: int) -> str:
-    """Return how a process ended, in words that follow "it".
+def describe_exit(code: int) -> str:
+    """Describe how a process ended, in words that follow "it".
 
     Args:
-        code: its exit code; below zero the number of the signal that ended it.
+        code: its exit code; if negative, the number of the signal that ended it.
     """
     if code >= 0:
         return f"ended with exit code {code}"
@@ -53,7 +53,7 @@ def ending(code: int) -> str:
 
 
 def _stat(pid: int) -> tuple[str, str] | None:
-    """Return a process's state letter and start time, None where ``/proc`` does not show it."""
+    """Return a process's state letter and start time, None if ``/proc`` does not show it."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:

@@ -1,7 +1,8 @@
-"""What a run ran on: versions, hardware, commit, command line."""
+"""Versions, hardware, commit and command line of a run; a check that its code is unchanged."""
 
 import ast
 import hashlib
+import logging
 import os
 import platform
 import re
@@ -12,6 +13,13 @@ from collections.abc import Sequence
 from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
+from typing import Any
+
+from bnnrepro.errors import UserError
+from bnnrepro.runs import reading
+from bnnrepro.runs.layout import RunFolder
+
+log = logging.getLogger("bnnrepro")
 
 PACKAGES = ("bnnrepro", "torch", "torchvision", "numpy", "hydra-core", "omegaconf")
 """The distributions whose versions are recorded."""
@@ -23,7 +31,7 @@ def describe(argv: Sequence[str]) -> dict[str, object]:
     GPU and thread count are those of torch, None where it is not imported yet (this imports
     nothing) or has no GPU. ``memory`` is the machine's, in bytes; ``cores`` are those that the
     process may use. No user's name and no environment variable enters: the home folder in the
-    command line stands as ``~``.
+    command line is written ``~``.
 
     Args:
         argv: the command line, as ``sys.argv``.
@@ -31,7 +39,10 @@ def describe(argv: Sequence[str]) -> dict[str, object]:
     return {
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "command": _command(argv),
-        "versions": {"python": platform.python_version(), **{p: _version(p) for p in PACKAGES}},
+        "versions": {
+            "python": platform.python_version(),
+            **{name: _version(name) for name in PACKAGES},
+        },
         "platform": platform.platform(),
         "cpu": _cpu(),
         "cores": _cores(),
@@ -201,3 +212,44 @@ def _torch() -> dict[str, object]:
         return {"gpu": None, "cuda": None, "threads": None}
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     return {"gpu": gpu, "cuda": torch.version.cuda, "threads": torch.get_num_threads()}
+
+
+def check_code(folder: RunFolder, mode: str) -> None:
+    """Log a warning if the code differs from that of the submission, else of the last start.
+
+    Args:
+        folder: of the run.
+        mode: ``warn``, or ``strict`` to refuse.
+
+    Raises:
+        UserError: it differs, and the mode is strict.
+    """
+    before, when = _earlier_code(folder)
+    now = code()
+    if before is None or before.get("source") in (None, now["source"]):
+        return
+    change = f"{_code_name(before)} when it was {when}, {_code_name(now)} now"
+    if mode == "strict":
+        cure = "code=warn runs it all the same; a new submission takes the code as it is"
+        raise UserError("code", "strict", f"the code differs: {change}; {cure}")
+    log.warning("the code differs: %s", change)
+
+
+def _earlier_code(folder: RunFolder) -> tuple[dict[str, Any] | None, str]:
+    for file, key, when in ((folder.submitted, "code", "submitted"), (folder.env, None, "started")):
+        try:
+            content = reading.parsed(file)
+            record = content[key] if key else content
+            if isinstance(record, dict):
+                return record, when
+        except (OSError, ValueError, KeyError, TypeError):
+            continue  # missing or damaged: it decides nothing
+    return None, ""
+
+
+def _code_name(code: dict[str, Any]) -> str:
+    git, source = code.get("git"), str(code.get("source"))[:8]
+    if not isinstance(git, dict):
+        return f"source {source}"
+    changed = " with changes" if git.get("dirty") else ""
+    return f"commit {str(git.get('commit'))[:10]}{changed} (source {source})"

@@ -1,4 +1,4 @@
-"""Which runs are meant: a folder, a sweep, ``dataset=mnist method=ste``."""
+"""Find runs by folder, by sweep, or by filters: ``dataset=mnist method=ste``."""
 
 import os
 import re
@@ -21,7 +21,7 @@ _PATH_KEYS = {"dataset": -4, "model": -3, "method": -2}
 
 
 class Run:
-    """A run folder with what it says of itself; what is not asked for is not read."""
+    """A run folder with its status, state and, read on demand, its configuration."""
 
     def __init__(self, folder: RunFolder) -> None:
         self.folder = folder
@@ -42,7 +42,7 @@ class Run:
         return printable("/".join(self.folder.path.parts[-_DEPTH:]))
 
     def value(self, key: str) -> object:
-        """Return what a filter's key stands for in this run; None where it has no such key."""
+        """Return this run's value of a filter's key; None if it has no such key."""
         if key == "state":
             return self.state.name
         if key == "sweep":
@@ -56,33 +56,33 @@ class Run:
         return node["name"] if isinstance(node, dict) and "name" in node else node
 
 
-def find(places: Sequence[Path], filters: dict[str, list[str]]) -> tuple[list[Run], list[Path]]:
-    """Return the runs of some places that pass all filters, and the folders that are no runs.
+def find(folders: Sequence[Path], filters: dict[str, list[str]]) -> tuple[list[Run], list[Path]]:
+    """Return the runs in some folders that pass all filters, and the folders that are not runs.
 
     Args:
-        places: folders of runs at any level, run folders, or sweeps' folders.
-        filters: for each key the values that it may have, written as in YAML.
+        folders: of runs at any level, run folders, or sweeps' folders.
+        filters: for each key its allowed values, written as in YAML.
 
     Raises:
-        UserError: a place is no folder that can be read, or ``state`` is none of the states.
+        UserError: a folder cannot be read, or ``state`` is none of the states.
     """
     for state in filters.get("state", []):
         if state not in STATES:
             raise UserError("state", state, f"must be one of {', '.join(STATES)}")
-    foreign: list[Path] = []
-    paths = dict.fromkeys(path for place in places for path in _paths(place, foreign))
-    early = {key: values for key, values in filters.items() if key in _PATH_KEYS}
-    late = {key: values for key, values in filters.items() if key not in _PATH_KEYS}
+    not_runs: list[Path] = []
+    paths = dict.fromkeys(path for folder in folders for path in _paths(folder, not_runs))
+    path_filters = {key: values for key, values in filters.items() if key in _PATH_KEYS}
+    other_filters = {key: values for key, values in filters.items() if key not in _PATH_KEYS}
     runs = []
     for path in paths:
         run = Run(RunFolder(path))
-        if _passes(run, early):
+        if _passes(run, path_filters):
             runs.append(run)
-    look_up(runs)
-    return [run for run in runs if _passes(run, late)], foreign
+    update_states(runs)
+    return [run for run in runs if _passes(run, other_filters)], not_runs
 
 
-def look_up(runs: Sequence[Run]) -> None:
+def update_states(runs: Sequence[Run]) -> None:
     """Set the state of each run; SLURM is asked once for all."""
     queue = queue_of(run.status for run in runs)
     for run in runs:
@@ -90,23 +90,23 @@ def look_up(runs: Sequence[Run]) -> None:
 
 
 def parse(words: Sequence[str], out: str) -> tuple[list[Path], dict[str, list[str]]]:
-    """Sort a command line's words into places and filters; without a place it is ``out``."""
-    places, filters = [], {}
+    """Sort a command line's words into folders (``out`` if none is given) and filters."""
+    folders, filters = [], {}
     for word in words:
         key, equals, value = word.partition("=")
         if equals and not Path(word).is_dir():
             filters[key] = value.split(",")
         else:
-            places.append(Path(word))
-    return places or [Path(out)], filters
+            folders.append(Path(word))
+    return folders or [Path(out)], filters
 
 
 def _passes(run: Run, filters: dict[str, list[str]]) -> bool:
-    return all(_written(run.value(key)) & set(values) for key, values in filters.items())
+    return all(_spellings(run.value(key)) & set(values) for key, values in filters.items())
 
 
-def _written(value: object) -> set[str]:
-    """Return the ways to write a value on a command line."""
+def _spellings(value: object) -> set[str]:
+    """Return the spellings of a value on a command line."""
     if value is None or isinstance(value, bool):
         return {str({None: "null", True: "true", False: "false"}[value])}
     words = {str(value)}
@@ -115,54 +115,54 @@ def _written(value: object) -> set[str]:
     return words
 
 
-def _paths(place: Path, foreign: list[Path]) -> Iterator[Path]:
+def _paths(folder: Path, not_runs: list[Path]) -> Iterator[Path]:
     try:
-        if not place.is_dir():
-            raise UserError("folder", str(place), "there is no such folder of runs")
-        of_a_sweep = (place / SUBMISSION).is_file()
+        if not folder.is_dir():
+            raise UserError("folder", str(folder), "there is no such folder of runs")
+        is_sweep = (folder / SUBMISSION).is_file()
     except OSError as error:
-        raise UserError("folder", str(place), f"cannot be read ({error.strerror})") from error
-    if of_a_sweep:
-        yield from submitted_runs(place)
-    elif _is_run(place.absolute().name):
-        yield place
+        raise UserError("folder", str(folder), f"cannot be read ({error.strerror})") from error
+    if is_sweep:
+        yield from submitted_runs(folder)
+    elif _is_run(folder.absolute().name):
+        yield folder
     else:
-        yield from _below(place, _DEPTH, foreign)
+        yield from _below(folder, _DEPTH, not_runs)
 
 
-def submitted_runs(place: Path) -> list[Path]:
-    """Return the run folders of a sweep's folder, ``<store>/.hydra/<name>``.
+def submitted_runs(sweep: Path) -> list[Path]:
+    """Return the run folders of a sweep's folder, ``<out>/.hydra/<name>``.
 
     Raises:
-        UserError: its record is damaged, or names what is no run's folder in the same store.
+        UserError: its record is damaged, or names a path that is not a run folder in ``out``.
     """
-    store = place.resolve().parent.parent
+    out = sweep.resolve().parent.parent
     try:
-        content = reading.parsed(place / SUBMISSION)
+        content = reading.parsed(sweep / SUBMISSION)
         runs = [Path(run) for job in content["jobs"] for run in job["runs"]]
-        strangers = [
-            run for run, real in zip(runs, _real(runs), strict=True) if not _is_in(store, real)
+        outside = [
+            run for run, real in zip(runs, _resolved(runs), strict=True) if not _is_in(out, real)
         ]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError("sweep", str(place), f"{SUBMISSION} cannot be read ({error})") from error
-    if strangers:
-        allowed = f"{SUBMISSION} names it, and it is no run's folder in {store}"
-        raise UserError("sweep", str(strangers[0]), allowed)
+        raise UserError("sweep", str(sweep), f"{SUBMISSION} cannot be read ({error})") from error
+    if outside:
+        allowed = f"{SUBMISSION} names it, but it is not a run folder in {out}"
+        raise UserError("sweep", str(outside[0]), allowed)
     return runs
 
 
-def _real(paths: Sequence[Path]) -> Iterator[Path]:
-    """Return where paths lead, links and all; what is above them is looked up once."""
+def _resolved(paths: Sequence[Path]) -> Iterator[Path]:
+    """Yield the paths with links resolved; a common parent is looked up once."""
     real = cache(os.path.realpath)
     for path in paths:
         yield Path(real(path)) if path.is_symlink() else Path(real(path.parent), path.name)
 
 
-def _below(place: Path, depth: int, foreign: list[Path]) -> Iterator[Path]:
+def _below(folder: Path, depth: int, not_runs: list[Path]) -> Iterator[Path]:
     try:
-        entries = sorted(os.scandir(place), key=lambda each: each.name)
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
     except OSError:
-        foreign.append(place)
+        not_runs.append(folder)
         return
     for entry in entries:
         if entry.name.startswith(".") or not entry.is_dir():
@@ -170,15 +170,15 @@ def _below(place: Path, depth: int, foreign: list[Path]) -> Iterator[Path]:
         if _is_run(entry.name):
             yield Path(entry.path)
         elif depth > 1:
-            yield from _below(Path(entry.path), depth - 1, foreign)
+            yield from _below(Path(entry.path), depth - 1, not_runs)
         else:
-            foreign.append(Path(entry.path))
+            not_runs.append(Path(entry.path))
 
 
 def _is_run(name: str) -> bool:
     return _SIGNATURE.fullmatch(name) is not None
 
 
-def _is_in(store: Path, path: Path) -> bool:
-    """Tell whether a path without links is that of a run's folder in a store."""
-    return path.parents[_DEPTH - 1 : _DEPTH] == (store,) and _is_run(path.name)
+def _is_in(out: Path, path: Path) -> bool:
+    """Return whether a path without links is that of a run folder in ``out``."""
+    return path.parents[_DEPTH - 1 : _DEPTH] == (out,) and _is_run(path.name)

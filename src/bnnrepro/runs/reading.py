@@ -1,4 +1,4 @@
-"""Reading a run's files, in whose places others may have put something else.
+"""Read a run's files, which another program may have replaced.
 
 A FIFO would make a plain ``open`` wait for ever; here it is an error, as a folder is.
 """
@@ -7,8 +7,19 @@ import errno
 import json
 import os
 import stat
+import zipfile
+import zlib
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from bnnrepro.errors import UserError, readable
+
+if TYPE_CHECKING:
+    import numpy as np
+
+# Errors of a ``.npz`` file with a wrong byte anywhere; a RuntimeError says encrypted, or packed in
+# an unknown way.
+_DAMAGED = (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 
 def regular(path: str, flags: int) -> int:
@@ -31,7 +42,7 @@ def opened(path: Path) -> BinaryIO:
 
 
 def text(path: Path) -> str:
-    """Return what a regular file holds, in UTF-8.
+    """Return the text of a regular UTF-8 file.
 
     Raises:
         OSError: it cannot be read, or is no regular file.
@@ -42,7 +53,7 @@ def text(path: Path) -> str:
 
 
 def parsed(path: Path) -> Any:
-    """Return the value that a regular file holds as JSON.
+    """Return the value of a regular JSON file.
 
     Raises:
         OSError: it cannot be read, or is no regular file.
@@ -52,3 +63,22 @@ def parsed(path: Path) -> Any:
         return json.loads(text(path))
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
+
+
+def read_arrays(path: Path) -> "dict[str, np.ndarray]":
+    """Return the arrays of a ``.npz`` file by name.
+
+    Raises:
+        UserError: it is missing, cannot be read, or is damaged.
+    """
+    import numpy as np  # only here: other commands need no NumPy
+
+    try:
+        with (
+            readable("map", path),
+            opened(path) as stream,
+            np.load(stream, allow_pickle=False) as file,
+        ):
+            return {name: file[name] for name in file.files}
+    except _DAMAGED as error:
+        raise UserError("map", str(path), "cannot be read (damaged or cut short)") from error

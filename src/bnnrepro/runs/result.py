@@ -1,4 +1,4 @@
-"""A run's result: the figures that tables are made of, written last."""
+"""A run's ``result.json``: the figures for tables, written last."""
 
 from collections.abc import Iterator, Mapping
 from itertools import chain
@@ -43,7 +43,7 @@ _SPLITS = ("train", "validation", "test")
 
 
 class DamagedResultError(UserError):
-    """A file whose bytes are not those of a result."""
+    """A file whose content is not a result."""
 
 
 def write_result(path: str | Path, result: Mapping[str, object]) -> None:
@@ -59,15 +59,15 @@ def write_result(path: str | Path, result: Mapping[str, object]) -> None:
 
 
 def read_result(path: str | Path) -> dict[str, Any]:
-    """Return a run's result, with the contract's keys sure to be there.
+    """Return a run's result; the contract's keys are checked.
 
-    ``best`` is there only when a validation split chose it; ``final`` and ``best`` have ``epoch``,
+    ``best`` is present only if a validation split chose it; ``final`` and ``best`` have ``epoch``,
     ``train`` with its metrics, and for each of ``validation`` and ``test`` that the run had the
-    metrics at the ``mode`` (and at the ``mean``, where the method has a posterior). Where there is
-    no test set, ``train`` has these two beside its metrics.
+    metrics at the ``mode`` (and at the ``mean``, where the method has a posterior). Without a
+    test set, ``train`` has these two beside its metrics.
 
     Raises:
-        DamagedResultError: names the file and what is wrong, with its key.
+        DamagedResultError: it is not a result; names the file and the wrong key.
         UserError: the file is missing, or the system does not give it.
     """
     try:
@@ -86,48 +86,48 @@ def read_result(path: str | Path) -> dict[str, Any]:
 def settings_of(evaluation: Mapping[str, Any]) -> dict[str, Any]:
     """Return the ``evaluate`` settings of a result or one of its ``evaluations``.
 
-    A result that is older than a key was evaluated with what that key's absence meant.
+    A result older than a key was evaluated with that key's default.
     """
     return {"ood": None, **evaluation["evaluate"]}
 
 
 def _fault(result: object) -> str | None:
-    """Return what is wrong with a result, naming the key; None if nothing is."""
+    """Return the fault of a result, with its key; None if it has none."""
     if not isinstance(result, Mapping):
         return "it must be a mapping"
     fault = _wrong_keys(result, _KEYS) or _wrong_figures(result)
     again = result.get("evaluations", [])
     if not isinstance(again, list):
         return fault or f"'evaluations' is {again!r}, not list"
-    for number, each in enumerate(again):
-        wanted = _SETTINGS | {key: (dict,) for key in ("final", "best") if key in result}
-        wrong = _wrong_keys(each, wanted) or _wrong_figures(each)
+    for number, evaluation in enumerate(again):
+        expected = _SETTINGS | {key: (dict,) for key in ("final", "best") if key in result}
+        wrong = _wrong_keys(evaluation, expected) or _wrong_figures(evaluation)
         fault = fault or (wrong and f"evaluations[{number}]: {wrong}")
     return fault
 
 
 def _wrong_figures(evaluation: Mapping[str, Any]) -> str | None:
-    """Return what is wrong with the figures of a result or of one of its ``evaluations``."""
-    wanted = _SETTINGS if "evaluate" in evaluation else {}
+    """Return the fault of the figures of a result or of one of its ``evaluations``."""
+    expected = _SETTINGS if "evaluate" in evaluation else {}
     for moment in ("final", "best"):
         if moment in evaluation:
-            wanted = wanted | _moment_keys(moment, evaluation[moment])
-    fault = _wrong_keys(evaluation, wanted)
+            expected = expected | _moment_keys(moment, evaluation[moment])
+    fault = _wrong_keys(evaluation, expected)
     if fault:
         return fault
-    judged = {
+    figures = {
         f"{moment}.{split}": evaluation.get(moment, {}).get(split)
         for moment in ("final", "best")
         for split in (*_SPLITS, "ood")
     }
-    for key, value in chain.from_iterable(leaves(judged[split], split) for split in judged):
+    for key, value in chain.from_iterable(leaves(node, key) for key, node in figures.items()):
         if not is_number(value):
             return f"'{key}' is {value!r}, not a number"
     return None
 
 
 def leaves(node: object, key: str) -> Iterator[tuple[str, Any]]:
-    """Return the single figures below a result's ``key``, each with its own; lists are a task's."""
+    """Yield the figures below a result's ``key`` with their dotted keys; lists belong to tasks."""
     if isinstance(node, Mapping):
         for word, below in node.items():
             yield from leaves(below, f"{key}.{word}")
@@ -136,7 +136,7 @@ def leaves(node: object, key: str) -> Iterator[tuple[str, Any]]:
 
 
 def is_number(value: object) -> bool:
-    """Return whether a value is a number, which to Python a bool is too."""
+    """Return whether a value is a number; a bool, an int to Python, is none."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
@@ -153,8 +153,9 @@ def _moment_keys(moment: str, content: object) -> dict[str, tuple[type, ...]]:
     return keys
 
 
-def _wrong_keys(result: object, wanted: Mapping[str, tuple[type, ...]]) -> str | None:
-    return next((wrong for key in wanted if (wrong := _wrong(result, key, wanted[key]))), None)
+def _wrong_keys(result: object, expected: Mapping[str, tuple[type, ...]]) -> str | None:
+    faults = (_wrong(result, key, types) for key, types in expected.items())
+    return next((fault for fault in faults if fault), None)
 
 
 def _wrong(result: object, key: str, types: tuple[type, ...]) -> str | None:
@@ -165,6 +166,6 @@ def _wrong(result: object, key: str, types: tuple[type, ...]) -> str | None:
         value = value[word]
     wrong_bool = isinstance(value, bool) and types != _ANYTHING  # a bool is an int to Python
     if wrong_bool or not isinstance(value, types):
-        names = " or ".join(kind.__name__ for kind in types)
+        names = " or ".join(t.__name__ for t in types)
         return f"'{key}' is {value!r}, not {names}"
     return None

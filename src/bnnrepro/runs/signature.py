@@ -1,4 +1,4 @@
-"""A run's name: a short hash of all that can change its numbers."""
+"""A run's signature: a short hash of every setting that can change its numbers."""
 
 import hashlib
 import json
@@ -29,15 +29,15 @@ EXCLUDED = frozenset(
         "dataset.download",
     }
 )
-"""Dotted keys, each with all beneath it, that change no number of a run beyond rounding.
+"""Dotted keys, with everything below them, that change no number of a run beyond rounding.
 
-With them goes every key, at any depth, that begins with ``on_`` (``on_done``, ``on_failed``).
+Keys that begin with ``on_`` (``on_done``, ``on_failed``) are excluded too, at any depth.
 """
 
 NEUTRAL: Mapping[str, object] = {"preset.width": 1, "preset.stand_in": None}
-"""Dotted keys, younger than the first runs, that are left out at the value that changes nothing.
+"""Dotted keys, newer than the first runs, that are left out at the value that changes nothing.
 
-So a run keeps the name that it had before the key was thought of.
+So a run keeps the name that it had before the key existed.
 """
 
 FORMATS: Mapping[str, int] = {
@@ -45,8 +45,8 @@ FORMATS: Mapping[str, int] = {
     "bnnrepro.optim.Bop": 2,
     "bnnrepro.optim.PMF": 2,
 }
-"""``_target_`` of parts whose runs have other random numbers, or otherwise decoded data, than under
-format 1, and the format that they have now: runs of two formats never share a folder.
+"""``_target_`` of parts whose random numbers or decoded data differ from those of format 1, with
+their present format: runs of two formats never share a folder.
 """
 
 _LENGTH = 10
@@ -56,12 +56,12 @@ def signature(config: Mapping[str, object], fingerprint: str | None = None) -> s
     """Return the ten hexadecimal digits that name the runs of a resolved configuration.
 
     The order of keys does not matter, nor whether a whole number is written ``1`` or ``1.0``, nor
-    zero's sign; ``True`` is not 1. Lists and tuples are the same.
+    zero's sign; ``True`` is not 1. Lists and tuples are equal.
 
     Args:
         config: the resolved configuration: mappings, sequences, strings, numbers, booleans, None,
             enumerations and paths.
-        fingerprint: the content of data that are given by a path, where there are such.
+        fingerprint: hash of the content of data given by a path; None for other data.
 
     Raises:
         UserError: a number is NaN or infinite, or a mapping's key is not a string.

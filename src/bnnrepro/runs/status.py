@@ -1,17 +1,18 @@
-"""How far a run is, and whether the process that runs it still lives."""
+"""A run's ``status.json``: its state, progress and process; failures and the end on record."""
 
 import os
 import re
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime, timezone
 
 from bnnrepro.errors import cannot_read
-from bnnrepro.runs import atomic, process, reading, slurm_queue
+from bnnrepro.runs import atomic, lock, process, reading, slurm_queue
 from bnnrepro.runs.layout import RunFolder
-from bnnrepro.screen import printable
+from bnnrepro.screen import printable, traceback_of
 
 STATES = ("submitted", "running", "done", "failed", "interrupted")
-"""What a run says of itself. ``read`` adds ``absent`` (no file), ``damaged`` and ``unreadable``."""
+"""The states that a run writes; ``read`` adds ``absent`` (no file), ``damaged``, ``unreadable``."""
 
 _NUMBERS = ("epoch", "epochs", "pid", "attempt")
 # A job is a word of scancel's command line, a submission the name of a folder in .hydra.
@@ -23,10 +24,10 @@ class Status:
     """The content of ``status.json``.
 
     ``started`` is the time of the first start, ``updated`` of the last write (ISO 8601, UTC);
-    ``attempt`` counts the starts. ``host``, ``pid`` and ``process`` (which tells a process from a
-    later one with its number) are those of the last process to run it, None while it waits.
-    ``job`` is the number a cluster gave it, ``submission`` names the sweep that it was submitted
-    with, ``error`` is a line that says why it failed.
+    ``attempt`` counts the starts. ``host``, ``pid`` and ``process`` (which distinguishes a process
+    from a later one with its number) are those of the last process to run it, None while it waits.
+    ``job`` is the number that SLURM gave it, ``submission`` names the sweep that it was submitted
+    with, ``error`` is one line with the reason of a failure.
     """
 
     state: str
@@ -44,7 +45,7 @@ class Status:
 
     @property
     def effective(self) -> str:
-        """The state, or ``stale`` for a run that says ``running`` and whose process is dead."""
+        """The state, or ``stale`` for a ``running`` run whose process is dead."""
         return "stale" if self.state == "running" and alive(self) is False else self.state
 
 
@@ -61,11 +62,11 @@ def write(
 ) -> Status:
     """Replace the run's status, atomically, and return it.
 
-    ``started`` and, where not given, ``epoch`` and ``epochs`` stay as they were. ``attempt`` goes
-    up by one when a process starts to run it: when ``running`` follows another state or another
-    process's ``running``. The process that writes ``running`` is the one that the status names,
-    with the job that it was started as unless ``job`` says another; ``submitted`` names none, but
-    the ``job`` and the ``submission``; with ``here`` the process in whose queue the run waits.
+    ``started`` and, where not given, ``epoch`` and ``epochs`` stay as they were. ``attempt`` grows
+    by one when a process starts to run it: when ``running`` follows another state or another
+    process's ``running``. With ``running``, the status names the writing process, and the
+    job that it was started as unless ``job`` is given. With ``submitted`` it names no process, but
+    the ``job`` and the ``submission``; with ``here``, this process, in whose queue the run waits.
 
     Raises:
         ValueError: ``state`` is none of ``STATES``.
@@ -98,9 +99,9 @@ def write(
 
 
 def read(folder: RunFolder) -> Status:
-    """Return the run's status; whatever stands on disk, this raises nothing.
+    """Return the run's status; whatever is on disk, this raises nothing.
 
-    The state is ``absent`` where there is no file, ``damaged`` where it cannot be understood, and
+    The state is ``absent`` where there is no file, ``damaged`` where it cannot be parsed, and
     ``unreadable`` where the system does not give it; ``error`` then says why.
     """
     try:
@@ -114,31 +115,71 @@ def read(folder: RunFolder) -> Status:
 
 
 def alive(status: Status) -> bool | None:
-    """Return whether the process that wrote ``status`` lives; None where that cannot be known.
+    """Return whether the process that wrote ``status`` lives; None where that is unknown.
 
-    It cannot for a process of another machine, or where no process has run it yet.
+    It is unknown for a process of another machine, or where no process has run it yet.
     """
     if status.pid is None or status.host != process.host():
         return None
     return process.is_alive(status.pid, status.process)
 
 
+def record_failure(folder: RunFolder, error: Exception, reason: str | None = None) -> str:
+    """Record a failure as far as the disk allows; return its one-line message.
+
+    The line goes to ``status.json``, the traceback to ``train.log``.
+
+    Args:
+        folder: the run's.
+        error: with its traceback.
+        reason: the message; None: the error's own.
+    """
+    message = str(error) if reason is None else reason
+    line = printable(" ".join(message.split())) or type(error).__name__
+    with suppress(OSError), open(folder.log, "a", encoding="utf-8", opener=reading.regular) as log:
+        log.write(traceback_of(error))
+    with suppress(OSError):
+        write(folder, "failed", error=line)
+    return line
+
+
+def mark_done(folder: RunFolder) -> None:
+    """Mark a run as done and remove what it no longer needs; its lock must be held."""
+    write(folder, "done")
+    atomic.check_fence(folder.path)
+    folder.checkpoint_prev.unlink(missing_ok=True)
+
+
+def tidy(folder: RunFolder) -> None:
+    """Complete a run that was killed right after its result: mark it as done, remove leftovers.
+
+    Nothing happens if nothing is left, if another process holds the run, or if its folder cannot
+    be written.
+    """
+    with suppress(OSError, lock.HeldError, lock.LostError):
+        state = read(folder)
+        left = folder.checkpoint_prev.exists() or any(folder.path.glob(".lock.*"))
+        if state.state != "done" or left or atomic.leftovers(folder.path):
+            with lock.hold(folder.path, above=state.attempt):
+                mark_done(folder)
+
+
 def _parse(content: object) -> Status | None:
-    """Return the status that the file's content stands for, None if it stands for none."""
+    """Return the status in a file's content, None if the content is not valid."""
     if not isinstance(content, dict) or content.get("state") not in STATES:
         return None
-    known = {field.name: content[field.name] for field in fields(Status) if field.name in content}
-    known = {k: printable(v) if isinstance(v, str) else v for k, v in known.items()}
-    for name, value in known.items():
+    values = {field.name: content[field.name] for field in fields(Status) if field.name in content}
+    values = {k: printable(v) if isinstance(v, str) else v for k, v in values.items()}
+    for name, value in values.items():
         if value is None and name != "attempt":
             continue
         if type(value) is not (int if name in _NUMBERS else str):
             return None
         if name in _FORMS and not _FORMS[name].fullmatch(str(value)):
             return None
-    if any(isinstance(value, int) and value < 0 for value in known.values()):
+    if any(isinstance(value, int) and value < 0 for value in values.values()):
         return None
-    return None if known.get("pid") == 0 else Status(**known)
+    return None if values.get("pid") == 0 else Status(**values)
 
 
 def _runner(status: Status) -> tuple[str | None, int | None, str | None]:

@@ -1,4 +1,4 @@
-"""Many runs at a glance: counts, then a line for each that is not done."""
+"""Overview of many runs: counts, then a line for each that is not done."""
 
 import math
 import re
@@ -13,57 +13,63 @@ from bnnrepro.runs.metrics import read_metrics
 from bnnrepro.runs.query import Run
 from bnnrepro.screen import printable
 
-SHOWN = 20  # lines of each state, unless all are asked for
+MAX_ROWS = 20  # of a state, unless all are asked for
 _SEED = re.compile(r"^seed: (\d+)$", re.MULTILINE)
 
 
-def overview(runs: Sequence[Run], foreign: Sequence[Path] = (), *, everything: bool = False) -> str:
+def overview(runs: Sequence[Run], not_runs: Sequence[Path] = (), *, show_all: bool = False) -> str:
     """Return counts and table.
 
     Args:
-        runs: with their states set by ``look_up``.
-        foreign: folders found among them that are no runs.
-        everything: a line for every run, the done ones too.
+        runs: with their states set by ``update_states``.
+        not_runs: folders among them that are not runs.
+        show_all: a line for every run, the done ones too.
     """
     lines = [counts(runs)]
-    rows = [row for state in STATES for row in _rows(runs, state, everything)]
+    rows = [row for state in STATES for row in _rows(runs, state, show_all)]
     if rows:
         widths = [max(len(row[column]) for row in rows) for column in range(3)]
         for row in rows:
             cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
             lines.append("  ".join([*cells, row[3]]).rstrip())
-    if foreign:
-        lines.append(f"no run of bnnrepro, left alone: {_some([str(each) for each in foreign])}")
+    if not_runs:
+        lines.append(
+            f"not runs of bnnrepro, ignored: {_some([str(folder) for folder in not_runs])}"
+        )
     return "\n".join(map(printable, lines))
 
 
 def counts(runs: Sequence[Run]) -> str:
-    """Return how many runs there are of each state, in a line."""
+    """Return the number of runs and of each state, in one line."""
+    return f"{len(runs):,} run{'s' if len(runs) != 1 else ''}, {state_counts(runs)}".rstrip(", ")
+
+
+def state_counts(runs: Sequence[Run]) -> str:
+    """Return the number of runs of each state, as ``done 3, failed 1``."""
     number = Counter(run.state.name for run in runs)
-    parts = [f"{state} {number[state]:,}" for state in STATES if number[state]]
-    return ", ".join([f"{len(runs):,} run{'s' if len(runs) != 1 else ''}", *parts])
+    return ", ".join(f"{state} {number[state]:,}" for state in STATES if number[state])
 
 
-def seconds_an_epoch(run: Run) -> float | None:
-    """Return what the run's last epochs took, on average; None if none was measured."""
+def seconds_per_epoch(run: Run) -> float | None:
+    """Return the average duration of the run's last five epochs; None if none was measured."""
     try:
         rows = read_metrics(run.folder.metrics)[-5:]
     except UserError:
         return None
     seconds = [float(row.get("seconds") or 0) for row in rows]
-    seconds = [each for each in seconds if 0 < each < math.inf]
+    seconds = [value for value in seconds if 0 < value < math.inf]
     return sum(seconds) / len(seconds) if seconds else None
 
 
-def _rows(runs: Sequence[Run], state: str, everything: bool) -> list[tuple[str, ...]]:
+def _rows(runs: Sequence[Run], state: str, show_all: bool) -> list[tuple[str, ...]]:
     chosen = [run for run in runs if run.state.name == state]
-    if everything:
+    if show_all:
         return [_row(run) for run in chosen]
     if state == "done":
         return []
-    rows = [_row(run) for run in chosen[:SHOWN]]
-    if len(chosen) > SHOWN:
-        rows.append((state, f"… {len(chosen) - SHOWN:,} more (--all)", "", ""))
+    rows = [_row(run) for run in chosen[:MAX_ROWS]]
+    if len(chosen) > MAX_ROWS:
+        rows.append((state, f"… {len(chosen) - MAX_ROWS:,} more (--all)", "", ""))
     return rows
 
 
@@ -73,10 +79,10 @@ def _row(run: Run) -> tuple[str, ...]:
 
 def _seed(run: Run) -> str:
     try:
-        found = _SEED.search(reading.text(run.folder.config))
+        match = _SEED.search(reading.text(run.folder.config))
     except (OSError, UnicodeDecodeError):
         return ""
-    return f" seed {found[1]}" if found else ""
+    return f" seed {match[1]}" if match else ""
 
 
 def _progress(run: Run) -> str:
@@ -84,7 +90,7 @@ def _progress(run: Run) -> str:
     if epochs is None:
         return ""
     text = f"epoch {epoch or 0}/{epochs}"
-    pace = seconds_an_epoch(run) if run.state.name == "running" else None
+    pace = seconds_per_epoch(run) if run.state.name == "running" else None
     return f"{text}, left {_clock(pace * (epochs - (epoch or 0)))}" if pace else text
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from bnnrepro.errors import UserError
 from bnnrepro.runs import atomic
-from bnnrepro.runs.arrays import read_arrays
+from bnnrepro.runs.reading import read_arrays
 
 if TYPE_CHECKING:
     from bnnrepro.training.task import Training

@@ -1,1 +1,1 @@
-"""How bnnrepro runs Hydra's sweeps."""
+"""Hydra plugins: bnnrepro's launchers and sweeper."""

@@ -1,4 +1,4 @@
-"""Sweeps in this process: every point is composed and checked, then run one after another."""
+"""Sweeps in this process: every point is composed and checked; then all run in turn."""
 
 import sys
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from bnnrepro.screen import traceback_of
 
 
 class SequentialLauncher(BasicLauncher):
-    """Hydra's basic launcher, which a failing run does not stop and which makes no folder."""
+    """Hydra's basic launcher, which continues after a failing run and creates no folder."""
 
     checks_every_point = True
 
@@ -53,7 +53,7 @@ class SequentialLauncher(BasicLauncher):
 
 
 class GridSweeper(BasicSweeper):
-    """Hydra's basic sweeper, which starts nothing and leaves nothing before every check."""
+    """Hydra's basic sweeper, which starts and writes nothing before every check has passed."""
 
     def sweep(self, arguments: list[str]) -> Any:
         """Launch all combinations in one batch."""

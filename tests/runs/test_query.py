@@ -18,7 +18,7 @@ from bnnrepro.runs.liveness import STATES, queue_of
 from bnnrepro.runs.metrics import write_metrics
 from bnnrepro.runs.query import find, parse
 from bnnrepro.runs.status import Status
-from bnnrepro.runs.status_table import SHOWN, overview
+from bnnrepro.runs.status_table import MAX_ROWS, overview
 
 SQUEUE = """#!/bin/sh
 echo "$@" >> "{log}"
@@ -226,7 +226,7 @@ def test_bad_words_are_a_line(
     assert main(["status", *words]) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1
-    assert all(each in error for each in fragments)
+    assert all(text in error for text in fragments)
 
 
 def test_foreign_folders_are_named_and_left_alone(
@@ -239,7 +239,7 @@ def test_foreign_folders_are_named_and_left_alone(
     assert main(["status", str(tmp_path)]) == 0
     text = capsys.readouterr().out
     assert "1 run, done 1" in text
-    assert "no run of bnnrepro, left alone" in text
+    assert "not runs of bnnrepro, ignored" in text
     assert "my notes" in text
 
 
@@ -258,15 +258,15 @@ def test_the_overview_says_how_far_and_why(tmp_path: Path, store: dict[str, str]
     assert "job 17_1: Priority" in text
     assert "squeue" not in text
     assert "done " not in text.splitlines()[1]
-    assert len(overview(runs, everything=True).splitlines()) == 1 + len(store)
+    assert len(overview(runs, show_all=True).splitlines()) == 1 + len(store)
 
 
 def test_many_rows_of_a_state_are_shortened(tmp_path: Path) -> None:
-    for number in range(SHOWN + 5):
+    for number in range(MAX_ROWS + 5):
         run_at(tmp_path, number, "interrupted")
     text = overview(*find([tmp_path], {}))
     assert "… 5 more (--all)" in text
-    assert len(text.splitlines()) == 1 + SHOWN + 1
+    assert len(text.splitlines()) == 1 + MAX_ROWS + 1
 
 
 COUNT_OPENED = """
