@@ -175,7 +175,7 @@ def test_a_damaged_result_is_made_anew_and_nothing_is_trained(
     assert without_times(json.loads(folder.result.read_text())) == without_times(json.loads(whole))
     assert folder.metrics.read_bytes() == trained
     assert (folder.path / "result.damaged.json").read_bytes() == spoilt
-    assert "made anew from the checkpoint" in capsys.readouterr().err
+    assert "rebuilt from the checkpoint" in capsys.readouterr().err
     assert status.read(folder).state == "done"
 
 

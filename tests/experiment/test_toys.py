@@ -173,8 +173,8 @@ def test_a_finished_run_is_told_from_other_images_without_training(
     capsys.readouterr()
     again = run_small("preset=smoke", "evaluate.ood=mnist")
     out = capsys.readouterr().out
-    assert "or mnist" in out
-    assert "told from themselves" not in out
+    assert "vs mnist" in out
+    assert "the test set itself" not in out
     assert again.signature == done.signature
     changed = {p.name for p in done.folder.path.iterdir() if before.get(p) != p.stat().st_mtime_ns}
     assert changed == {"result.json"}

@@ -7,7 +7,7 @@ from torch import nn
 from bnnrepro import Trainer
 from bnnrepro.cli.run import main
 from bnnrepro.training import precision as module
-from bnnrepro.training.precision import arithmetic, bf16_factor, refused
+from bnnrepro.training.precision import arithmetic, bf16_factor, unsupported
 
 
 def trained(precision):
@@ -41,7 +41,7 @@ def test_bf16_is_of_the_training_steps_alone():
 
 
 def test_tf32_needs_a_gpu():
-    assert "needs a GPU" in refused("tf32", torch.device("cpu"))
+    assert "needs a GPU" in unsupported("tf32", torch.device("cpu"))
     with pytest.raises(ValueError, match="precision=tf32: needs a GPU"):
         trained("tf32")
     with pytest.raises(

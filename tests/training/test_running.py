@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from bnnrepro import Trainer
 from bnnrepro.tasks import Classification, Regression
 from bnnrepro.training.callbacks import NonFiniteLossError
-from bnnrepro.training.history import Running
 from bnnrepro.training.interrupts import stop_on_signals
+from bnnrepro.training.loop import RunningSums
 from bnnrepro.training.methods import method_names
 from bnnrepro.training.recorder import best_row
 
@@ -25,9 +25,9 @@ LOSS = st.floats(0, 1e6, allow_nan=False, width=32)
 BATCHES = st.lists(st.lists(LOSS, min_size=1, max_size=9), min_size=1, max_size=12)
 
 
-def running(batches: list[list[float]]) -> Running:
+def running(batches: list[list[float]]) -> RunningSums:
     """Each batch hands in its mean loss and the sum of its scores (here the losses too)."""
-    sums = Running(torch.device("cpu"))
+    sums = RunningSums(torch.device("cpu"))
     for batch in batches:
         values = torch.tensor(batch, dtype=torch.float64)
         sums.add(values.mean(), values.sum(), len(batch))

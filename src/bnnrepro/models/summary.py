@@ -1,4 +1,4 @@
-"""What a model is made of, layer by layer, and how many bits its parameters take."""
+"""Summarise a model: its layers, their output shapes, and the bits of its parameters."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -34,7 +34,7 @@ class Layer:
 
 
 @dataclass(frozen=True)
-class Summary:
+class ModelSummary:
     """A model's layers in the order in which they run; ``str()`` draws them as a table.
 
     ``buffers`` is the number of real values that are no parameters, such as BatchNorm's running
@@ -91,7 +91,7 @@ def summarise(
     model: nn.Module,
     shape: Sequence[int],
     binary: Callable[[nn.Parameter], bool] | None = None,
-) -> Summary:
+) -> ModelSummary:
     """Count the parameters of every layer, and run one input of zeros for the output shapes.
 
     The model is left as it was: weights, buffers, modes, device and hooks.
@@ -117,7 +117,7 @@ def summarise(
         name = layers[module] or "(model)"
         rows.append(Layer(name, type(module).__name__, outputs.get(module), ones, real))
     buffers = sum(buffer.numel() for buffer in model.buffers() if buffer.is_floating_point())
-    return Summary(tuple(rows), buffers)
+    return ModelSummary(tuple(rows), buffers)
 
 
 def _is_layer(module: nn.Module) -> bool:
