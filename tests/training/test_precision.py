@@ -1,4 +1,4 @@
-"""Arithmetic of the training steps: what it changes, and what it must not."""
+"""Arithmetic of the training steps, which evaluation and state do not share."""
 
 import pytest
 import torch
@@ -125,6 +125,6 @@ def test_on_a_gpu_the_choice_holds_within_the_context_alone(precision, allowed):
     before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
     with arithmetic(precision, torch.device("cuda")):
         assert torch.backends.cudnn.allow_tf32 == allowed
-        wanted = "high" if allowed else "highest"
-        assert torch.get_float32_matmul_precision() == wanted
+        expected = "high" if allowed else "highest"
+        assert torch.get_float32_matmul_precision() == expected
     assert before == (torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32)

@@ -1,4 +1,4 @@
-"""Progress: a live bar on a terminal, one line an epoch elsewhere."""
+"""Progress: a live bar on a terminal, one line per epoch elsewhere."""
 
 import io
 import re

@@ -113,11 +113,11 @@ def test_an_epochs_figures_are_means_over_samples() -> None:
     trainer = Trainer(model, device="cpu").compile("bop", threshold=1e9)
     trainer.build_optimizer(45)
     outputs = model(inputs)
-    wanted = nn.functional.cross_entropy(outputs, targets).item()
+    expected = nn.functional.cross_entropy(outputs, targets).item()
     accuracy = 100 * (outputs.argmax(1) == targets).double().mean().item()
     (row,) = trainer.fit((inputs, targets), validation_data=(inputs, targets), batch_size=20).rows
     for split in ("train", "validation"):
-        assert row[f"{split}_loss"] == pytest.approx(wanted, rel=1e-6)
+        assert row[f"{split}_loss"] == pytest.approx(expected, rel=1e-6)
         assert row[f"{split}_accuracy"] == pytest.approx(accuracy, rel=1e-9)
 
 
@@ -150,7 +150,7 @@ def test_a_row_without_validation_is_never_the_best() -> None:
     assert best_row([{"epoch": 1, "train_accuracy": 1.0}], Classification()) is None
 
 
-# -- chance -------------------------------------------------------------------------------------
+# -- randomness ---------------------------------------------------------------------------------
 
 
 class Chancy(nn.Module):

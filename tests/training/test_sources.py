@@ -22,7 +22,7 @@ from torch.utils.data import (
 from bnnrepro import Trainer
 from bnnrepro.training import sources
 
-DEVICE = torch.device("meta")  # in the place of a GPU
+DEVICE = torch.device("meta")  # instead of a GPU
 DATA = torch.arange(40.0).view(10, 4), torch.arange(10)
 BYTES = 10 * 4 * 4 + 10 * 8
 

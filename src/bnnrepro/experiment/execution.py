@@ -214,7 +214,7 @@ def _train_locked(parts: Parts, folder: RunFolder, key: str) -> dict[str, Any] |
     except Interrupted as stop:
         exit_code = stop.exit_code
         status.write(folder, "interrupted")
-        log.warning("%s; the same command goes on from there", stop)
+        log.warning("%s; the same command resumes the run", stop)
         raise SystemExit(exit_code) from stop
     except lock.LostError:
         raise  # another process has taken the run over: nothing may be recorded
@@ -242,7 +242,7 @@ def _fit_and_evaluate(
         )
     if trainer.epoch < cfg.effective_epochs:
         status.write(folder, "interrupted")
-        log.info("stopped after epoch %d; without stop_after the run goes on", trainer.epoch)
+        log.info("stopped after epoch %d; without stop_after the run continues", trainer.epoch)
         return None
     values = result_values(parts, folder, key)
     trainer.task.finish(trainer, sources.test, folder.path)

@@ -106,5 +106,5 @@ def refused_file(folder: RunFolder, error: Exception) -> RunFailedError | None:
     cure = "free some space" if full else "mend that"
     where = error.filename2 or error.filename or folder.path
     return RunFailedError(
-        f"{where}: {reason}; {cure}, and the same command goes on from the last checkpoint"
+        f"{where}: {reason}; {cure}, and the same command resumes from the last checkpoint"
     )

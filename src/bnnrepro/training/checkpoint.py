@@ -23,7 +23,7 @@ _ZIP_END = b"PK\x05\x06"  # begins the last 22 bytes of a file of torch's
 _OTHER_VERSION = "written by another version of bnnrepro, or by another program"
 _CURE = (
     "put a copy back if you have one, or move the run's folder away: the same command then trains "
-    "afresh"
+    "from scratch"
 )
 
 
