@@ -63,8 +63,8 @@ def figures(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def assert_same(one: Trainer, other: Trainer) -> None:
     assert figures(one.rows) == figures(other.rows)
-    wanted = weights(other)
-    assert all(torch.equal(value, wanted[name]) for name, value in weights(one).items())
+    expected = weights(other)
+    assert all(torch.equal(value, expected[name]) for name, value in weights(one).items())
 
 
 # -- fit ----------------------------------------------------------------------------------------
@@ -164,8 +164,8 @@ def test_integers_may_be_numpy_s() -> None:
     history = made.fit(points(), epochs=np.int64(2), batch_size=np.uint8(30))
     assert history.epoch == [1, 2]
     assert made.batches == 3
-    wanted = made.evaluate(points(), samples=3)
-    assert made.evaluate(points(), samples=np.int32(3)) == wanted
+    expected = made.evaluate(points(), samples=3)
+    assert made.evaluate(points(), samples=np.int32(3)) == expected
 
 
 def test_columns_that_come_later_have_nan_before() -> None:
@@ -249,7 +249,7 @@ def fit(made: Trainer, *callbacks: Callback, epochs: int = 4) -> None:
 
 
 def disturb() -> None:
-    """What a notebook does between two cells."""
+    """Draw random numbers, as a notebook may between two cells."""
     torch.manual_seed(99)
     torch.rand(7)
 
@@ -324,7 +324,7 @@ def test_load_of_nothing(tmp_path: Path) -> None:
 
 
 class Scribe(Callback):
-    """Writes down what it is told, and where training stands then."""
+    """Records each hook's call, with epoch and batch."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[Any, ...]] = []
@@ -390,11 +390,11 @@ def test_predictions_are_probabilities_and_agree_with_evaluate(uncertain: Traine
     assert (averaged.std >= 0).all()
     assert averaged.std.max() > 0.05
     task = Classification()
-    for found, metrics in (
+    for actual, metrics in (
         (at_mode, uncertain.evaluate((inputs, labels))),
         (averaged.mean, uncertain.evaluate((inputs, labels), samples=20)),
     ):
-        assert task.measure(found, labels) == pytest.approx(metrics)
+        assert task.measure(actual, labels) == pytest.approx(metrics)
 
 
 def test_the_mean_is_that_of_the_draws(uncertain: Trainer) -> None:

@@ -41,13 +41,13 @@ def test_a_loaded_run_predicts_what_its_result_says(finished: Result, which: str
 
     split = build(check_again(check, loaded)).sources.test.split
     inputs = loaded.preprocess(split.images)
-    wanted = finished.values[which]["test"]
-    found = loaded.trainer.predict(inputs)
-    accuracy = 100 * (found.argmax(1) == split.labels).double().mean()
-    assert float(accuracy) == pytest.approx(wanted["mode"]["accuracy"])
-    assert loaded.trainer.evaluate((inputs, split.labels)) == pytest.approx(wanted["mode"])
+    expected = finished.values[which]["test"]
+    actual = loaded.trainer.predict(inputs)
+    accuracy = 100 * (actual.argmax(1) == split.labels).double().mean()
+    assert float(accuracy) == pytest.approx(expected["mode"]["accuracy"])
+    assert loaded.trainer.evaluate((inputs, split.labels)) == pytest.approx(expected["mode"])
     mean = loaded.trainer.evaluate((inputs, split.labels), samples=10)
-    assert mean == pytest.approx(wanted["mean"], rel=1e-4, abs=1e-4)
+    assert mean == pytest.approx(expected["mean"], rel=1e-4, abs=1e-4)
     assert len(loaded.classes) == 10
     assert loaded.result == finished.values
 
@@ -161,9 +161,9 @@ def test_points_in_their_own_units_are_the_run_s_inputs(
     inputs = torch.randn(50, *loaded.about["shape"], dtype=torch.float64)
     raw = inputs * torch.tensor(loaded.std) + torch.tensor(loaded.mean)
     for given in (raw, raw.float(), raw.numpy()):
-        found = loaded.preprocess(given)
-        assert found.dtype == torch.float32
-        assert torch.allclose(found, inputs.float(), atol=1e-5)
+        actual = loaded.preprocess(given)
+        assert actual.dtype == torch.float32
+        assert torch.allclose(actual, inputs.float(), atol=1e-5)
     with pytest.raises(ValueError, match="inputs of shape"):
         loaded.preprocess(raw[:, 0])
     with pytest.raises(ValueError, match="must be finite"):
@@ -178,10 +178,10 @@ def test_images_to_be_segmented_are_of_any_size(tmp_path: Path) -> None:
     words += ("model.channels=[3,4,4]", "method=ste", "epochs=1", "device=cpu", "threads=1")
     loaded = bnnrepro.load(run(compose(*words, f"out={tmp_path}")).folder.path, device="cpu")
     images = torch.randint(0, 256, (2, 1, 91, 70), dtype=torch.uint8)
-    found = loaded.trainer.predict(loaded.preprocess(images))
+    actual = loaded.trainer.predict(loaded.preprocess(images))
     margin = 2 * loaded.model.margin
-    assert found.shape == (2, 2, 91 - margin, 70 - margin)
-    wanted = loaded.trainer.predict(loaded.preprocess(images.float() / 255))
-    assert torch.allclose(found, wanted, atol=1e-4)
+    assert actual.shape == (2, 2, 91 - margin, 70 - margin)
+    expected = loaded.trainer.predict(loaded.preprocess(images.float() / 255))
+    assert torch.allclose(actual, expected, atol=1e-4)
     with pytest.raises(ValueError, match=r"must be \(N, 1, H, W\)"):
         loaded.preprocess(torch.zeros(2, 3, 91, 70))

@@ -1,9 +1,9 @@
-"""bnnrepro: every rule for training binary-weight networks, on one identical protocol.
+"""bnnrepro: training rules for binary-weight networks, compared under one protocol.
 
-The top level is a small facade, imported lazily so that ``import bnnrepro`` costs nothing:
+The top level is a small facade whose names are imported when used, so importing it is cheap:
 
 - ``Trainer(model).compile(method="bayesbinn", lr=1e-4).fit(...)``: training without Hydra;
-- ``run(cfg)``: one run from its typed configuration, as ``run.py`` does it;
+- ``run(cfg)``: one run from its typed configuration, as in ``run.py``;
 - ``load(folder)``: a finished run's model and posterior;
 - ``optim``: the methods as torch optimizers.
 """

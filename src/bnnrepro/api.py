@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from bnnrepro.data.augment import normalise
 from bnnrepro.errors import UserError
-from bnnrepro.models.summary import Summary, summarise
+from bnnrepro.models.summary import ModelSummary, summarise
 from bnnrepro.runs.layout import RunFolder
 from bnnrepro.runs.result import read_result
 from bnnrepro.runs.stored_config import read_config
@@ -57,8 +57,8 @@ class Trainer(TrainingLoop):
             compile_network=compile_network,
         )
 
-    def summary(self, shape: Sequence[int]) -> Summary:
-        """Return the layers with their binary and real parameters, and what they take in bits.
+    def summary(self, shape: Sequence[int]) -> ModelSummary:
+        """Return the layers with their binary and real parameters, and the size in bits.
 
         Args:
             shape: of one input, without the batch: (C, H, W) for images.
@@ -70,11 +70,11 @@ class Trainer(TrainingLoop):
 
 @dataclass(frozen=True)
 class Loaded:
-    """A finished run: its trainer (model, method's state), and what belongs to its inputs.
+    """A finished run: its trainer (model, method's state), config, result and input description.
 
     ``trainer.model`` holds the binary weights, ``trainer.optimizer.probabilities()`` the posterior
     of a method that has one, ``trainer.predict(run.preprocess(images), samples=10)`` predicts.
-    ``about`` is what the data set said of itself: shape, number of outputs, classes, normalisation.
+    ``about`` describes the data set: shape, number of outputs, classes, normalisation.
     """
 
     trainer: Trainer
@@ -84,17 +84,17 @@ class Loaded:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The classes' names; none where the task has no classes."""
+        """The classes' names; empty for a task without classes."""
         return tuple(self.about.get("classes", ()))
 
     @property
     def mean(self) -> tuple[float, ...]:
-        """What the inputs' channels are normalised by: subtracted."""
+        """The mean of each input channel, subtracted in normalisation."""
         return tuple(self.about["mean"])
 
     @property
     def std(self) -> tuple[float, ...]:
-        """What the inputs' channels are normalised by: divided by, after the mean."""
+        """The standard deviation of each input channel, divided by in normalisation."""
         return tuple(self.about["std"])
 
     @property
@@ -103,22 +103,22 @@ class Loaded:
         return self.trainer.model
 
     def preprocess(self, inputs: Any) -> Tensor:
-        """Return a tensor or array of inputs as the network takes them, normalised as in training.
+        """Return a tensor or array of inputs normalised as in training, ready for the network.
 
         Args:
             inputs: images (N, C, H, W), or points (N, D) in the data set's own units. Pixels are
-                whole numbers from 0 to 255, or floating ones from 0 to 255 or from 0 to 1: those
-                of a call in which none is above 1, as torchvision's ``ToTensor`` makes them.
+                integers from 0 to 255, floating numbers from 0 to 255, or from 0 to 1 (if none is
+                above 1), as torchvision's ``ToTensor`` makes them.
 
         Raises:
-            ValueError: for another shape, or values that are of neither kind.
+            ValueError: for another shape, or values of neither range.
         """
         values = torch.as_tensor(inputs).to(self.trainer.device)
         sizes = ("N", *self.about["shape"])
         if self.result["task"] == "segmentation":  # of any size, with its margin
             sizes = (*sizes[:2], "H", "W")
         pairs = zip(sizes, values.shape, strict=False)
-        fits = all(size in ("N", "H", "W", there) for size, there in pairs)
+        fits = all(size in ("N", "H", "W", actual) for size, actual in pairs)
         if len(sizes) != values.ndim or not fits:
             allowed = f"must be ({', '.join(map(str, sizes))})"
             raise ValueError(f"inputs of shape {tuple(values.shape)}: {allowed}")
@@ -154,18 +154,18 @@ def load(
 ) -> Loaded:
     """Return a finished run's model and method, without its data set.
 
-    The folder is read as data: a class or function that it names is called only if the config
-    files of this installation, or those in ``config_dir``, offer it.
+    The folder is read as data: a class or function named in it is called only if the config files
+    of this installation, or those in ``config_dir``, offer it.
 
     Args:
         folder: the run's folder, ``multirun/<dataset>/<model>/<method>/<signature>``.
-        which: ``best`` (best validation epoch) or ``final``; best where there is one if None.
-        device: where the model shall live.
-        config_dir: the folder of your own parts' config files, as ``--config-dir``.
+        which: ``best`` (best validation epoch) or ``final``; None takes the best if there is one.
+        device: of the model.
+        config_dir: the folder with config files of your own parts, as ``--config-dir``.
 
     Raises:
-        UserError: if the folder has no finished run, a file of it cannot be read or is damaged, or
-            it names a part that is not offered.
+        UserError: if the folder has no finished run, one of its files cannot be read or is damaged,
+            or it names a part that is not offered.
     """
     from bnnrepro.config import instantiate
     from bnnrepro.config.stored import check_stored, offered_targets

@@ -101,7 +101,7 @@ def test_who_finds_a_result_without_the_word_of_it_says_it(
         assert main([f"out={tmp_path}", *sweep, *SETTINGS]) == 0
     assert status.read(folder).state == "done"
     assert folder.result.read_bytes() == before
-    names = {each.name for each in folder.path.iterdir()}
+    names = {entry.name for entry in folder.path.iterdir()}
     assert not names & {dead, folder.checkpoint_prev.name}
     assert not any(name.startswith(".lock") for name in names)
 

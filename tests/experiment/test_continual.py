@@ -53,17 +53,17 @@ def tensors(value: Any) -> list[torch.Tensor]:
 
 def assert_same(one: RunFolder, other: RunFolder) -> None:
     for name in ("result.json", "posterior.json"):
-        files = [each.path / name for each in (one, other)]
+        files = [run_folder.path / name for run_folder in (one, other)]
         assert files[0].exists() == files[1].exists()
         if files[0].exists():
-            found, wanted = (without_times(json.loads(file.read_text())) for file in files)
-            assert found == wanted
+            actual, expected = (without_times(json.loads(file.read_text())) for file in files)
+            assert actual == expected
     assert without_times(read_metrics(one.metrics)) == without_times(read_metrics(other.metrics))
-    states = [torch.load(each.checkpoint) for each in (one, other)]
+    states = [torch.load(run_folder.checkpoint) for run_folder in (one, other)]
     for key in ("model", "optimizer", "task"):
-        found, wanted = (tensors(state[key]) for state in states)
-        assert len(found) == len(wanted) > 0
-        assert all(torch.equal(*pair) for pair in zip(found, wanted, strict=True))
+        actual, expected = (tensors(state[key]) for state in states)
+        assert len(actual) == len(expected) > 0
+        assert all(torch.equal(*pair) for pair in zip(actual, expected, strict=True))
 
 
 @pytest.mark.parametrize("method", CHOICES)

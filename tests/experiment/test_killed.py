@@ -66,13 +66,13 @@ def flat(optimizer: dict) -> dict:
 
 def assert_same(folder: RunFolder, undisturbed: tuple) -> None:
     *figures, weights = outcome(folder)
-    *wanted, wanted_weights = undisturbed
-    assert figures == wanted
-    for ours, theirs in zip(weights, wanted_weights, strict=True):
+    *expected, expected_weights = undisturbed
+    assert figures == expected
+    for ours, theirs in zip(weights, expected_weights, strict=True):
         assert ours.keys() == theirs.keys()
         for name, value in theirs.items():
             assert torch.equal(torch.as_tensor(ours[name]), torch.as_tensor(value)), name
-    assert sorted(each.name for each in folder.path.iterdir()) == [
+    assert sorted(entry.name for entry in folder.path.iterdir()) == [
         "best.pt", "checkpoint.pt", "config.yaml", "env.json", "metrics.csv", "result.json",
         "status.json", "train.log",
     ]  # fmt: skip
@@ -96,7 +96,7 @@ def kill(process: multiprocessing.Process) -> None:
 
 def killed_at_random(out: Path, undisturbed: tuple, seed: int) -> None:
     """The moment lies anywhere from the start to the end, so the run may be done before it."""
-    wanted, seconds = undisturbed
+    expected, seconds = undisturbed
     process = start(out, *SETTINGS)
     time.sleep(random.Random(seed).uniform(0.2, 1.0) * seconds)
     kill(process)
@@ -105,7 +105,7 @@ def killed_at_random(out: Path, undisturbed: tuple, seed: int) -> None:
         state = status.read(folder).effective
         assert state in {"stale", "absent", "done"}
         assert folder.result.exists() or (state != "done" and process.exitcode)
-    assert_same(finish(out), wanted)
+    assert_same(finish(out), expected)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -124,7 +124,7 @@ def test_sigkill_at_twenty_random_moments(tmp_path, undisturbed, seed):
 def test_sigkill_of_a_compiled_run(tmp_path, method):
     choice = (f"method={method}", "method.lr=1e-3", "optimizer.compile=on", *SETTINGS)
     if method == "pmf":
-        choice = tuple(each for each in choice if "temperature" not in each)
+        choice = tuple(entry for entry in choice if "temperature" not in entry)
     undisturbed = finish(tmp_path / "undisturbed", settings=choice)
     code = struck(tmp_path / "killed", *choice, step=MID_EPOCH, number=signal.SIGKILL)
     assert code == -signal.SIGKILL

@@ -1,4 +1,4 @@
-"""One run and its folder: what it writes, what it does not do twice, and how it fails."""
+"""One run and its folder: its files, what it does not repeat, and its failures."""
 
 import csv
 import json
@@ -38,7 +38,7 @@ def without_times(value: Any) -> Any:
 
 
 def outcome(folder: RunFolder) -> tuple[Any, Any, dict[str, torch.Tensor]]:
-    """What a run found, without how long it took."""
+    """Return a run's figures and weights, without durations."""
     result = json.loads(folder.result.read_text())
     weights = torch.load(folder.checkpoint)["model"]
     return without_times(result), without_times(read_metrics(folder.metrics)), weights
@@ -46,9 +46,9 @@ def outcome(folder: RunFolder) -> tuple[Any, Any, dict[str, torch.Tensor]]:
 
 def assert_same(one: RunFolder, other: RunFolder) -> None:
     *figures, weights = outcome(one)
-    *wanted, wanted_weights = outcome(other)
-    assert figures == wanted
-    assert all(torch.equal(weights[name], value) for name, value in wanted_weights.items())
+    *expected, expected_weights = outcome(other)
+    assert figures == expected
+    assert all(torch.equal(weights[name], value) for name, value in expected_weights.items())
 
 
 def content(folder: RunFolder) -> dict[str, tuple[bytes, int]]:
@@ -175,7 +175,7 @@ def test_a_damaged_result_is_made_anew_and_nothing_is_trained(
     assert without_times(json.loads(folder.result.read_text())) == without_times(json.loads(whole))
     assert folder.metrics.read_bytes() == trained
     assert (folder.path / "result.damaged.json").read_bytes() == spoilt
-    assert "made anew from the checkpoint" in capsys.readouterr().err
+    assert "rebuilt from the checkpoint" in capsys.readouterr().err
     assert status.read(folder).state == "done"
 
 
@@ -274,10 +274,10 @@ def test_parts_of_a_users_own_may_draw_from_any_generator(monkeypatch: pytest.Mo
 
 
 def test_the_same_seed_gives_the_same_bits(run_small: RunSmall, tmp_path: Path) -> None:
-    wanted = run_small("epochs=3", "model.dropout=0.5")
+    expected = run_small("epochs=3", "model.dropout=0.5")
     torch.rand(17)  # what else draws in this process changes nothing
     assert_same(
-        run_small("epochs=3", "model.dropout=0.5", out=tmp_path / "b").folder, wanted.folder
+        run_small("epochs=3", "model.dropout=0.5", out=tmp_path / "b").folder, expected.folder
     )
 
 
@@ -390,7 +390,7 @@ def assert_disk_is_full(err: str) -> None:
     (line,) = [each for each in err.splitlines() if "resumed after" not in each]
     assert line.startswith("error: ")
     assert "No space left" in line or "File too large" in line
-    assert "the same command goes on" in line
+    assert "the same command resumes" in line
 
 
 def assert_goes_on(
@@ -401,8 +401,8 @@ def assert_goes_on(
     assert not list(path.glob("*.tmp")) + list(path.glob(".*"))
     torch.load(folder.checkpoint)
     assert main(argv) == 0
-    wanted = run_small("model.hidden=[256]", "epochs=4", out=tmp_path / "undisturbed")
-    assert_same(folder, wanted.folder)
+    expected = run_small("model.hidden=[256]", "epochs=4", out=tmp_path / "undisturbed")
+    assert_same(folder, expected.folder)
 
 
 def test_two_processes_in_one_folder(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,4 @@
-"""Something else in the place of a run's file, and files that this user may not touch."""
+"""Something else instead of a run's file, and files that this user may not touch."""
 
 import ctypes
 import os
@@ -159,7 +159,7 @@ def test_what_may_not_be_read_is_unreadable(
 
 @linux
 def test_a_read_only_store_is_read(others: Path, tmp_path: Path) -> None:
-    """What needs writing is refused in a line."""
+    """A command that has to write is refused in one line."""
     done, stopped = the_run(others / "done"), the_run(others / "stopped")
     status.write(done, "running")  # as if killed before it could say that it is done
     for each in others.rglob("*"):

@@ -1,4 +1,4 @@
-"""The toys and uncertainty as whole runs: resumed to the same bits, judged again, written down."""
+"""The toys and uncertainty as whole runs: resumed to the same bits, evaluated again, recorded."""
 
 import json
 import time
@@ -65,27 +65,27 @@ def test_biases_are_as_the_table_says(toy) -> None:
 
 @pytest.mark.parametrize("method", ["bayesbinn", "ste"])
 def test_two_moons_leaves_a_map_of_probabilities(toy, method: str) -> None:
-    found = mapped(toy("dataset=two_moons", f"method={method}").folder.path)
+    actual = mapped(toy("dataset=two_moons", f"method={method}").folder.path)
     kinds = {"mode", "mean", "spread"} if method == "bayesbinn" else {"mode"}
     settings = {"samples", "average"} if method == "bayesbinn" else set()
-    assert set(found) == {"inputs", "targets", "grid"} | kinds | settings
-    assert found["grid"].shape == (STEPS[2] ** 2, 2)
-    assert found["inputs"].shape == (200, 2)
-    assert set(found["targets"]) == {0, 1}
+    assert set(actual) == {"inputs", "targets", "grid"} | kinds | settings
+    assert actual["grid"].shape == (STEPS[2] ** 2, 2)
+    assert actual["inputs"].shape == (200, 2)
+    assert set(actual["targets"]) == {0, 1}
     for kind in kinds - {"spread"}:
-        assert found[kind].shape == (STEPS[2] ** 2,)
-        assert found[kind].min() >= 0
-        assert found[kind].max() <= 1
+        assert actual[kind].shape == (STEPS[2] ** 2,)
+        assert actual[kind].min() >= 0
+        assert actual[kind].max() <= 1
 
 
 def test_the_map_is_of_the_run_s_own_network(toy) -> None:
     done = toy("dataset=two_moons", "evaluate.samples=3")
-    found, loaded = mapped(done.folder.path), load(done.folder.path, device="cpu")
-    grid = torch.from_numpy(found["grid"])
-    np.testing.assert_allclose(found["mode"], loaded.trainer.predict(grid)[:, 1], rtol=1e-5)
+    actual, loaded = mapped(done.folder.path), load(done.folder.path, device="cpu")
+    grid = torch.from_numpy(actual["grid"])
+    np.testing.assert_allclose(actual["mode"], loaded.trainer.predict(grid)[:, 1], rtol=1e-5)
     drawn = loaded.trainer.predict(grid, samples=3)
-    np.testing.assert_allclose(found["mean"], drawn.mean[:, 1], rtol=1e-5)
-    np.testing.assert_allclose(found["spread"], drawn.std[:, 1], rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(actual["mean"], drawn.mean[:, 1], rtol=1e-5)
+    np.testing.assert_allclose(actual["spread"], drawn.std[:, 1], rtol=1e-4, atol=1e-6)
 
 
 def test_the_map_is_made_anew_with_the_draws_of_another_evaluation(toy) -> None:
@@ -97,12 +97,12 @@ def test_the_map_is_made_anew_with_the_draws_of_another_evaluation(toy) -> None:
         ("evaluate.average=logits", 10, "logits"),
     ):
         toy(*words, other)
-        found, loaded = mapped(folder), load(folder, device="cpu")
-        assert (found["samples"], found["average"]) == (samples, average)
-        grid = torch.from_numpy(found["grid"])
+        actual, loaded = mapped(folder), load(folder, device="cpu")
+        assert (actual["samples"], actual["average"]) == (samples, average)
+        grid = torch.from_numpy(actual["grid"])
         drawn = loaded.trainer.predict(grid, samples=samples, average=average)
-        np.testing.assert_allclose(found["mean"], drawn.mean[:, 1], rtol=1e-5)
-        assert not np.array_equal(found["mean"], first["mean"])
+        np.testing.assert_allclose(actual["mean"], drawn.mean[:, 1], rtol=1e-5)
+        assert not np.array_equal(actual["mean"], first["mean"])
     toy(*words)  # evaluated before, but the map is of others by now
     assert all(np.array_equal(value, first[key]) for key, value in mapped(folder).items())
     before = (folder / "map.npz").stat().st_mtime_ns
@@ -121,7 +121,7 @@ def test_a_missing_or_damaged_map_is_made_anew(toy, method: str) -> None:
         assert all(np.array_equal(value, whole[key]) for key, value in mapped(file.parent).items())
 
 
-def test_regression_names_its_metrics_and_is_judged_with_its_spread(toy) -> None:
+def test_regression_names_its_metrics_and_is_evaluated_with_its_spread(toy) -> None:
     done = toy("dataset=toy_regression", "method=bayesbinn")
     rows = read_metrics(done.folder.metrics)
     assert list(rows[0])[:6] == [
@@ -133,7 +133,7 @@ def test_regression_names_its_metrics_and_is_judged_with_its_spread(toy) -> None
     assert set(mapped(done.folder.path)) >= {"mode", "mean", "spread"}
 
 
-def test_without_test_points_the_training_points_are_judged_and_named_so(
+def test_without_test_points_the_training_points_are_evaluated_and_named_so(
     toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     numbers = [float(n * n % 17) for n in range(30)]
@@ -173,8 +173,8 @@ def test_a_finished_run_is_told_from_other_images_without_training(
     capsys.readouterr()
     again = run_small("preset=smoke", "evaluate.ood=mnist")
     out = capsys.readouterr().out
-    assert "or mnist" in out
-    assert "told from themselves" not in out
+    assert "vs mnist" in out
+    assert "the test set itself" not in out
     assert again.signature == done.signature
     changed = {p.name for p in done.folder.path.iterdir() if before.get(p) != p.stat().st_mtime_ns}
     assert changed == {"result.json"}

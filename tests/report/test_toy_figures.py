@@ -266,8 +266,8 @@ def test_collected_runs_with_foreign_images_are_whole(
     )
     run(cell.runs[0].config)
     out = capsys.readouterr().out.splitlines()
-    (place,) = [k for k, line in enumerate(out) if "or digits" in line and "mean of" in line]
-    assert out[place + 1].strip() == "told from themselves: they stand in for mnist"
+    (place,) = [k for k, line in enumerate(out) if "vs digits" in line and "mean of" in line]
+    assert out[place + 1].strip() == "the test set itself, in place of mnist: meaningless"
     files = uncertainty.plot(collect([cell]), tmp_path / "to")
     text = files[-1].read_text()
     assert "| uncertainty_mnist_bayesbinn | mean | 1 |" in text

@@ -1,4 +1,4 @@
-"""Continual learning: the prior, the permutations, running statistics, and what is measured."""
+"""Continual learning: the prior, the permutations, running statistics, and the metrics."""
 
 import json
 import math
@@ -115,27 +115,27 @@ def accuracy_by_hand(parts: Any, order: torch.Tensor, statistics: dict | None = 
 def test_every_task_is_tested_under_its_own_permutation_and_statistics(statistics: str) -> None:
     more = ("preset.train_limit=null", "preset.test_limit=null", "preset.epochs=3")
     settings = ("method=ste", "dataset.tasks=2", *more, f"dataset.norm_statistics={statistics}")
-    parts = build(compose(*[each for each in SMALL if "method." not in each], *settings))
+    parts = build(compose(*[option for option in SMALL if "method." not in option], *settings))
     trainer, sources = parts.trainer, parts.sources
     trainer.fit(sources.train, test_data=sources.test, epochs=6)
     own = trainer.task.finished[0]["model"] if statistics == "per_task" else None
     orders = sources.test.permutations
-    wanted = [accuracy_by_hand(parts, orders[0], own), accuracy_by_hand(parts, orders[1])]
+    expected = [accuracy_by_hand(parts, orders[0], own), accuracy_by_hand(parts, orders[1])]
     row = trainer.rows[-1]
-    assert [row["task_1"], row["task_2"]] == pytest.approx(wanted, abs=0.3)
-    assert row["test_accuracy"] == pytest.approx(sum(wanted) / 2, abs=0.3)
+    assert [row["task_1"], row["task_2"]] == pytest.approx(expected, abs=0.3)
+    assert row["test_accuracy"] == pytest.approx(sum(expected) / 2, abs=0.3)
     assert row["task_2"] > 80
     assert accuracy_by_hand(parts, orders[0]) < 80  # the order decides: another one is not as good
     if statistics == "per_task":
-        assert wanted[0] != accuracy_by_hand(parts, orders[0])
+        assert expected[0] != accuracy_by_hand(parts, orders[0])
 
 
 def test_statistics_of_a_task_begin_anew_and_looking_back_leaves_them() -> None:
     per_task, _ = trained("dataset.norm_statistics=per_task")
     shared, _ = trained()
     counts = [
-        [state["model"]["layers.0.norm.num_batches_tracked"].item() for state in each]
-        for each in (per_task.trainer.task.finished, shared.trainer.task.finished)
+        [state["model"]["layers.0.norm.num_batches_tracked"].item() for state in states]
+        for states in (per_task.trainer.task.finished, shared.trainer.task.finished)
     ]
     assert counts == [[8, 8, 8], [8, 16, 24]]
     last = per_task.trainer.task.finished[-1]["model"]
@@ -159,16 +159,16 @@ def test_a_scale_of_batch_norm_is_never_binarised() -> None:
 
 
 def figures(*accuracies: float) -> list[dict[str, float]]:
-    return [{"accuracy": each, "nll": each / 100} for each in accuracies]
+    return [{"accuracy": accuracy, "nll": accuracy / 100} for accuracy in accuracies]
 
 
 def test_average_accuracy_forgetting_and_backward_transfer() -> None:
-    found = summary([figures(90), figures(95, 80), figures(60, 70, 99)])
-    assert found["accuracy"] == pytest.approx((60 + 70 + 99) / 3)
-    assert found["nll"] == pytest.approx((0.6 + 0.7 + 0.99) / 3)
-    assert found["forgetting"] == pytest.approx(((95 - 60) + (80 - 70)) / 2)
-    assert found["backward_transfer"] == pytest.approx(((60 - 90) + (70 - 80)) / 2)
-    assert found["matrix"] == [[90], [95, 80], [60, 70, 99]]
+    actual = summary([figures(90), figures(95, 80), figures(60, 70, 99)])
+    assert actual["accuracy"] == pytest.approx((60 + 70 + 99) / 3)
+    assert actual["nll"] == pytest.approx((0.6 + 0.7 + 0.99) / 3)
+    assert actual["forgetting"] == pytest.approx(((95 - 60) + (80 - 70)) / 2)
+    assert actual["backward_transfer"] == pytest.approx(((60 - 90) + (70 - 80)) / 2)
+    assert actual["matrix"] == [[90], [95, 80], [60, 70, 99]]
 
 
 def test_entropy_in_bits() -> None:
@@ -204,7 +204,7 @@ def test_the_rows_the_result_and_the_histogram_agree(run_continual: RunSmall) ->
 
 
 def test_a_method_without_a_posterior_goes_on_without(run_small: RunSmall) -> None:
-    settings = [each for each in SMALL if "method." not in each]
+    settings = [option for option in SMALL if "method." not in option]
     run = run_small(*settings, "method=ste")
     assert set(run.values["final"]["test"]) == {"mode"}
     assert not (run.folder.path / "posterior.json").exists()
@@ -213,7 +213,7 @@ def test_a_method_without_a_posterior_goes_on_without(run_small: RunSmall) -> No
     assert [rows[5][f"task_{t}"] for t in (1, 2, 3)] == pytest.approx(matrix[-1])
 
 
-def test_a_finished_run_is_judged_again_on_every_task(run_continual: RunSmall) -> None:
+def test_a_finished_run_is_evaluated_again_on_every_task(run_continual: RunSmall) -> None:
     """From the states kept after each task: with as many draws, the same matrix."""
     for statistics in ("shared", "per_task"):
         choice = f"dataset.norm_statistics={statistics}"

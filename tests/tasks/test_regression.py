@@ -33,10 +33,10 @@ def test_half_a_variance_makes_the_nll_the_loss_up_to_a_constant() -> None:
 
 def test_the_draws_spread_adds_to_the_noise() -> None:
     mean, spread, targets = column(0, 0), column(1, 2), column(0.5, -3)
-    wanted = torch.distributions.Normal(mean, (0.5 + spread.square()).sqrt())
+    expected = torch.distributions.Normal(mean, (0.5 + spread.square()).sqrt())
     nll = TASK.measure_draws(mean, spread, targets)["nll"]
-    assert nll == pytest.approx(-float(wanted.log_prob(targets).mean()), rel=1e-6)
-    assert torch.allclose(entropy(spread).float(), wanted.entropy(), rtol=1e-5)
+    assert nll == pytest.approx(-float(expected.log_prob(targets).mean()), rel=1e-6)
+    assert torch.allclose(entropy(spread).float(), expected.entropy(), rtol=1e-5)
 
 
 def test_a_calibrated_prediction_has_little_calibration_error() -> None:

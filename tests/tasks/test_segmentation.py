@@ -151,8 +151,8 @@ def test_pictures_are_of_the_first_twelve_test_images(tmp_path):
     images = torch.ones(14, 1, 4, 4, dtype=torch.uint8)
     pairs = Pairs(images, images[:, 0], tuple(f"img_{k}" for k in range(14)))
     write_pictures(tmp_path / "pictures", pairs, images[:, 0].long())
-    found = {path.stem for path in (tmp_path / "pictures").iterdir()}
-    assert found == {f"img_{k}" for k in range(12)}
+    actual = {path.stem for path in (tmp_path / "pictures").iterdir()}
+    assert actual == {f"img_{k}" for k in range(12)}
 
 
 @pytest.mark.parametrize(("split", "epoch"), [(0.25, "best"), (0, "final")])

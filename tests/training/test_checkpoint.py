@@ -117,9 +117,9 @@ def test_what_cannot_be_used_falls_back_to_the_one_before(
     previous = file.with_name("checkpoint.prev.pt")
     shutil.copy(file, previous)
     spoil(file)
-    found = newest(file)
-    assert found is not None
-    assert found[0] == previous
+    actual = newest(file)
+    assert actual is not None
+    assert actual[0] == previous
     assert "falling back to the checkpoint before" in caplog.text
     previous.unlink()
     with pytest.raises(UserError) as caught:
@@ -238,14 +238,17 @@ def test_a_kill_at_any_file_operation_leaves_a_whole_one(tmp_path: Path, keep: b
         child = forks.Process(target=save, args=(folder, number))
         child.start()
         child.join()
-        found = newest(path)
-        assert found is not None
-        assert found[1]["epoch"] in ({2, 3} if keep else {1, 3})
+        actual = newest(path)
+        assert actual is not None
+        assert actual[1]["epoch"] in ({2, 3} if keep else {1, 3})
         if child.exitcode == 0:
             break
         assert child.exitcode == -signal.SIGKILL
     assert number > (3 if keep else 2)
-    assert [checkpoint.load(each)["epoch"] for each in (path, previous)] == [3, 2 if keep else 1]
+    assert [checkpoint.load(candidate)["epoch"] for candidate in (path, previous)] == [
+        3,
+        2 if keep else 1,
+    ]
 
 
 @pytest.mark.parametrize("spoil", [wrong_bits, of_an_older_version])

@@ -1,4 +1,4 @@
-"""What is compiled, who decides it, and that the decision stays with the run."""
+"""The decision to compile, and that it stays with the run."""
 
 import os
 import subprocess
@@ -159,8 +159,8 @@ def test_many_forms_of_a_kernel_end_no_run(forms, traced_only, monkeypatch, capl
     monkeypatch.setattr(compiling, "FORMS", forms)
     for ours, expected in zip(train_in_many_forms(True), train_in_many_forms(False), strict=True):
         torch.testing.assert_close(ours, expected)
-    said = [line for line in caplog.messages if "not compiled any more: it has over 9" in line]
-    assert len(said) == (forms == 9)
+    notices = [line for line in caplog.messages if "not compiled any more: it has over 9" in line]
+    assert len(notices) == (forms == 9)
 
 
 def test_another_wish_is_named():

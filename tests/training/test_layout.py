@@ -83,13 +83,13 @@ def test_a_state_s_weights_are_contiguous(tmp_path) -> None:
 
 def reached(model: nn.Module) -> list[bool]:
     """Return a list that fills with whether each convolution's input is contiguous."""
-    found: list[bool] = []
+    actual: list[bool] = []
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
             module.register_forward_pre_hook(
-                lambda _, inputs: found.append(inputs[0].is_contiguous())
+                lambda _, inputs: actual.append(inputs[0].is_contiguous())
             )
-    return found
+    return actual
 
 
 @pytest.fixture(scope="module")
@@ -107,16 +107,16 @@ def colours(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
 def test_no_batch_of_ours_is_channels_last(colours) -> None:
     sources = make_sources(colours, validation_split=0.25, seed=0, device="cpu", batch_size=4)
     model = network()
-    found = reached(model)
+    actual = reached(model)
     trainer = Trainer(model, device="cpu").compile("ste")
     trainer.fit(sources.train, validation_data=sources.validation, test_data=sources.test)
-    assert len(found) == 2 * (3 + 1 + 1)
-    assert all(found)
+    assert len(actual) == 2 * (3 + 1 + 1)
+    assert all(actual)
 
 
 def test_normalised_images_are_contiguous() -> None:
     images = torch.randint(0, 256, (2, 3, 4, 4), dtype=torch.uint8)
-    one = torch.ones(3)
+    unit = torch.ones(3)
     given = images.contiguous(memory_format=torch.channels_last)
-    assert normalise(given, one, one).is_contiguous()
-    assert torch.equal(normalise(given, one, one), normalise(images, one, one))
+    assert normalise(given, unit, unit).is_contiguous()
+    assert torch.equal(normalise(given, unit, unit), normalise(images, unit, unit))

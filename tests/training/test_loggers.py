@@ -25,7 +25,7 @@ RunIt = Callable[..., Result]
 
 @pytest.fixture(autouse=True)
 def _no_settings_of_the_user(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in [each for each in os.environ if each.startswith("WANDB_")]:
+    for name in [key for key in os.environ if key.startswith("WANDB_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
 
@@ -131,7 +131,7 @@ def test_a_resumed_run_stays_one_wandb_run_with_each_epoch_once(run_it: RunIt) -
     assert first.run_id == second.run_id == again.signature
     assert first.display_name == "digits/mlp/bayesbinn/seed0"
     assert (second.run_group, list(second.tags), second.project) == ("g", ["a"], "bnnrepro")
-    config = {each.key: json.loads(each.value_json) for each in second.config.update}
+    config = {entry.key: json.loads(entry.value_json) for entry in second.config.update}
     assert config["model"]["hidden"] == [16]
     assert not (folder / "train.log").exists() or not warnings_in(folder)
 
@@ -280,7 +280,7 @@ def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
     events = EventAccumulator(str(folder / "tensorboard"), size_guidance={"scalars": 0})
     events.Reload()
     tags = events.Tags()["scalars"]
-    return {tag: [(each.step, each.value) for each in events.Scalars(tag)] for tag in tags}
+    return {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in tags}
 
 
 @pytest.mark.parametrize("before", ["tensorboard", "none"])
@@ -288,9 +288,9 @@ def test_a_resumed_run_has_each_epoch_once_in_tensorboard(run_it: RunIt, before:
     run_it(f"logger={before}", "stop_after=2")
     folder = run_it("logger=tensorboard").folder.path
     rows = metrics(folder)
-    found = scalars(folder)
-    assert set(found) == set(rows[0]) - {"epoch"}
-    for name, points in found.items():
+    actual = scalars(folder)
+    assert set(actual) == set(rows[0]) - {"epoch"}
+    for name, points in actual.items():
         assert [step for step, _ in points] == [1, 2, 3, 4]
         assert [value for _, value in points] == pytest.approx([row[name] for row in rows])
 

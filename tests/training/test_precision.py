@@ -1,4 +1,4 @@
-"""Arithmetic of the training steps: what it changes, and what it must not."""
+"""Arithmetic of the training steps, which evaluation and state do not share."""
 
 import pytest
 import torch
@@ -7,7 +7,7 @@ from torch import nn
 from bnnrepro import Trainer
 from bnnrepro.cli.run import main
 from bnnrepro.training import precision as module
-from bnnrepro.training.precision import arithmetic, bf16_factor, refused
+from bnnrepro.training.precision import arithmetic, bf16_factor, unsupported
 
 
 def trained(precision):
@@ -41,7 +41,7 @@ def test_bf16_is_of_the_training_steps_alone():
 
 
 def test_tf32_needs_a_gpu():
-    assert "needs a GPU" in refused("tf32", torch.device("cpu"))
+    assert "needs a GPU" in unsupported("tf32", torch.device("cpu"))
     with pytest.raises(ValueError, match="precision=tf32: needs a GPU"):
         trained("tf32")
     with pytest.raises(
@@ -125,6 +125,6 @@ def test_on_a_gpu_the_choice_holds_within_the_context_alone(precision, allowed):
     before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
     with arithmetic(precision, torch.device("cuda")):
         assert torch.backends.cudnn.allow_tf32 == allowed
-        wanted = "high" if allowed else "highest"
-        assert torch.get_float32_matmul_precision() == wanted
+        expected = "high" if allowed else "highest"
+        assert torch.get_float32_matmul_precision() == expected
     assert before == (torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32)

@@ -1,4 +1,4 @@
-"""Progress: a live bar on a terminal, one line an epoch elsewhere."""
+"""Progress: a live bar on a terminal, one line per epoch elsewhere."""
 
 import io
 import re
@@ -13,7 +13,7 @@ from torch import nn
 from bnnrepro import Trainer
 from bnnrepro.training import progress as module
 from bnnrepro.training.callbacks import Callback
-from bnnrepro.training.progress import Bar, Lines, clock, epoch_line, progress
+from bnnrepro.training.progress import Bar, Lines, duration, epoch_line, progress
 
 
 def train(callback: Callback, epochs: int = 3) -> None:
@@ -103,7 +103,7 @@ def test_lines_are_one_an_epoch_with_the_time_left(capsys: pytest.CaptureFixture
     [(0.4, "0:00:00"), (59.6, "0:01:00"), (3600, "1:00:00"), (90061, "25:01:01")],
 )
 def test_clock(seconds: float, text: str) -> None:
-    assert clock(seconds) == text
+    assert duration(seconds) == text
 
 
 def test_an_epochs_line_has_only_what_there_is() -> None:

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from bnnrepro import Trainer
 from bnnrepro.tasks import Classification, Regression
 from bnnrepro.training.callbacks import NonFiniteLossError
-from bnnrepro.training.history import Running
 from bnnrepro.training.interrupts import stop_on_signals
+from bnnrepro.training.loop import RunningSums
 from bnnrepro.training.methods import method_names
 from bnnrepro.training.recorder import best_row
 
@@ -25,9 +25,9 @@ LOSS = st.floats(0, 1e6, allow_nan=False, width=32)
 BATCHES = st.lists(st.lists(LOSS, min_size=1, max_size=9), min_size=1, max_size=12)
 
 
-def running(batches: list[list[float]]) -> Running:
+def running(batches: list[list[float]]) -> RunningSums:
     """Each batch hands in its mean loss and the sum of its scores (here the losses too)."""
-    sums = Running(torch.device("cpu"))
+    sums = RunningSums(torch.device("cpu"))
     for batch in batches:
         values = torch.tensor(batch, dtype=torch.float64)
         sums.add(values.mean(), values.sum(), len(batch))
@@ -113,11 +113,11 @@ def test_an_epochs_figures_are_means_over_samples() -> None:
     trainer = Trainer(model, device="cpu").compile("bop", threshold=1e9)
     trainer.build_optimizer(45)
     outputs = model(inputs)
-    wanted = nn.functional.cross_entropy(outputs, targets).item()
+    expected = nn.functional.cross_entropy(outputs, targets).item()
     accuracy = 100 * (outputs.argmax(1) == targets).double().mean().item()
     (row,) = trainer.fit((inputs, targets), validation_data=(inputs, targets), batch_size=20).rows
     for split in ("train", "validation"):
-        assert row[f"{split}_loss"] == pytest.approx(wanted, rel=1e-6)
+        assert row[f"{split}_loss"] == pytest.approx(expected, rel=1e-6)
         assert row[f"{split}_accuracy"] == pytest.approx(accuracy, rel=1e-9)
 
 
@@ -150,7 +150,7 @@ def test_a_row_without_validation_is_never_the_best() -> None:
     assert best_row([{"epoch": 1, "train_accuracy": 1.0}], Classification()) is None
 
 
-# -- chance -------------------------------------------------------------------------------------
+# -- randomness ---------------------------------------------------------------------------------
 
 
 class Chancy(nn.Module):

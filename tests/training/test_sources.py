@@ -22,20 +22,20 @@ from torch.utils.data import (
 from bnnrepro import Trainer
 from bnnrepro.training import sources
 
-DEVICE = torch.device("meta")  # in the place of a GPU
+DEVICE = torch.device("meta")  # instead of a GPU
 DATA = torch.arange(40.0).view(10, 4), torch.arange(10)
 BYTES = 10 * 4 * 4 + 10 * 8
 
 
 def source_of(data, device=DEVICE):
-    intake = sources.Intake(torch.float32)
-    return sources.as_source(data, batch_size=4, seed=0, shuffle=True, device=device, intake=intake)
+    options = {"batch_size": 4, "seed": 0, "shuffle": True, "device": device}
+    return sources.as_source(data, convert=sources.Converter(torch.float32), **options)
 
 
 @pytest.mark.parametrize("data", [DATA, TensorDataset(*DATA)], ids=["tuple", "TensorDataset"])
 @pytest.mark.parametrize("room", [BYTES, BYTES - 1])
 def test_tensors_move_to_a_device_that_has_room(data, room, monkeypatch):
-    monkeypatch.setattr(sources, "_room", lambda device: room)
+    monkeypatch.setattr(sources, "_free_bytes", lambda device: room)
     batches = list(source_of(data).epoch(0))
     assert [len(inputs) for inputs, _ in batches] == [4, 4, 2]
     expected = "meta" if room == BYTES else "cpu"
@@ -43,8 +43,8 @@ def test_tensors_move_to_a_device_that_has_room(data, room, monkeypatch):
 
 
 def test_only_a_gpu_has_room():
-    assert sources._room(torch.device("cpu")) == 0
-    assert sources._room(DEVICE) == 0
+    assert sources._free_bytes(torch.device("cpu")) == 0
+    assert sources._free_bytes(DEVICE) == 0
 
 
 def test_the_order_is_the_seeds_wherever_the_tensors_are():

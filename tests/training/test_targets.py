@@ -73,30 +73,30 @@ KINDS: dict[str, Callable[[Tensor], Any]] = {
 @pytest.mark.parametrize("kind", KINDS)
 def test_whole_numbers_of_any_kind_are_class_numbers(kind: str, form: str) -> None:
     given = FORMS[form]((INPUTS, KINDS[kind](LABELS)))
-    wanted = FORMS[form]((INPUTS, LABELS))
-    assert everything(trainer(), given, given) == everything(trainer(), wanted, wanted)
+    expected = FORMS[form]((INPUTS, LABELS))
+    assert everything(trainer(), given, given) == everything(trainer(), expected, expected)
 
 
 @pytest.mark.parametrize("outputs", [1, 2])
 def test_booleans_are_two_classes(outputs: int) -> None:
     yes = LABELS == 0
-    found, wanted = ((INPUTS, yes), (INPUTS, yes.long()))
-    assert everything(trainer(outputs), found, found) == everything(
-        trainer(outputs), wanted, wanted
+    actual, expected = ((INPUTS, yes), (INPUTS, yes.long()))
+    assert everything(trainer(outputs), actual, actual) == everything(
+        trainer(outputs), expected, expected
     )
 
 
 def test_arrays_pass_as_tensors_do() -> None:
-    found = (INPUTS.numpy(), LABELS.numpy().astype(np.uint8))
-    wanted = (INPUTS, LABELS)
-    assert everything(trainer(), found, found) == everything(trainer(), wanted, wanted)
+    actual = (INPUTS.numpy(), LABELS.numpy().astype(np.uint8))
+    expected = (INPUTS, LABELS)
+    assert everything(trainer(), actual, actual) == everything(trainer(), expected, expected)
 
 
 @pytest.mark.parametrize("form", FORMS)
 def test_inputs_get_the_model_s_precision(form: str) -> None:
-    found = FORMS[form]((INPUTS.double(), LABELS))
-    wanted = FORMS[form]((INPUTS, LABELS))
-    assert everything(trainer(), found, found) == everything(trainer(), wanted, wanted)
+    actual = FORMS[form]((INPUTS.double(), LABELS))
+    expected = FORMS[form]((INPUTS, LABELS))
+    assert everything(trainer(), actual, actual) == everything(trainer(), expected, expected)
     assert torch.equal(trainer().predict(INPUTS.double()), trainer().predict(INPUTS))
 
 
@@ -150,8 +150,8 @@ def pixels() -> Trainer:
     "kind", [Tensor.bool, lambda t: t.to(torch.uint8), lambda t: t[:, None], lambda t: t.int()]
 )
 def test_class_numbers_of_pixels(kind: Any, form: str) -> None:
-    found, wanted = FORMS[form]((MAPS[0], kind(MAPS[1]))), FORMS[form](MAPS)
-    assert everything(pixels(), found, found) == everything(pixels(), wanted, wanted)
+    actual, expected = FORMS[form]((MAPS[0], kind(MAPS[1]))), FORMS[form](MAPS)
+    assert everything(pixels(), actual, actual) == everything(pixels(), expected, expected)
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -189,8 +189,8 @@ def values() -> Trainer:
 @pytest.mark.parametrize("dtype", [torch.float64, torch.int32, torch.bool])
 def test_real_numbers_of_any_kind_are_values(dtype: torch.dtype, form: str) -> None:
     targets = (INPUTS[:, :1] > 0).to(dtype)
-    found, wanted = FORMS[form]((INPUTS, targets)), FORMS[form]((INPUTS, targets.float()))
-    assert everything(values(), found, found) == everything(values(), wanted, wanted)
+    actual, expected = FORMS[form]((INPUTS, targets)), FORMS[form]((INPUTS, targets.float()))
+    assert everything(values(), actual, actual) == everything(values(), expected, expected)
 
 
 @pytest.mark.parametrize("use", ["fit", "evaluate"])

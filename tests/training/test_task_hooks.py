@@ -1,4 +1,4 @@
-"""What a task may do around the epochs, and that a resumed run does it as if never stopped."""
+"""A task's hooks around epochs; a resumed run calls them as if it had never stopped."""
 
 import signal
 
@@ -62,8 +62,8 @@ def trainer():
     return made.compile("bayesbinn", lr=1e-2, scheduler=Cosine(stepped="after"))
 
 
-def fit(one, *callbacks):
-    return one.fit(
+def fit(counting, *callbacks):
+    return counting.fit(
         data(), test_data=data(), epochs=EPOCHS, batch_size=32 // BATCHES, callbacks=callbacks
     ).rows
 
@@ -73,12 +73,12 @@ def without_seconds(rows):
 
 
 def test_hooks_come_once_an_epoch_and_their_columns_stand_in_the_row():
-    one = trainer()
-    rows = fit(one)
-    assert one.task.told == [
-        each
+    counting = trainer()
+    rows = fit(counting)
+    assert counting.task.told == [
+        call
         for epoch in range(EPOCHS)
-        for each in (("before", epoch, 0), ("after", epoch, ("test",)))
+        for call in (("before", epoch, 0), ("after", epoch, ("test",)))
     ]
     assert [row["begun"] for row in rows] == [1, 2, 3, 4, 5]
 
@@ -98,5 +98,5 @@ def test_a_resumed_run_repeats_no_hook_and_ends_alike(tmp_path, step):
     first.save(tmp_path / "state.pt")
     second = trainer().load(tmp_path / "state.pt")
     assert without_seconds(fit(second)) == whole
-    told = [each[:2] for each in first.task.told + second.task.told]
+    told = [call[:2] for call in first.task.told + second.task.told]
     assert told == [(when, epoch) for epoch in range(EPOCHS) for when in ("before", "after")]

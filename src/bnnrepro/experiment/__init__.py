@@ -1,4 +1,4 @@
-"""One run: built from its configuration, trained, judged, recorded."""
+"""One run: built from its configuration, trained, evaluated, recorded."""
 
 from bnnrepro.errors import RunFailedError
 from bnnrepro.experiment.execution import Result, run

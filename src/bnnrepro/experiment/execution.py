@@ -2,20 +2,25 @@
 
 import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bnnrepro.config import Config
-from bnnrepro.errors import RunFailedError
+from bnnrepro.errors import BusyError, RunFailedError, TakenOverError, UserError
 from bnnrepro.experiment import console
-from bnnrepro.experiment.exclusive import alone, refuse_busy
-from bnnrepro.experiment.logs import describe, log, logging_to, recorded_failure
+from bnnrepro.experiment.logs import describe, log, logging_to, recorded_failure, refused_file
 from bnnrepro.experiment.parts import Parts, build
-from bnnrepro.experiment.results import figures_of, load_judged, result_values, whole_result
-from bnnrepro.runs import atomic, provenance, status
+from bnnrepro.experiment.results import (
+    evaluate_checkpoints,
+    load_evaluated_weights,
+    read_own_result,
+    result_values,
+)
+from bnnrepro.runs import atomic, lock, provenance, status
 from bnnrepro.runs.layout import RunFolder, run_folder
-from bnnrepro.runs.lock import LostError
 from bnnrepro.runs.result import DamagedResultError, settings_of, write_result
 from bnnrepro.runs.signature import signature
 from bnnrepro.training.callbacks import Interrupted
@@ -28,7 +33,7 @@ from bnnrepro.training.recorder import Recorder
 
 @dataclass(frozen=True)
 class Result:
-    """Where a run's files are, and its result; ``values`` is None while it is unfinished."""
+    """A run's folder, signature and result; ``values`` is None while it is unfinished."""
 
     folder: RunFolder
     signature: str
@@ -41,15 +46,15 @@ class Result:
 
 
 def run(cfg: Config) -> Result:
-    """Do what a configuration says, or as much of it as is not done yet.
+    """Train and evaluate a configuration, or finish what is missing of it.
 
-    A finished run is not trained again (``on_done``); an interrupted one goes on where it stopped;
-    other evaluation settings evaluate a finished run again and add to its result.
+    A finished run is not trained again (``on_done``); an interrupted run resumes where it stopped;
+    new evaluation settings evaluate a finished run again and add to its result.
 
     Raises:
-        UserError: for input that cannot be used; before anything is written, where possible.
-        RunFailedError: if training failed; the run's folder says how.
-        SystemExit: with code 128 + n, if signal n stopped it. Its state is saved.
+        UserError: for invalid input, where possible before anything is written.
+        RunFailedError: if training failed; the run's folder records the reason.
+        SystemExit: with code 128 + n, if signal n stopped the run. Its state is saved.
     """
     with no_denormals():
         return _run(cfg)
@@ -64,7 +69,7 @@ def _run(cfg: Config) -> Result:
     values = _finished(folder, cfg)
     if values is not None:
         print(f"done before: {folder.path}")
-        values = _bring_up_to_date(parts, folder, values)
+        values = _update(parts, folder, values)
     else:
         values = _train(parts, folder, key)
     if values is not None:
@@ -76,17 +81,17 @@ def _run(cfg: Config) -> Result:
 def _finished(folder: RunFolder, cfg: Config) -> dict[str, Any] | None:
     """Return a finished run's result; None if there is something to train."""
     state = status.read(folder)
-    refuse_busy(folder)
+    _check_not_busy(folder)
     if state.state == "failed" and cfg.on_failed == "skip":
         raise RunFailedError(f"{folder.path}: failed before ({state.error}); on_failed=retry")
     if not folder.result.exists():
         return None
     if cfg.on_done == "rerun":
-        with alone(folder):
+        with _locked(folder):
             _clear(folder)
         return None
     try:
-        values = whole_result(folder)
+        values = read_own_result(folder)
     except DamagedResultError:
         if not folder.checkpoint.exists():
             raise
@@ -97,7 +102,7 @@ def _finished(folder: RunFolder, cfg: Config) -> dict[str, Any] | None:
 
 
 def _clear(folder: RunFolder) -> None:
-    """Remove a run's files; the result first, so that a kill leaves no run that seems done."""
+    """Remove a run's files, the result first, so that a killed removal leaves no finished run."""
     for path in (folder.result, *sorted(folder.path.glob("[!.]*"))):
         atomic.check_fence(folder.path)
         if path.is_dir() and not path.is_symlink():
@@ -107,46 +112,84 @@ def _clear(folder: RunFolder) -> None:
 
 
 def _set_aside(folder: RunFolder) -> None:
-    """Keep a damaged result under another name; the checkpoint makes it anew, training nothing."""
-    with alone(folder):
+    """Keep a damaged result under another name; it is rebuilt from the checkpoint."""
+    with _locked(folder):
         try:
-            whole_result(folder)  # another process may have made it anew before the lock
+            read_own_result(folder)  # another process may have rebuilt it before the lock
         except DamagedResultError as error:
             name = folder.damaged_result.name
             if folder.result.is_file():
                 atomic.write_bytes(folder.damaged_result, folder.result.read_bytes())
-            print(f"{error}; kept as {name}, and made anew from the checkpoint", file=sys.stderr)
+            print(f"{error}; kept as {name}, and rebuilt from the checkpoint", file=sys.stderr)
 
 
-def _bring_up_to_date(parts: Parts, folder: RunFolder, values: dict[str, Any]) -> dict[str, Any]:
-    """Evaluate a finished run as is wanted now, and make its other files anew where they differ."""
-    wanted = parts.cfg.to_dict()["evaluate"]
+def _update(parts: Parts, folder: RunFolder, values: dict[str, Any]) -> dict[str, Any]:
+    """Evaluate a finished run with the present settings; write its other files if outdated."""
+    settings = parts.cfg.to_dict()["evaluate"]
     task, finishing = parts.trainer.task, (parts.trainer, parts.sources.test, folder.path)
-    evaluated = any(settings_of(one) == wanted for one in (values, *values["evaluations"]))
+    evaluated = any(settings_of(row) == settings for row in (values, *values["evaluations"]))
     finished = task.is_finished(*finishing)
     if evaluated and finished:
         return values
-    with alone(folder):
+    with _locked(folder):
         if evaluated:
-            load_judged(parts, folder, values["signature"])
+            load_evaluated_weights(parts, folder, values["signature"])
         else:
-            figures = figures_of(parts, folder, values["signature"])
+            figures = evaluate_checkpoints(parts, folder, values["signature"])
         if not finished:
             task.finish(*finishing)
         if not evaluated:
-            values = whole_result(folder)  # another process may have added to it before the lock
-            values["evaluations"].append({"evaluate": wanted, **figures})
+            values = read_own_result(folder)  # another process may have added to it before the lock
+            values["evaluations"].append({"evaluate": settings, **figures})
             write_result(folder.result, values)
     return values
 
 
+def _check_not_busy(folder: RunFolder) -> None:
+    """Raise BusyError if another process holds the run; UserError if its folder cannot be read."""
+    try:
+        owner = lock.holder(folder.path) if folder.path.is_dir() else None
+    except lock.HeldError as held:
+        raise _busy(folder, held.owner) from None
+    except OSError as error:
+        raise UserError("run", str(folder.path), f"cannot be read ({error.strerror})") from error
+    if owner is not None:
+        raise _busy(folder, owner)
+
+
+@contextmanager
+def _locked(folder: RunFolder) -> Iterator[None]:
+    """Lock the run's folder against other processes, on this host or another.
+
+    Raises:
+        BusyError: another process holds it.
+        TakenOverError: another process took it over meanwhile.
+        RunFailedError: the system refuses a file.
+    """
+    try:
+        with lock.hold(folder.path, above=status.read(folder).attempt):
+            yield
+    except lock.HeldError as held:
+        raise _busy(folder, held.owner) from None
+    except lock.LostError as lost:
+        log.warning("%s", lost)
+        raise TakenOverError(str(lost)) from lost
+    except OSError as error:
+        raise refused_file(folder, error) or error from error
+
+
+def _busy(folder: RunFolder, owner: lock.Owner | None) -> BusyError:
+    who = owner or "another process"
+    return BusyError("run", str(folder.path), f"is being run by {who} already")
+
+
 def _train(parts: Parts, folder: RunFolder, key: str) -> dict[str, Any] | None:
     folder.create()
-    with alone(folder), logging_to(folder):
-        return _train_alone(parts, folder, key)
+    with _locked(folder), logging_to(folder):
+        return _train_locked(parts, folder, key)
 
 
-def _train_alone(parts: Parts, folder: RunFolder, key: str) -> dict[str, Any] | None:
+def _train_locked(parts: Parts, folder: RunFolder, key: str) -> dict[str, Any] | None:
     cfg = parts.cfg
     recorder = Recorder(
         folder,
@@ -170,10 +213,10 @@ def _train_alone(parts: Parts, folder: RunFolder, key: str) -> dict[str, Any] | 
     except Interrupted as stop:
         exit_code = stop.exit_code
         status.write(folder, "interrupted")
-        log.warning("%s; the same command goes on from there", stop)
+        log.warning("%s; the same command resumes the run", stop)
         raise SystemExit(exit_code) from stop
-    except LostError:
-        raise  # the run is another process's now: nothing may be recorded
+    except lock.LostError:
+        raise  # another process has taken the run over: nothing may be recorded
     except (SystemExit, KeyboardInterrupt):  # asked to stop while nothing was being trained
         status.write(folder, "interrupted")
         raise
@@ -198,7 +241,7 @@ def _fit_and_evaluate(
         )
     if trainer.epoch < cfg.effective_epochs:
         status.write(folder, "interrupted")
-        log.info("stopped after epoch %d; without stop_after the run goes on", trainer.epoch)
+        log.info("stopped after epoch %d; without stop_after the run continues", trainer.epoch)
         return None
     values = result_values(parts, folder, key)
     trainer.task.finish(trainer, sources.test, folder.path)

@@ -1,4 +1,4 @@
-"""What a run writes about itself: configuration, environment, log, failures."""
+"""Record a run: its configuration, environment, log and failures."""
 
 import errno
 import logging
@@ -22,14 +22,14 @@ log = logging.getLogger("bnnrepro")
 
 
 def describe(parts: Parts, folder: RunFolder) -> None:
-    """Write configuration and environment, and say what is about to be trained."""
+    """Write configuration and environment, and print the heading."""
     config = yaml.safe_dump(parts.cfg.to_dict(), sort_keys=False)
     atomic.write_text(folder.config, config)
     atomic.write_json(folder.env, provenance.describe(sys.argv) | {"earlier": _earlier(folder)})
     trainer = parts.trainer
     heading = console.heading(parts.cfg, trainer.task, parts.sources, parts.summary, trainer.device)
     log.debug("%s", heading.replace("\n", "; "))
-    with suppress(OSError, ValueError):  # a program of which this run is a part may lose its screen
+    with suppress(OSError, ValueError):  # the calling program may have lost its screen
         print(printable(f"{heading}\nfolder: {folder.path}", lines=True), flush=True)
 
 
@@ -39,35 +39,35 @@ def _earlier(folder: RunFolder) -> list[Any]:
         last = reading.parsed(folder.env)
         return [*last.pop("earlier"), last]
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return []  # the first start, or a file that somebody damaged: it decides nothing
+        return []  # the first start, or a damaged file, which is only informative
 
 
 class _Plain(logging.Formatter):
-    """What is logged, without control characters."""
+    """Formats log records without control characters."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the line; of an exception, its lines."""
+        """Return the record as one line, an exception as several."""
         return printable(super().format(record), lines=True)
 
 
 class _LogFile(logging.FileHandler):
-    """A log that a full disk cuts short, and that then says no more about it."""
+    """A log file that a full disk truncates without an error."""
 
     def _open(self) -> TextIOWrapper:
         return open(self.baseFilename, "a", encoding="utf-8", opener=reading.regular)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
-        """Lose the line."""
+        """Drop the line."""
 
     def close(self) -> None:
-        """Close the file, whether or not its last lines find room."""
+        """Close the file, even if its last lines do not fit on the disk."""
         with suppress(OSError):
             super().close()
 
 
 @contextmanager
 def logging_to(folder: RunFolder) -> Iterator[None]:
-    """Send all of the log to the run's ``train.log``, and all but the epochs to the screen."""
+    """Send the log to the run's ``train.log``, and all but its epochs to the screen."""
     to_file = _LogFile(folder.log, delay=True, encoding="utf-8")
     to_file.setFormatter(_Plain("%(asctime)s %(levelname)s %(message)s"))
     to_screen = logging.StreamHandler(sys.stderr)
@@ -88,8 +88,8 @@ def logging_to(folder: RunFolder) -> Iterator[None]:
 
 
 def recorded_failure(folder: RunFolder, error: Exception) -> Exception:
-    """Record a failure as far as the disk lets it; return what the caller raises."""
-    refusal = refused(folder, error)
+    """Record a failure, as far as the disk allows; return the exception to raise."""
+    refusal = refused_file(folder, error)
     line = status.record_failure(folder, error, str(refusal or error))
     if isinstance(error, UserError):
         return error
@@ -98,13 +98,13 @@ def recorded_failure(folder: RunFolder, error: Exception) -> Exception:
     return refusal or error
 
 
-def refused(folder: RunFolder, error: Exception) -> RunFailedError | None:
-    """Return what the caller raises where the system refuses a file, None for any other error."""
+def refused_file(folder: RunFolder, error: Exception) -> RunFailedError | None:
+    """Return the exception to raise if the system refused a file; None for other errors."""
     if not isinstance(error, OSError) or (reason := cannot_read(error)) is None:
         return None
     full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     cure = "free some space" if full else "mend that"
     where = error.filename2 or error.filename or folder.path
     return RunFailedError(
-        f"{where}: {reason}; {cure}, and the same command goes on from the last checkpoint"
+        f"{where}: {reason}; {cure}, and the same command resumes from the last checkpoint"
     )

@@ -1,4 +1,4 @@
-"""From a configuration to what it stands for: data, model, method, trainer."""
+"""Build the parts of a run from its configuration: data, model, method, training loop."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -11,32 +11,32 @@ from bnnrepro.data.dataset import Data
 from bnnrepro.data.splits import Sources, make_sources
 from bnnrepro.errors import UserError
 from bnnrepro.experiment.threads import set_threads
-from bnnrepro.models.summary import Summary, summarise
+from bnnrepro.models.summary import ModelSummary, summarise
 from bnnrepro.optim.kernels.compiling import why_not
+from bnnrepro.seeds import seed_generators
 from bnnrepro.tasks import task_named
 from bnnrepro.training.loop import TrainingLoop
-from bnnrepro.training.precision import refused
-from bnnrepro.training.rng_state import seed_generators
+from bnnrepro.training.precision import unsupported
 
 
 @dataclass
 class Parts:
-    """What a configuration stands for, built; ``foreign`` is the test set of ``evaluate.ood``."""
+    """The parts of a run; ``ood`` is the out-of-distribution test set, ``evaluate.ood``."""
 
     cfg: Config
     data: Data
     sources: Sources
     trainer: TrainingLoop
-    summary: Summary
-    foreign: Source | None = None
+    summary: ModelSummary
+    ood: Source | None = None
 
 
 def build(cfg: Config) -> Parts:
     """Load the data and build model, method and trainer; nothing is written."""
     set_threads(cfg.threads)
     device = _device(cfg.device)
-    _refuse_impossible(cfg, device)
-    seed_generators(cfg.seed, "data")  # a data set of the user's own may draw its samples
+    _check_device(cfg, device)
+    seed_generators(cfg.seed, "data")  # a user's own data set may draw its samples
     data = load_data(cfg)
     sources = make_sources(
         data,
@@ -47,8 +47,8 @@ def build(cfg: Config) -> Parts:
         train_limit=cfg.preset.train_limit,
         test_limit=cfg.preset.test_limit,
     )
-    data = data.without_samples()  # the sources have theirs
-    foreign = _foreign(cfg, data, device)
+    data = data.without_samples()  # the sources hold them
+    ood = _ood_source(cfg, data, device)
     seed_generators(cfg.seed, "init")
     model = instantiate(cfg.effective_model, shape=data.shape, classes=data.outputs)
     sources = sources.with_margin(getattr(model, "margin", 0))
@@ -71,34 +71,34 @@ def build(cfg: Config) -> Parts:
         scheduler=instantiate(cfg.scheduler),
         compile_optimizer=cfg.optimizer.compile,
     )
-    trainer.source = sources.train  # a finished run is not fitted again
+    trainer.source = sources.train  # set even if a finished run is only evaluated
     try:
         optimizer = trainer.build_optimizer(sources.train.n_samples)
     except TypeError as error:
         raise UserError("method", cfg.method.name, str(error)) from error
     summary = summarise(trainer.model, data.shape, optimizer.binary_parameters().__contains__)
-    return Parts(cfg, data, sources, trainer, summary, foreign)
+    return Parts(cfg, data, sources, trainer, summary, ood)
 
 
-def _foreign(cfg: Config, data: Any, device: torch.device) -> Source | None:
+def _ood_source(cfg: Config, data: Any, device: torch.device) -> Source | None:
     if cfg.evaluate.ood is None:
         return None
     from bnnrepro.config.parts import ood_dataset  # few runs need these two
     from bnnrepro.data.ood_images import ood_batches
 
     try:
-        other = instantiate(ood_dataset(cfg.evaluate.ood))
+        ood_data = instantiate(ood_dataset(cfg.evaluate.ood))
     except UserError as error:
         where = "BNNREPRO_DATA names the folder that holds it"
         raise UserError("evaluate.ood", cfg.evaluate.ood, f"{error}; {where}") from error
-    return ood_batches(data, other, device=device, limit=cfg.preset.test_limit)
+    return ood_batches(data, ood_data, device=device, limit=cfg.preset.test_limit)
 
 
 def load_data(cfg: Config) -> Data:
-    """Return the data set, or what stands in for it.
+    """Return the data set, or its stand-in.
 
     Raises:
-        UserError: the data are missing or contradict their configuration.
+        UserError: the data are missing, or contradict their configuration.
     """
     if cfg.preset.stand_in is None:
         data: Data = instantiate(cfg.dataset)
@@ -115,15 +115,15 @@ def load_data(cfg: Config) -> Data:
     )
 
 
-def _refuse_impossible(cfg: Config, device: torch.device) -> None:
-    """Find out before anything is written what this machine cannot do."""
-    if reason := refused(cfg.precision, device):
+def _check_device(cfg: Config, device: torch.device) -> None:
+    """Raise UserError, before anything is written, for what the device cannot do."""
+    if reason := unsupported(cfg.precision, device):
         raise UserError("precision", cfg.precision, reason)
-    for key, wish in (
+    for key, required in (
         ("optimizer.compile", cfg.optimizer.compile == "on"),
         ("compile_network", cfg.compile_network),
     ):
-        if wish and (reason := why_not(device)):
+        if required and (reason := why_not(device)):
             raise UserError(key, "on", f"nothing can be compiled for {device}: {reason}")
 
 

@@ -1,4 +1,4 @@
-"""A trained network's figures: the content of ``result.json``."""
+"""Evaluate a trained run: the content of ``result.json``."""
 
 import time
 from pathlib import Path
@@ -14,11 +14,11 @@ from bnnrepro.training import checkpoint
 
 
 def result_values(parts: Parts, folder: RunFolder, key: str) -> dict[str, Any]:
-    """Return the result of a run that has trained to its end."""
+    """Return the result of a run whose training is finished."""
     cfg, sources, trainer, summary = parts.cfg, parts.sources, parts.trainer, parts.summary
     rows = trainer.rows
     started = time.perf_counter()
-    figures = figures_of(parts, folder, key)
+    figures = evaluate_checkpoints(parts, folder, key)
     return {
         "signature": key,
         "preset": cfg.preset.name,
@@ -43,8 +43,8 @@ def result_values(parts: Parts, folder: RunFolder, key: str) -> dict[str, Any]:
     }
 
 
-def figures_of(parts: Parts, folder: RunFolder, key: str) -> dict[str, Any]:
-    """Return ``final`` and, with a validation split, ``best``: each at mode and mean."""
+def evaluate_checkpoints(parts: Parts, folder: RunFolder, key: str) -> dict[str, Any]:
+    """Return the figures ``final`` and, with a validation split, ``best``, at mode and mean."""
     files = {"final": folder.checkpoint}
     if parts.sources.validation is not None:
         files["best"] = folder.best
@@ -57,12 +57,12 @@ def figures_of(parts: Parts, folder: RunFolder, key: str) -> dict[str, Any]:
             figures[name] = figures["final"]  # the same weights
             continue
         parts.trainer.load_weights(state)
-        figures[name] = _judge(parts, rows[state["epoch"] - 1])
+        figures[name] = _evaluate(parts, rows[state["epoch"] - 1])
     return figures
 
 
-def load_judged(parts: Parts, folder: RunFolder, key: str) -> None:
-    """Put into the trainer the weights that ``figures_of`` leaves there: the best, else last."""
+def load_evaluated_weights(parts: Parts, folder: RunFolder, key: str) -> None:
+    """Load the weights that ``evaluate_checkpoints`` loads last: the best, or else the final."""
     file = folder.checkpoint if parts.sources.validation is None else folder.best
     parts.trainer.load_weights(_state(parts, file, key))
 
@@ -79,11 +79,10 @@ def _state(parts: Parts, file: Path, key: str) -> dict[str, Any]:
     return state
 
 
-def _judge(parts: Parts, row: dict[str, Any]) -> dict[str, Any]:
+def _evaluate(parts: Parts, row: dict[str, Any]) -> dict[str, Any]:
     """Return one epoch's figures on every split, for the weights that the trainer holds.
 
-    Where there is no test set, the training samples are judged at mode and mean, and said to be
-    what they are.
+    Without a test set the training samples are evaluated at mode and mean, as ``train``.
     """
     trainer, cfg, metric = parts.trainer, parts.cfg, parts.trainer.task.metric
     sources = parts.sources
@@ -91,31 +90,31 @@ def _judge(parts: Parts, row: dict[str, Any]) -> dict[str, Any]:
         "epoch": row["epoch"],
         "train": {metric: row[f"train_{metric}"], "loss": row["train_loss"]},
     }
-    beside: dict[str, Any] = {}
-    judged = {"validation": sources.validation, "test": sources.test}
+    further: dict[str, Any] = {}
+    splits = {"validation": sources.validation, "test": sources.test}
     if sources.test is None:
-        judged["train"] = sources.train
-    for name, source in judged.items():
+        splits["train"] = sources.train
+    for name, source in splits.items():
         if source is not None:
-            found = trainer.task.evaluate(
+            metrics = trainer.task.evaluate(
                 trainer, source, samples=cfg.evaluate.samples, average=cfg.evaluate.average
             )
-            kinds = {kind: found.pop(kind) for kind in ("mode", "mean") if kind in found}
+            kinds = {kind: metrics.pop(kind) for kind in ("mode", "mean") if kind in metrics}
             figures.setdefault(name, {}).update(kinds)
-            beside = found if name == "test" else {}
-    return figures | beside | _detected(parts)
+            further = metrics if name == "test" else {}
+    return figures | further | _ood_figures(parts)
 
 
-def _detected(parts: Parts) -> dict[str, Any]:
-    """Return ``ood``: how well the samples of ``evaluate.ood`` are told from the test set's."""
-    foreign, test = parts.foreign, parts.sources.test
-    if foreign is None or test is None:
+def _ood_figures(parts: Parts) -> dict[str, Any]:
+    """Return ``ood``, the scores of telling ``evaluate.ood`` from the test set, if it is set."""
+    ood, test = parts.ood, parts.sources.test
+    if ood is None or test is None:
         return {}
     evaluate, task = parts.cfg.evaluate, parts.trainer.task
-    found = task.ood_scores(
-        parts.trainer, test, foreign, samples=evaluate.samples, average=evaluate.average
+    scores = task.ood_scores(
+        parts.trainer, test, ood, samples=evaluate.samples, average=evaluate.average
     )
-    return {"ood": {"n": foreign.n_samples, **found}}
+    return {"ood": {"n": ood.n_samples, **scores}}
 
 
 def _device_name(device: torch.device) -> str:
@@ -124,12 +123,12 @@ def _device_name(device: torch.device) -> str:
     return f"cpu, {torch.get_num_threads()} threads"
 
 
-def whole_result(folder: RunFolder) -> dict[str, Any]:
-    """Return a run's result.
+def read_own_result(folder: RunFolder) -> dict[str, Any]:
+    """Read a run's result.
 
     Raises:
-        DamagedResultError: it is not a result, or another run's.
-        UserError: it is missing, or the system does not give it.
+        DamagedResultError: it is not a result, or it is another run's.
+        UserError: it is missing, or the system cannot read it.
     """
     values = read_result(folder.result)
     kinds = {"signature": str, "evaluate": dict, "evaluations": list}

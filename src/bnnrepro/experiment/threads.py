@@ -1,4 +1,4 @@
-"""How many CPU threads a run takes where nobody says: those that it may use, not all there are."""
+"""Default number of CPU threads of a run: the cores it may use, not all of the machine's."""
 
 import math
 import os
@@ -9,15 +9,15 @@ import torch
 CGROUPS = Path("/sys/fs/cgroup")
 
 
-def set_threads(wanted: int | None) -> None:
-    """Set torch's threads: as wanted; else as OMP_NUM_THREADS says; else at most the share here.
+def set_threads(threads: int | None) -> None:
+    """Set torch's number of threads: as given, else OMP_NUM_THREADS, else this process's share.
 
-    torch counts the cores of a whole node. On a cluster a job has some of them, by SLURM's word
-    (``SLURM_CPUS_PER_TASK``) or as a container's quota of time; more threads than that wait for
-    each other.
+    torch counts the cores of a whole node. A job on a cluster has some of them, by SLURM's setting
+    (``SLURM_CPUS_PER_TASK``) or by a container's quota of time; any more threads wait for each
+    other.
     """
-    if wanted is not None:
-        torch.set_num_threads(wanted)
+    if threads is not None:
+        torch.set_num_threads(threads)
     elif "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(min([torch.get_num_threads(), *_shares()]))
 
@@ -32,7 +32,7 @@ def _shares() -> list[int]:
 
 
 def _quota() -> int | None:
-    """Return the cores' time that control groups (version 2) leave this process, rounded up."""
+    """Return the cores that control groups (version 2) allow this process, rounded up."""
     try:
         line = os.fsdecode(Path("/proc/self/cgroup").read_bytes()).splitlines()[-1]
         group = CGROUPS / line.rpartition(":")[2].lstrip("/")

@@ -1,4 +1,4 @@
-"""Summary of a model: its layers, and the bits that its parameters take."""
+"""Summarise a model: its layers, their output shapes, and the bits of its parameters."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -34,8 +34,8 @@ class Layer:
 
 
 @dataclass(frozen=True)
-class Summary:
-    """A model's layers in order of execution; ``str()`` gives a table.
+class ModelSummary:
+    """A model's layers in the order in which they run; ``str()`` draws them as a table.
 
     ``buffers`` is the number of real values that are not parameters, such as BatchNorm's running
     statistics; no other figure counts them.
@@ -91,7 +91,7 @@ def summarise(
     model: nn.Module,
     shape: Sequence[int],
     binary: Callable[[nn.Parameter], bool] | None = None,
-) -> Summary:
+) -> ModelSummary:
     """Count the parameters of every layer, and run one input of zeros for the output shapes.
 
     The model is unchanged afterwards: weights, buffers, modes, device and hooks.
@@ -117,7 +117,7 @@ def summarise(
         name = layers[module] or "(model)"
         rows.append(Layer(name, type(module).__name__, outputs.get(module), ones, real))
     buffers = sum(buffer.numel() for buffer in model.buffers() if buffer.is_floating_point())
-    return Summary(tuple(rows), buffers)
+    return ModelSummary(tuple(rows), buffers)
 
 
 def _is_layer(module: nn.Module) -> bool:

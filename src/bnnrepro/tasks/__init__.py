@@ -1,4 +1,4 @@
-"""Tasks: the loss, the metrics and the prediction of each kind of problem, one file each."""
+"""Tasks: loss, metrics and prediction of each kind of problem, one file per task."""
 
 from importlib import import_module
 from importlib.util import find_spec
@@ -16,10 +16,10 @@ __all__ = ["Classification", "Continual", "Regression", "Segmentation", "Task", 
 
 
 def task_named(name: str) -> type[Task]:
-    """Return the task of a name, which a data set's ``task`` is: ours, or any imported subclass.
+    """Return the task class of a data set's ``task``: ours, or any imported subclass.
 
     Raises:
-        KeyError: there is none.
+        KeyError: no task has this name.
     """
     if name not in Task.by_name and find_spec(f"bnnrepro.tasks.{name}"):
         import_module(f"bnnrepro.tasks.{name}")

@@ -1,4 +1,4 @@
-"""Classification: cross-entropy, accuracy, NLL, calibration, Brier score, what is uncertain."""
+"""Classification: cross-entropy, accuracy, NLL, calibration, Brier score, uncertainty."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bnnrepro.tasks import prediction_grid
-from bnnrepro.tasks import reliability as uncertainty
+from bnnrepro.tasks import prediction_grid, reliability
 from bnnrepro.training.task import Task, class_numbers
 
 if TYPE_CHECKING:
@@ -23,13 +22,13 @@ if TYPE_CHECKING:
 class Classification(Task):
     """K classes; outputs are logits (B, K), targets int64 (B,), predictions probabilities (N, K).
 
-    A network with a single output classifies in two: it gives class 1's log-odds, which is the
-    logit of class 1 where that of class 0 is 0. Its cross-entropy is the binary one.
+    A network with a single output has two classes: it gives the log-odds of class 1, which are its
+    logit if that of class 0 is 0. Its cross-entropy is the binary one.
 
     Args:
         ece_bins: bins of the expected calibration error (Guo et al. 2017), >= 1.
-        samples_drawn: draws of the mean in what ``finish`` writes, >= 1.
-        average: what is averaged over them, ``probabilities`` or ``logits``.
+        samples_drawn: draws for the mean in the file that ``finish`` writes, >= 1.
+        average: the quantity averaged over them, ``probabilities`` or ``logits``.
     """
 
     name = "classification"
@@ -79,8 +78,8 @@ class Classification(Task):
     def measure(self, predictions: Tensor, targets: Tensor) -> dict[str, float]:
         """Return accuracy (%), nll (nats per sample), ece (0 to 1) and brier (0 to 2).
 
-        The NLL is of the probabilities in float64, with none below the smallest positive number,
-        so that a certain and wrong draw costs much, but not infinity.
+        The NLL is computed in float64 from probabilities clamped to the smallest positive float32,
+        so that a certain but wrong draw costs much, though not infinity.
         """
         chosen = predictions.double().gather(1, targets[:, None]).squeeze(1)
         smallest = torch.finfo(torch.float32).tiny
@@ -89,7 +88,7 @@ class Classification(Task):
             "accuracy": 100.0 * float(correct.double().mean()),
             "nll": float(-chosen.clamp_min(smallest).log().mean()),
             "ece": calibration_error(predictions.amax(1), correct, self.ece_bins),
-            "brier": uncertainty.brier(predictions, targets),
+            "brier": reliability.brier(predictions, targets),
         }
 
     def evaluate(
@@ -104,51 +103,51 @@ class Classification(Task):
         for kind, draws in kinds.items():
             predictions, _, targets = training.predictions(source, samples=draws, average=average)
             figures[kind] = self.measure(predictions, targets)
-            curves[kind] = uncertainty.curves(predictions, targets, self.ece_bins)
+            curves[kind] = reliability.curves(predictions, targets, self.ece_bins)
         return figures | {"uncertainty": curves}
 
     def ood_scores(
-        self, training: Training, test: Source, foreign: Source, *, samples: int, average: str
+        self, training: Training, test: Source, ood: Source, *, samples: int, average: str
     ) -> dict[str, dict[str, float]]:
-        """Return the AUROC of telling the foreign samples by their predictive ``entropy``.
+        """Return the AUROC of detecting the OOD samples by their predictive ``entropy``.
 
-        At the mean there is the ``mutual_information`` of prediction and weights as well, always
-        of averaged probabilities, by which it is defined.
+        The mean has that of the ``mutual_information`` of prediction and weights too, always of
+        averaged probabilities, by which it is defined.
         """
-        splits = (test, foreign)
-        at_mode = [uncertainty.entropy(training.predictions(each)[0]) for each in splits]
-        figures = {"mode": {"entropy": uncertainty.auroc(*at_mode)}}
+        sources = (test, ood)
+        at_mode = [reliability.entropy(training.predictions(source)[0]) for source in sources]
+        figures = {"mode": {"entropy": reliability.auroc(*at_mode)}}
         if training.optimizer.has_posterior:
-            drawn = [
-                uncertainty.scores_of_draws(
-                    self.predict(outputs) for outputs, _ in training.draws(each, samples)
+            scores = [
+                reliability.scores_of_draws(
+                    self.predict(outputs) for outputs, _ in training.draws(source, samples)
                 )
-                for each in splits
+                for source in sources
             ]
             names = ("entropy", "mutual_information")
-            pairs = zip(names, zip(*drawn, strict=True), strict=True)
-            figures["mean"] = {name: uncertainty.auroc(*pair) for name, pair in pairs}
+            pairs = zip(names, zip(*scores, strict=True), strict=True)
+            figures["mean"] = {name: reliability.auroc(*pair) for name, pair in pairs}
             if average == "logits":
                 averaged = [
-                    training.predictions(each, samples=samples, average=average)[0]
-                    for each in splits
+                    training.predictions(source, samples=samples, average=average)[0]
+                    for source in sources
                 ]
-                figures["mean"]["entropy"] = uncertainty.auroc(*map(uncertainty.entropy, averaged))
+                figures["mean"]["entropy"] = reliability.auroc(*map(reliability.entropy, averaged))
         return figures
 
     def finish(self, training: Training, test: Source | None, folder: Path) -> None:
-        """Write ``map.npz`` for points in the plane; see ``tasks.maps``."""
+        """Write ``map.npz`` for points in the plane; see ``tasks.prediction_grid``."""
         prediction_grid.write(training, folder, samples=self.samples_drawn, average=self.average)
 
     def is_finished(self, training: Training, test: Source | None, folder: Path) -> bool:
-        """Return whether ``map.npz`` is of this task's draws, where there is to be one."""
+        """Return whether ``map.npz`` is up to date, if the run has one."""
         return prediction_grid.is_current(
             training, folder, samples=self.samples_drawn, average=self.average
         )
 
 
 def _logits(outputs: Tensor) -> Tensor:
-    """Return a logit for each class, also where there is one output for two."""
+    """Return a logit for each class, also for a single output."""
     if outputs.shape[1] > 1:
         return outputs
     return torch.cat([torch.zeros_like(outputs), outputs], 1)
@@ -157,18 +156,18 @@ def _logits(outputs: Tensor) -> Tensor:
 def calibration_error(confidence: Tensor, correct: Tensor, bins: int) -> float:
     """Return the expected calibration error (Guo et al. 2017, equation 3), in [0, 1].
 
-    Samples are put into bins of equal width by their confidence, a bin's upper edge belonging to
-    it; the error is the mean over samples of |accuracy - confidence| of their bins.
+    Samples are put into bins of equal width by their confidence, upper edges included; the error is
+    the mean over samples of |accuracy - confidence| of their bins.
 
     Args:
         confidence: the predicted class's probability, in [0, 1]; shape (N,).
-        correct: whether that class is the right one; shape (N,).
-        bins: how many, >= 1.
+        correct: whether that class is the true one; shape (N,).
+        bins: number of bins, >= 1.
     """
     confidence = confidence.double()
     if not confidence.isfinite().all():
         return float("nan")
-    places = uncertainty.bins_of(confidence, bins)
+    bin_numbers = reliability.bins_of(confidence, bins)
     gaps = torch.zeros(bins, dtype=torch.float64, device=confidence.device)
-    gaps.index_add_(0, places, correct.double() - confidence)
+    gaps.index_add_(0, bin_numbers, correct.double() - confidence)
     return float(gaps.abs().sum() / len(confidence))

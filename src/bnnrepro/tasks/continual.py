@@ -1,8 +1,8 @@
-"""Continual learning: classification tasks one after the other, one network and one head for all.
+"""Continual learning: classification tasks in sequence, with one network and one head for all.
 
 Section 4.3 of BayesBiNN (arXiv 2002.10778): after a task its posterior becomes the prior of the
-next one. Every task has the same number of epochs and begins the schedule anew; weights, moments
-and momentum go on, as in the published program, which keeps one optimizer for all tasks.
+next one. Every task has the same number of epochs and restarts the schedule; weights, moments and
+momentum carry over, as in the published program, which keeps one optimizer for all tasks.
 
 With R[i, j] the accuracy on task j after training on task i (both from 1 to T):
 
@@ -40,19 +40,19 @@ BINS = 50  # of the histogram of P(w = +1)
 
 
 class Continual(Classification):
-    """Tasks in a row; sources have ``of(task)``, the same samples as another task has them.
+    """Tasks in sequence; a source's ``of(task)`` returns the same samples as that task sees them.
 
-    What is carried besides method and model: a copy of both as they were after each finished task.
-    From these come the running statistics of earlier tasks, the matrix R at the end with any
-    number of draws, and the histograms.
+    The state holds a copy of method and model after each finished task. It gives the running
+    statistics of earlier tasks, the matrix R at the end with any number of draws, and the
+    histograms.
 
     Args:
         tasks: their number T, >= 2.
         epochs: of each task, >= 1.
-        prior: of every task after the first: the ``posterior`` of the task before, or ``fixed``:
-            that of the first. A method without a posterior goes on without.
+        prior: of every task after the first: the ``posterior`` of the task before, or ``fixed``,
+            that of the first. It has no effect on a method without a posterior.
         norm_statistics: BatchNorm's running statistics: ``shared`` by the tasks, as in the
-            published program, or one set ``per_task``, under which that task is tested.
+            published program, or one set ``per_task``, which is used to test that task.
         ece_bins: see ``Classification``.
     """
 
@@ -94,7 +94,7 @@ class Continual(Classification):
         return _tasks_of(source).of(epoch // self.period)
 
     def before_epoch(self, training: Training) -> None:
-        """Pass the posterior on where a new task begins; harmless if done twice."""
+        """Make the posterior the prior where a new task begins; repeating it is harmless."""
         if training.epoch == 0 or training.epoch % self.period:
             return
         if self.prior == "posterior" and training.optimizer.has_posterior:
@@ -103,39 +103,39 @@ class Continual(Classification):
             for module in _norms(training.model).values():
                 module.reset_running_stats()
 
-    def epoch_figures(self, training: Training, source: Source) -> dict[str, float]:
+    def epoch_metrics(self, training: Training, source: Source) -> dict[str, float]:
         """Return loss and accuracy at the mode, averaged over the tasks seen so far."""
-        looks, self._latest = [], []
+        rows, self._latest = [], []
         for task in range(training.epoch // self.period + 1):
             with self._statistics_of(training, task):
-                of_task = _kept(source, task)
-                looks.append(training.validate(of_task))
-                self._latest.append(self._few_draws(training, of_task, looks[-1]))
-        return {key: _mean([look[key] for look in looks]) for key in looks[0]}
+                of_task = _cached(source, task)
+                rows.append(training.validate(of_task))
+                self._latest.append(self._few_draws(training, of_task, rows[-1]))
+        return {key: _mean([row[key] for row in rows]) for key in rows[0]}
 
-    def _few_draws(self, training: Training, source: Source, look: Mapping[str, float]) -> float:
+    def _few_draws(self, training: Training, source: Source, row: Mapping[str, float]) -> float:
         if not training.optimizer.has_posterior:
-            return look[self.metric]
+            return row[self.metric]
         return training.evaluate(source, samples=EPOCH_DRAWS)[self.metric]
 
     def after_epoch(self, training: Training, held_out: Mapping[str, Source]) -> dict[str, Any]:
-        """Return each seen task's accuracy on the test set, few draws averaged; keep what ends."""
+        """Return each seen task's test accuracy over few draws; keep a copy of a finished task."""
         if (training.epoch + 1) % self.period == 0:
             self.finished.append(_snapshot(training))
         seen = self._latest if "test" in held_out else ()
         return {f"task_{task}": accuracy for task, accuracy in enumerate(seen, start=1)}
 
     def state_dict(self) -> dict[str, Any]:
-        """Return model and method as they were after each finished task."""
+        """Return the copies of model and method after each finished task."""
         return {"finished": self.finished}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take up what ``state_dict`` returned."""
+        """Restore what ``state_dict`` returned."""
         self.finished = list(state["finished"])
 
     @contextmanager
     def _statistics_of(self, training: Training, task: int) -> Iterator[None]:
-        """Put a finished task's running statistics into the model, where each has its own."""
+        """Put a finished task's running statistics into the model, if they are kept per task."""
         if self.norm_statistics == "shared" or task >= len(self.finished):
             yield
             return
@@ -154,9 +154,9 @@ class Continual(Classification):
     def evaluate(
         self, training: Training, source: Source, *, samples: int, average: str
     ) -> dict[str, dict[str, Any]]:
-        """Return the figures over all tasks; besides: forgetting, backward transfer, matrix.
+        """Return the metrics over all tasks, forgetting, backward transfer, and the matrix.
 
-        Row i of the matrix is after task i + 1: the accuracy on each task up to that one.
+        Row i of the matrix holds the accuracy on each task so far after task i + 1.
         """
         kinds: dict[str, dict[str, Any]] = {"mode": {}}
         if training.optimizer.has_posterior:
@@ -164,22 +164,22 @@ class Continual(Classification):
         measured: dict[str, list[list[dict[str, float]]]] = {kind: [] for kind in kinds}
         for last in range(len(self.finished)):
             with self._as_after(training, last):
-                for kind, how in kinds.items():
-                    measured[kind].append(self._on_each(training, source, last + 1, how))
+                for kind, settings in kinds.items():
+                    measured[kind].append(self._on_tasks(training, source, last + 1, settings))
         return {kind: summary(rows) for kind, rows in measured.items()}
 
-    def _on_each(
-        self, training: Training, source: Source, seen: int, how: Mapping[str, Any]
+    def _on_tasks(
+        self, training: Training, source: Source, seen: int, settings: Mapping[str, Any]
     ) -> list[dict[str, float]]:
         figures = []
         for task in range(seen):
             with self._statistics_of(training, task):
-                figures.append(training.evaluate(_kept(source, task), **how))
+                figures.append(training.evaluate(_cached(source, task), **settings))
         return figures
 
     @contextmanager
     def _as_after(self, training: Training, task: int) -> Iterator[None]:
-        """Put model and method back to where they were after a finished task, from 0."""
+        """Restore model and method as they were after a finished task (from 0)."""
         present = _snapshot(training)
         try:
             training.load_weights(copy.deepcopy(self.finished[task]))
@@ -188,14 +188,14 @@ class Continual(Classification):
             training.load_weights(present)
 
     def finish(self, training: Training, test: Source | None, folder: Path) -> None:
-        """Write ``posterior.json``: the histogram of P(w = +1) after each task, and its entropy."""
+        """Write ``posterior.json``: histogram and entropy of P(w = +1) after each task."""
         if not training.optimizer.has_posterior:
             return
         counts, entropies = [], []
         for task in range(len(self.finished)):
             with self._as_after(training, task):
                 posterior = cast(Any, training.optimizer).probabilities().values()
-                probabilities = torch.cat([each.flatten().cpu() for each in posterior])
+                probabilities = torch.cat([p.flatten().cpu() for p in posterior])
             counts.append(torch.histc(probabilities, bins=BINS, min=0, max=1).long().tolist())
             entropies.append(entropy_bits(probabilities))
         edges = [number / BINS for number in range(BINS + 1)]
@@ -204,14 +204,14 @@ class Continual(Classification):
 
 
 def summary(rows: Sequence[Sequence[Mapping[str, float]]]) -> dict[str, Any]:
-    """Return the figures of a run from those on each task after each task.
+    """Return the metrics of a run from those on each task after each task.
 
     Args:
         rows: row i has the metrics on the tasks 0 to i after training on task i.
     """
     last = rows[-1]
-    figures: dict[str, Any] = {key: _mean([each[key] for each in last]) for key in last[0]}
-    matrix = [[each["accuracy"] for each in row] for row in rows]
+    figures: dict[str, Any] = {key: _mean([row[key] for row in last]) for key in last[0]}
+    matrix = [[metrics["accuracy"] for metrics in row] for row in rows]
     earlier = range(len(matrix) - 1)
     lost = [max(row[j] for row in matrix[j:-1]) - matrix[-1][j] for j in earlier]
     gained = [matrix[-1][j] - matrix[j][j] for j in earlier]
@@ -237,7 +237,7 @@ def _tasks_of(source: Source) -> PermutedBatches:
     return cast("PermutedBatches", source)
 
 
-def _kept(source: Source, task: int) -> CachedBatches:
+def _cached(source: Source, task: int) -> CachedBatches:
     """Return a held-out split's batches of one task, for several passes."""
     of_task = _tasks_of(source).of(task)
     return CachedBatches(list(of_task.epoch(0)), of_task.n_samples)
@@ -253,7 +253,7 @@ def _norms(model: nn.Module) -> dict[str, Any]:
 
 
 def _statistics(model: nn.Module) -> dict[str, Tensor]:
-    """Return BatchNorm's running statistics by the names that the model's state has for them."""
+    """Return BatchNorm's running statistics by their names in the model's state."""
     return {
         f"{layer}.{name}": buffer
         for layer, module in _norms(model).items()

@@ -1,4 +1,4 @@
-"""What a network of one or two inputs predicts everywhere, as figures 2 and 3 show it."""
+"""Predictions of a network with one or two inputs on a grid, as in figures 2 and 3."""
 
 from __future__ import annotations
 
@@ -11,14 +11,13 @@ from torch import Tensor
 
 from bnnrepro.errors import UserError
 from bnnrepro.runs import atomic
-from bnnrepro.runs.reading import read_arrays
 
 if TYPE_CHECKING:
     from bnnrepro.training.task import Training
 
 FILE = "map.npz"
 REACH = 4.0  # standard deviations of the inputs, from their mean
-STEPS = {1: 401, 2: 121}  # grid points an axis, by the number of inputs
+STEPS = {1: 401, 2: 121}  # grid points per axis, by the number of inputs
 
 
 def write(training: Training, folder: Path, *, samples: int, average: str) -> None:
@@ -27,44 +26,46 @@ def write(training: Training, folder: Path, *, samples: int, average: str) -> No
     It holds float32 arrays, all standardised: ``inputs`` (N, D) and ``targets`` (N,) of training,
     ``grid`` (M, D), evenly spaced over [-4, 4] in each input, and the predictions there (M,):
     ``mode``; for a method with a posterior the ``mean`` of draws, the draws' standard deviation
-    ``spread`` (of what was averaged), and how both were made, ``samples`` and ``average``. A
+    ``spread`` (of the averaged quantity), and the settings of both, ``samples`` and ``average``. A
     prediction is a value, or the probability of class 1.
 
     Args:
         training: trained, on ``training.source``.
         folder: the run's.
-        samples: draws of the mean, >= 1.
-        average: what is averaged over them, ``probabilities`` or ``logits``.
+        samples: draws for the mean, >= 1.
+        average: the quantity averaged over them, ``probabilities`` or ``logits``.
     """
     assert training.source is not None
     if not _of_points(training):
-        return  # images: their whole training set would be in memory as float32
+        return  # images, whose training set would fill the memory as float32
     inputs, targets = (torch.cat(parts) for parts in zip(*training.source.epoch(0), strict=True))
-    places = grid(inputs.shape[1])
-    mode = training.predict(places)
+    points = grid(inputs.shape[1])
+    mode = training.predict(points)
     assert isinstance(mode, Tensor)
-    found = {"inputs": inputs, "targets": targets.flatten(), "grid": places, "mode": mode[:, -1]}
+    arrays = {"inputs": inputs, "targets": targets.flatten(), "grid": points, "mode": mode[:, -1]}
     settings: dict[str, Any] = {}
     if training.optimizer.has_posterior:
-        drawn = training.predict(places, samples=samples, average=average)
-        assert not isinstance(drawn, Tensor)
-        found |= {"mean": drawn.mean[:, -1], "spread": drawn.std[:, -1]}
+        prediction = training.predict(points, samples=samples, average=average)
+        assert not isinstance(prediction, Tensor)
+        arrays |= {"mean": prediction.mean[:, -1], "spread": prediction.std[:, -1]}
         settings = {"samples": np.array(samples), "average": np.array(average)}
     with atomic.replacing(folder / FILE) as handle:
-        np.savez_compressed(handle, allow_pickle=False, **_numpy(found), **settings)
+        np.savez_compressed(handle, allow_pickle=False, **_numpy(arrays), **settings)
 
 
 def is_current(training: Training, folder: Path, *, samples: int, average: str) -> bool:
-    """Return whether ``write`` has nothing to do: the map is whole and of these settings."""
+    """Return whether ``write`` has nothing to do: the file is complete and of these settings."""
     if not _of_points(training):
         return True
+    from bnnrepro.runs.reading import read_arrays
+
     try:
-        found = read_arrays(folder / FILE)
+        arrays = read_arrays(folder / FILE)
     except UserError:
         return False
     if not training.optimizer.has_posterior:
-        return "mode" in found
-    return [str(found.get(key)) for key in ("samples", "average")] == [str(samples), average]
+        return "mode" in arrays
+    return [str(arrays.get(key)) for key in ("samples", "average")] == [str(samples), average]
 
 
 def _of_points(training: Training) -> bool:
@@ -81,4 +82,4 @@ def grid(dimensions: int) -> Tensor:
 
 
 def _numpy(arrays: dict[str, Tensor]) -> dict[str, Any]:
-    return {name: each.float().cpu().numpy() for name, each in arrays.items()}
+    return {name: array.float().cpu().numpy() for name, array in arrays.items()}

@@ -1,9 +1,9 @@
-"""Regression: mean squared error, and a Gaussian likelihood for what is uncertain.
+"""Regression: mean squared error, and a Gaussian likelihood for uncertainty.
 
 The loss is that of the published programs, the mean squared error. Times N it is, up to a constant,
-the negative log-likelihood under Gaussian noise of variance 1/2: this is the likelihood whose
-posterior BayesBiNN approximates, and the noise that the NLL here assumes. The prediction of C draws
-f_c is the Gaussian with their mean, and the variance 1/2 plus theirs.
+the negative log-likelihood under Gaussian noise of variance 1/2. BayesBiNN approximates the
+posterior under this likelihood, and the NLL here assumes the same noise. The prediction of C draws
+f_c is the Gaussian with their mean, and with their variance plus 1/2.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ LEVELS = torch.linspace(0.05, 0.95, 19, dtype=torch.float64)
 
 
 class Regression(Task):
-    """A value a sample; outputs, targets and predictions are float32 (B, 1), standardised.
+    """One value per sample; outputs, targets and predictions are float32 (B, 1), standardised.
 
-    Outputs and targets of different shapes are a ValueError: they would be compared all with all.
+    Outputs and targets of different shapes are a ValueError, because they would be broadcast.
 
     Args:
-        samples_drawn: draws of the mean in what ``finish`` writes, >= 1.
-        average: what is said to be averaged; a value's output is the value, so both are one.
+        samples_drawn: draws for the mean in the file that ``finish`` writes, >= 1.
+        average: recorded in that file; outputs are predictions, so it changes nothing.
     """
 
     name = "regression"
@@ -74,7 +74,7 @@ class Regression(Task):
         return math.sqrt(total / count)
 
     def predict(self, outputs: Tensor) -> Tensor:
-        """Return the outputs: they are the predicted values."""
+        """Return the outputs, which are the predicted values."""
         return outputs
 
     def from_outputs(self, averaged: Tensor) -> Tensor:
@@ -84,14 +84,14 @@ class Regression(Task):
     def measure(self, predictions: Tensor, targets: Tensor) -> dict[str, float]:
         """Return ``rmse``, ``nll`` and ``ece``, all of standardised targets.
 
-        ``nll`` is in nats per sample, the noise's variance being 1/2. ``ece`` is the calibration
+        ``nll`` is in nats per sample, with noise of variance 1/2. ``ece`` is the calibration
         error of Kuleshov et al. 2018 (arXiv 1807.00263), in [0, 1]: the mean over the levels 0.05,
         0.1, ... 0.95 of |share of targets below the prediction's quantile of this level - level|.
         """
         return self.measure_draws(predictions, torch.zeros_like(predictions), targets)
 
     def measure_draws(self, mean: Tensor, spread: Tensor, targets: Tensor) -> dict[str, float]:
-        """Return the same, with the draws' variance added to the noise's."""
+        """Return these metrics with the draws' variance added to the noise's."""
         _same_shape(mean, targets)
         error = (targets - mean).double()
         variance = NOISE_VARIANCE + spread.double().square()
@@ -106,11 +106,11 @@ class Regression(Task):
         }
 
     def finish(self, training: Training, test: Source | None, folder: Path) -> None:
-        """Write ``map.npz``: predictions beside and between the points; see ``tasks.maps``."""
+        """Write ``map.npz``, predictions between the points; see ``tasks.prediction_grid``."""
         prediction_grid.write(training, folder, samples=self.samples_drawn, average=self.average)
 
     def is_finished(self, training: Training, test: Source | None, folder: Path) -> bool:
-        """Return whether ``map.npz`` is of this task's draws."""
+        """Return whether ``map.npz`` is up to date."""
         return prediction_grid.is_current(
             training, folder, samples=self.samples_drawn, average=self.average
         )

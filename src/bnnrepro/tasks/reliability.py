@@ -1,4 +1,4 @@
-"""How well a classifier knows what it does not know: Brier score, rejection, reliability, AUROC."""
+"""Uncertainty of a classifier: Brier score, rejection, reliability, AUROC of OOD detection."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-RATES = [index / 20 for index in range(20)]  # shares of the samples that are rejected
+RATES = [index / 20 for index in range(20)]  # shares of rejected samples
 
 
 def entropy(probabilities: Tensor) -> Tensor:
@@ -24,20 +24,20 @@ def brier(probabilities: Tensor, targets: Tensor) -> float:
         probabilities: shape (N, K).
         targets: int64, shape (N,).
     """
-    wanted = F.one_hot(targets, probabilities.shape[1])
-    return float((probabilities.double() - wanted).square().sum(1).mean())
+    one_hot = F.one_hot(targets, probabilities.shape[1])
+    return float((probabilities.double() - one_hot).square().sum(1).mean())
 
 
 def bins_of(confidence: Tensor, bins: int) -> Tensor:
-    """Return each confidence's bin of equal width, a bin's upper edge belonging to it."""
+    """Return each confidence's bin; bins have equal width and include their upper edge."""
     return (confidence.double() * bins).ceil().sub(1).clamp(0, bins - 1).long()
 
 
 def curves(probabilities: Tensor, targets: Tensor, bins: int) -> dict[str, Any]:
     """Return the rejection curve and the reliability diagram, as lists.
 
-    ``rejection``: ``accuracy`` (%) of the samples that are left when the share ``rate`` with the
-    largest predictive entropy is rejected; of equal ones the later are. ``reliability``: for each
+    ``rejection``: ``accuracy`` (%) of the samples that remain when the share ``rate`` of largest
+    predictive entropy is rejected; among equal ones, later samples first. ``reliability``: for each
     bin of the predicted class's probability the ``count`` of samples, their mean ``confidence`` and
     their ``accuracy`` (both in [0, 1]; null in an empty bin).
 
@@ -58,28 +58,28 @@ def curves(probabilities: Tensor, targets: Tensor, bins: int) -> dict[str, Any]:
 
 
 def _reliability(confidence: Tensor, correct: Tensor, bins: int) -> dict[str, list[Any]]:
-    places = bins_of(confidence, bins)
-    counts = torch.bincount(places, minlength=bins).tolist()
+    numbers = bins_of(confidence, bins)
+    counts = torch.bincount(numbers, minlength=bins).tolist()
     sums = [
-        torch.zeros(bins, dtype=torch.float64, device=correct.device).index_add_(0, places, each)
-        for each in (confidence.double(), correct)
+        torch.zeros(bins, dtype=torch.float64, device=correct.device).index_add_(0, numbers, values)
+        for values in (confidence.double(), correct)
     ]
     means = [
         [
             total / count if count else None
-            for total, count in zip(each.tolist(), counts, strict=True)
+            for total, count in zip(totals.tolist(), counts, strict=True)
         ]
-        for each in sums
+        for totals in sums
     ]
     return {"count": counts, "confidence": means[0], "accuracy": means[1]}
 
 
 def auroc(inside: Tensor, outside: Tensor) -> float:
-    """Return P(score outside > score inside) + P(equal) / 2, in [0, 1]; 0.5 tells nothing apart.
+    """Return P(score outside > score inside) + P(equal) / 2, in [0, 1]; 0.5 is chance.
 
     Args:
-        inside: scores of samples as in training, shape (N,).
-        outside: scores of others, which should be larger, shape (M,).
+        inside: scores of in-distribution samples, shape (N,).
+        outside: scores of out-of-distribution samples, which should be larger, shape (M,).
     """
     ordered = inside.double().sort().values
     values = outside.double().contiguous()
@@ -98,8 +98,8 @@ def scores_of_draws(draws: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
     Args:
         draws: class probabilities (N, K) of each draw, at least one.
     """
-    # Sums are of differences from the first draw: where all draws agree the mutual information is 0
-    # to the bit, else the rounding of the sums would put samples in an order that means nothing.
+    # Differences from the first draw are summed: where all draws agree the mutual information is 0
+    # to the bit, instead of a rounding error that would order the samples at random.
     remaining = iter(draws)
     first = next(remaining).double()
     start = entropy(first)

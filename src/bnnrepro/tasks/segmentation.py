@@ -1,16 +1,15 @@
-"""Segmentation: a class for every pixel. Cross-entropy, intersection over union, recalls.
+"""Segmentation: one class per pixel; cross-entropy, intersection over union, recalls.
 
-Every figure comes from one table of counts over all pixels of all images of a split, never from
-averages of the images' own ratios. With the counts n[t, p] of pixels of class t that are predicted
-as class p:
+Every metric comes from one confusion matrix over all pixels of all images of a split, never from
+averages over images. With the counts n[t, p] of pixels of class t that are predicted as class p:
 
     IoU of class k      n[k, k] / (sum_p n[k, p] + sum_t n[t, k] - n[k, k])
     mean IoU            their mean over the classes
     balanced accuracy   mean over the classes of n[k, k] / sum_p n[k, p], in percent
     accuracy            sum_k n[k, k] / sum n, in percent
 
-Where one class has most of the pixels, predicting it everywhere has a high accuracy and a high IoU
-of that class. Its balanced accuracy is 100 / K whatever the data: that one selects an epoch.
+If one class has most of the pixels, predicting it everywhere has a high accuracy and a high IoU of
+that class. Its balanced accuracy is 100 / K for any data, and so that metric selects an epoch.
 """
 
 from __future__ import annotations
@@ -41,8 +40,8 @@ PREDICTIONS = "predictions"
 class Segmentation(Task):
     """K classes; outputs are logits (B, K, H, W), targets int64 (B, H, W).
 
-    Predictions are probabilities (N, K, H, W). The training figure of an epoch is exact too: the
-    counts are kept from batch to batch, and are part of a checkpoint within an epoch.
+    Predictions are probabilities (N, K, H, W). The training metric of an epoch is exact too: its
+    counts are summed over batches, and are part of a checkpoint within an epoch.
 
     Args:
         classes: the classes' names.
@@ -77,7 +76,7 @@ class Segmentation(Task):
         return F.cross_entropy(outputs, targets)
 
     def score(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Count the batch in; return its balanced accuracy times the number of its images."""
+        """Add the batch's counts; return its balanced accuracy times the number of its images."""
         counts = count(outputs.argmax(1), targets, len(self.classes))
         self._trained = counts if self._trained is None else self._trained + counts
         return balanced_accuracy(counts) * len(targets)
@@ -91,25 +90,25 @@ class Segmentation(Task):
         return averaged.softmax(1)
 
     def measure(self, predictions: Tensor, targets: Tensor) -> dict[str, float]:
-        """Return the metrics of the module's heading, and nll (nats per pixel).
+        """Return the module's metrics, and nll (nats per pixel).
 
-        The NLL is of probabilities in float64, with none below the smallest positive number.
+        The NLL is computed in float64 from probabilities clamped to the smallest positive float32.
         """
         smallest = torch.finfo(torch.float32).tiny
         total = 0.0
-        for image, wanted in zip(predictions, targets, strict=True):
-            sure = image.double().gather(0, wanted[None]).clamp_min(smallest)
-            total -= float(sure.log().sum())
+        for image, labels in zip(predictions, targets, strict=True):
+            chosen = image.double().gather(0, labels[None]).clamp_min(smallest)
+            total -= float(chosen.log().sum())
         counts = count(predictions.argmax(1), targets, len(self.classes))
         return self.figures(counts) | {"nll": total / targets.numel()}
 
     def validate(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
-        """Return an epoch's figures of a split at the mode: ``loss``, then the metrics."""
+        """Return ``loss`` and the metrics of a whole split at the mode, for an epoch's row."""
         counts = count(outputs.argmax(1), targets, len(self.classes))
         return {"loss": float(self.loss(outputs, targets))} | self.figures(counts)
 
     def figures(self, counts: Tensor) -> dict[str, float]:
-        """Return the metrics of a table of counts (K, K), rows the true classes."""
+        """Return the metrics of a confusion matrix (K, K), rows the true classes."""
         counts = counts.double()
         right = counts.diagonal()
         iou = right / (counts.sum(0) + counts.sum(1) - right)
@@ -121,30 +120,29 @@ class Segmentation(Task):
         }
 
     def constant(self, targets: Tensor) -> dict[str, float]:
-        """Return the best value of each metric that the same prediction for all pixels can have.
+        """Return each metric's best value among constant predictions, the same for all pixels.
 
-        Which prediction that is may differ from metric to metric. For the NLL it is the classes'
-        shares.
+        The best prediction may differ between metrics. For the NLL it is the classes' shares.
         """
         true = torch.bincount(targets.flatten(), minlength=len(self.classes)).double()
-        found = []
+        constants = []
         for k in range(len(self.classes)):
             counts = torch.zeros(len(true), len(true), dtype=torch.float64, device=true.device)
             counts[:, k] = true
-            found.append(self.figures(counts))
+            constants.append(self.figures(counts))
         shares = true / true.sum()
-        return {name: _most([each[name] for each in found]) for name in found[0]} | {
+        return {name: _maximum([row[name] for row in constants]) for name in constants[0]} | {
             "nll": -float(torch.xlogy(shares, shares).sum())
         }
 
     # -- around the epochs --------------------------------------------------------------------
 
     def before_epoch(self, training: Training) -> None:
-        """Begin to count."""
+        """Reset the counts."""
         self._trained = None
 
     def after_epoch(self, training: Training, held_out: Mapping[str, Source]) -> dict[str, Any]:
-        """Return the epoch's training figure, of the counts of all its batches."""
+        """Return the epoch's training metric, from the counts of all its batches."""
         if self._trained is None:
             return {}
         figures = self.figures(self._trained)
@@ -156,7 +154,7 @@ class Segmentation(Task):
         return {} if self._trained is None else {COUNTS: self._trained}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take up the counts of an epoch."""
+        """Restore the counts of an epoch."""
         self._trained = state.get(COUNTS)
 
     # -- a trained network --------------------------------------------------------------------
@@ -164,15 +162,15 @@ class Segmentation(Task):
     def evaluate(
         self, training: Training, source: Source, *, samples: int, average: str
     ) -> dict[str, dict[str, Any]]:
-        """Return the figures at mode and mean, and those of the best constant prediction."""
+        """Return the metrics at mode and mean, and those of the best constant prediction."""
         figures = super().evaluate(training, source, samples=samples, average=average)
-        targets = torch.cat([wanted for _, wanted in source.epoch(0)])
+        targets = torch.cat([labels for _, labels in source.epoch(0)])
         return figures | {"constant": self.constant(targets)}
 
     def finish(self, training: Training, test: Source | None, folder: Path) -> None:
         """Write pictures of the test images, and the predictions of images without labels.
 
-        Both are at the mode, by the weights that the training holds.
+        Both are at the mode, with the weights that ``training`` holds.
         """
         if not isinstance(test, WholeImages):
             return
@@ -183,25 +181,25 @@ class Segmentation(Task):
             write_predictions(folder / PREDICTIONS, test.unlabelled.pairs, outputs.argmax(1))
 
     def is_finished(self, training: Training, test: Source | None, folder: Path) -> bool:
-        """Return whether the images without labels are predicted: no run is known by them."""
+        """Return whether the images without labels, not in the signature, are predicted."""
         if not isinstance(test, WholeImages) or test.unlabelled is None:
             return True
         return are_predicted(folder / PREDICTIONS, test.unlabelled.pairs)
 
 
 def count(predicted: Tensor, targets: Tensor, classes: int) -> Tensor:
-    """Return how often each class (rows) is predicted as each (columns): int64 (K, K)."""
-    places = targets.flatten() * classes + predicted.flatten()
-    return torch.bincount(places, minlength=classes * classes).view(classes, classes)
+    """Return the confusion matrix, int64 (K, K): true classes in rows, predicted in columns."""
+    cells = targets.flatten() * classes + predicted.flatten()
+    return torch.bincount(cells, minlength=classes * classes).view(classes, classes)
 
 
-def _most(values: Sequence[float]) -> float:
-    """Return the greatest of the values that are numbers; NaN where none is."""
-    return max((each for each in values if not math.isnan(each)), default=math.nan)
+def _maximum(values: Sequence[float]) -> float:
+    """Return the maximum of the values that are not NaN; NaN if all are."""
+    return max((value for value in values if not math.isnan(value)), default=math.nan)
 
 
 def balanced_accuracy(counts: Tensor) -> Tensor:
-    """Return the mean recall of the classes that there are, in percent: a scalar."""
+    """Return the mean recall of the classes that occur, in percent: a scalar."""
     counts = counts.double()
     true = counts.sum(1)
     recalls = counts.diagonal() / true.clamp_min(1)

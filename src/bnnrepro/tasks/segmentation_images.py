@@ -12,8 +12,8 @@ from torch import Tensor
 from bnnrepro.data.label_maps import Pairs, content_hash
 from bnnrepro.runs import atomic, reading
 
-MOST = 12  # pictures of a run
-OF = "images.sha256"  # beside predictions: the content of the images that they are of
+MAX_PICTURES = 12  # of a run
+CHECKSUM = "images.sha256"  # content of the images, beside their predictions
 GAP = 4  # white pixels between the panels
 RED, BLUE = (214, 39, 40), (31, 119, 180)
 
@@ -21,18 +21,18 @@ RED, BLUE = (214, 39, 40), (31, 119, 180)
 def write_pictures(folder: Path, pairs: Pairs, predicted: Tensor) -> None:
     """Write ``<name>.png`` for the first images: image, label, prediction, errors side by side.
 
-    The errors are red where a pixel was given a lower class than its own, blue where a higher
-    one: of membrane (0) and cell (1), a cell's pixel lost is red, a membrane's blue.
+    A pixel is red where its predicted class is lower than its label, blue where it is higher: of
+    membrane (0) and cell (1), a missed cell pixel is red and a missed membrane pixel blue.
 
     Args:
-        folder: where to; made if it is missing.
+        folder: the target; created if missing.
         pairs: the images with their labels.
         predicted: classes, int64 (N, H, W).
     """
     folder.mkdir(exist_ok=True)
     shown = zip(pairs.names, pairs.images, pairs.labels, predicted, strict=True)
     top = int(pairs.labels.max()) if len(pairs) else 1
-    for _, (name, image, label, guess) in zip(range(MOST), shown, strict=False):
+    for _, (name, image, label, guess) in zip(range(MAX_PICTURES), shown, strict=False):
         write_png(folder / f"{name}.png", panels(image, label, guess, top))
 
 
@@ -56,10 +56,10 @@ def panels(image: Tensor, label: Tensor, guess: Tensor, top: int) -> np.ndarray:
 def write_predictions(folder: Path, pairs: Pairs, predicted: Tensor) -> None:
     """Write ``<name>.png`` of every prediction: the last class 255, the first 0.
 
-    Predictions of other images are removed. What these are of is written last.
+    Predictions of other images are removed. The images' checksum is written last.
 
     Args:
-        folder: where to; made if it is missing.
+        folder: the target; created if missing.
         pairs: the images.
         predicted: classes, int64 (N, H, W).
     """
@@ -69,13 +69,13 @@ def write_predictions(folder: Path, pairs: Pairs, predicted: Tensor) -> None:
             path.unlink()
     for name, guess in zip(pairs.names, predicted.cpu(), strict=True):
         write_png(folder / f"{name}.png", shade(guess, max(1, int(predicted.max()))).numpy())
-    atomic.write_text(folder / OF, content_hash(pairs))
+    atomic.write_text(folder / CHECKSUM, content_hash(pairs))
 
 
 def are_predicted(folder: Path, pairs: Pairs) -> bool:
-    """Return whether a folder has the predictions of these very images."""
+    """Return whether a folder has the predictions of exactly these images."""
     try:
-        return reading.text(folder / OF) == content_hash(pairs)
+        return reading.text(folder / CHECKSUM) == content_hash(pairs)
     except (OSError, ValueError):
         return False
 

@@ -7,7 +7,7 @@ class Callback:
     """Base of all callbacks; every hook does nothing unless overridden."""
 
     def on_fit_start(self, training: Training) -> None:
-        """Before the first epoch; the trainer's state may be loaded here."""
+        """Before the first epoch; the state of training may be loaded here."""
 
     def on_batch_end(self, training: Training) -> None:
         """After each optimizer step."""
@@ -35,7 +35,7 @@ class Interrupted(BaseException):
 
 
 class NonFiniteLossError(RuntimeError):
-    """A loss, or a value of the method, is NaN or infinite; says which, at which epoch and step."""
+    """A loss, or a value of the method, is NaN or infinite; names it, its epoch and its step."""
 
     def __init__(self, epoch: int, step: int, value: float, what: str = "loss") -> None:
         super().__init__(

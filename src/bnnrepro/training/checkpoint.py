@@ -1,8 +1,8 @@
-"""Checkpoints: whole or not at all, the one before kept, damage found on reading.
+"""Checkpoints: written atomically, the previous one kept, verified when read.
 
-A file is what ``torch.save`` writes, and ``torch.load`` reads it; after that stand 64 hexadecimal
-digits, the SHA-256 of all bytes before. They are verified before anything is decoded: the formats
-inside do not notice every wrong bit, and answer others with errors of all kinds.
+A file holds what ``torch.save`` writes, so that ``torch.load`` reads it, followed by 64 hexadecimal
+digits: the SHA-256 of all bytes before. It is verified before anything is decoded, because the
+formats inside miss some wrong bits and raise errors of all kinds on others.
 """
 
 import hashlib
@@ -23,12 +23,12 @@ _ZIP_END = b"PK\x05\x06"  # begins the last 22 bytes of a file of torch's
 _OTHER_VERSION = "written by another version of bnnrepro, or by another program"
 _CURE = (
     "put a copy back if you have one, or move the run's folder away: the same command then trains "
-    "afresh"
+    "from scratch"
 )
 
 
 class UnusableError(Exception):
-    """A file that no state can be taken from; ``reason`` in a few words."""
+    """A file without a usable state; ``reason`` says why in a few words."""
 
     def __init__(self, path: Path, reason: str) -> None:
         super().__init__(f"{path}: {reason}")
@@ -36,11 +36,11 @@ class UnusableError(Exception):
 
 
 class DamagedError(UnusableError):
-    """A checkpoint file that is cut short or altered, or no checkpoint at all."""
+    """A checkpoint that is truncated or altered, or a file of another kind."""
 
 
 class _Hashing:
-    """A binary file to write to that hashes what it is given."""
+    """A binary file for writing that hashes its content."""
 
     def __init__(self, handle: BinaryIO) -> None:
         self._handle = handle
@@ -56,13 +56,13 @@ class _Hashing:
 
 
 def save(path: Path, state: dict[str, Any], signature: str, keep_as: Path | None = None) -> None:
-    """Write a state to a file, atomically; a full disk or a kill leaves the old file.
+    """Write a state to a file atomically; a full disk or a kill leaves the old file.
 
     Args:
-        path: what is replaced, or made.
+        path: the file to create or replace.
         state: tensors, numbers, strings, lists and dicts.
         signature: of the run's configuration.
-        keep_as: another name for the file that was there. Give it only where that file is whole:
+        keep_as: a name under which the old file is kept. Give it only if the old file is undamaged:
             it replaces one that may be.
     """
     with atomic.replacing(path, keep_as) as handle:
@@ -80,10 +80,10 @@ def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
     """Read a checkpoint and verify every byte.
 
     Raises:
-        FileNotFoundError: where there is none.
+        FileNotFoundError: the file is missing.
         DamagedError: its bytes are not those that were written.
-        UnusableError: they are, and another version of this package or of torch wrote them.
-        UserError: the system cannot give them: for want of memory, file handles or permission.
+        UnusableError: another version of this package or of torch wrote it.
+        UserError: the system cannot read it, for lack of memory, file handles or permission.
     """
     try:
         with reading.opened(path) as file:
@@ -106,15 +106,15 @@ def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
 
 
 def _verify(path: Path, file: BinaryIO) -> None:
-    """Raise UnusableError if a file's last digits are not those of the rest; go to its start."""
+    """Raise UnusableError if a file's checksum is wrong; seek to its start."""
     left = file.seek(0, 2) - _DIGITS
     file.seek(0)
-    found = hashlib.sha256()
+    actual = hashlib.sha256()
     while left > 0 and (block := file.read(min(left, 1 << 20))):
-        found.update(block)
+        actual.update(block)
         left -= len(block)
     digits = file.read()
-    if digits != found.hexdigest().encode():
+    if digits != actual.hexdigest().encode():
         if digits[-22:].startswith(_ZIP_END):
             raise UnusableError(path, _OTHER_VERSION)
         raise DamagedError(path, "damaged, its checksum is wrong")
@@ -124,13 +124,13 @@ def _verify(path: Path, file: BinaryIO) -> None:
 def load_newest(
     path: Path, previous: Path, signature: str, device: torch.device | str
 ) -> tuple[Path, dict[str, Any]] | None:
-    """Return the newest checkpoint that can be used, and its path; None where there is no file.
+    """Return the newest usable checkpoint and its path, or None without a file.
 
-    One that cannot be used falls back to the one before, with a warning.
+    If the newest cannot be used, the previous one is taken, with a warning.
 
     Raises:
-        UserError: if none of those there are can be used, or one is of another configuration, or
-            the system cannot give the bytes of one.
+        UserError: if there are files and none can be used, one has another configuration, or the
+            system cannot read one.
     """
     unusable: list[UnusableError] = []
     for candidate in (path, previous):

@@ -16,13 +16,13 @@ from bnnrepro.training.task import Task
 def outputs_and_targets(
     model: nn.Module, source: Source, device: torch.device
 ) -> tuple[Tensor, Tensor]:
-    """Return the model's outputs, one row a sample, and the targets, in the source's order."""
+    """Return the model's outputs, one row per sample, and the targets, in the source's order."""
     model.eval()
     outputs, targets = [], []
     with arithmetic("float32", device):
-        for inputs, wanted in source.epoch(0):
+        for inputs, labels in source.epoch(0):
             outputs.append(model(inputs.to(device)))
-            targets.append(wanted.to(device))
+            targets.append(labels.to(device))
     return torch.cat(outputs), torch.cat(targets)
 
 
@@ -35,10 +35,10 @@ def draws(
     samples: int,
     seed: int = 0,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Return outputs and targets of the whole source, draw after draw from the posterior.
+    """Yield outputs and targets of the whole source for each draw from the posterior.
 
-    The draws come from a stream of their own, so evaluating moves nothing in training; all samples
-    of a source are seen under the same draws.
+    The draws come from a random stream of their own, so that evaluation never changes training. A
+    draw is used for all samples of the source.
 
     Args:
         model: the network whose parameters the optimizer owns.
@@ -49,7 +49,7 @@ def draws(
         seed: the run's seed.
 
     Raises:
-        ValueError: if the source gives its samples in another order for each draw.
+        ValueError: if the source changes the order of its samples between draws.
     """
     first: Tensor | None = None
     stream = torch.Generator(device).manual_seed(derive(seed, "evaluate"))
@@ -57,13 +57,13 @@ def draws(
         previous, optimizer.generator = optimizer.generator, stream
         try:
             with optimizer.sampled_params():
-                drawn = outputs_and_targets(model, source, device)
+                outputs, targets = outputs_and_targets(model, source, device)
         finally:
             optimizer.generator = previous
-        if first is not None and not torch.equal(first, drawn[1]):
+        if first is not None and not torch.equal(first, targets):
             raise ValueError("data: must give the same samples each time; shuffle=False")
-        first = drawn[1]
-        yield drawn
+        first = targets
+        yield outputs, targets
 
 
 @torch.inference_mode()
@@ -92,11 +92,11 @@ def average_outputs(
         seed: the run's seed.
 
     Returns:
-        Predictions, their standard deviation over the draws (both one row a sample), and targets.
+        Predictions, their standard deviation over the draws (one row per sample), and targets.
     """
     total = squares = targets = None
-    for outputs, wanted in draws(model, optimizer, source, device, samples=samples, seed=seed):
-        targets = wanted
+    for outputs, labels in draws(model, optimizer, source, device, samples=samples, seed=seed):
+        targets = labels
         drawn = (task.predict(outputs) if average == "probabilities" else outputs).double()
         total = drawn if total is None else total + drawn
         squares = drawn.square() if squares is None else squares + drawn.square()

@@ -1,4 +1,4 @@
-"""Signals become a request to stop at the next step's end, with the state saved."""
+"""Turn signals into a request to stop after the current step, with the state saved."""
 
 import signal
 import time
@@ -14,17 +14,17 @@ REPEATED = 1.0  # seconds: a terminal, a launcher and a cluster may all pass on 
 
 
 class StopRequest:
-    """Set by a signal, asked by the training after every step."""
+    """A flag that a signal sets and that the training loop reads after every step."""
 
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None
-        self.asked_at = 0.0
+        self.received_at = 0.0
 
     def __bool__(self) -> bool:
         return self.signal is not None
 
     def interruption(self) -> Interrupted:
-        """Return what the training raises: exit code 128 + signal, as a shell would report it."""
+        """Return the exception to raise; its exit code is 128 + signal, as a shell reports it."""
         assert self.signal is not None
         return Interrupted(self.signal.name, 128 + self.signal)
 
@@ -33,17 +33,17 @@ class StopRequest:
 def stop_on_signals() -> Iterator[StopRequest]:
     """Turn SIGINT, SIGTERM, SIGUSR2 and SIGHUP into a stop request for the length of the context.
 
-    A process that ignores SIGHUP, as under ``nohup``, goes on to ignore it.
-    A later signal acts as it did before; one within ``REPEATED`` seconds is the same request.
-    Outside the main thread, where Python allows no handlers, nothing is changed.
+    A process that ignores SIGHUP, as under ``nohup``, continues to ignore it. A second signal has
+    its former effect, except within ``REPEATED`` seconds, where it counts as the same request.
+    Outside the main thread, where Python allows no handlers, nothing changes.
     """
     request = StopRequest()
     previous: dict[signal.Signals, Any] = {}
 
     def handle(number: int, frame: FrameType | None) -> None:
         if request.signal is None:
-            request.signal, request.asked_at = signal.Signals(number), time.monotonic()
-        elif time.monotonic() - request.asked_at > REPEATED:
+            request.signal, request.received_at = signal.Signals(number), time.monotonic()
+        elif time.monotonic() - request.received_at > REPEATED:
             signal.signal(number, previous[signal.Signals(number)])
             signal.raise_signal(number)
 

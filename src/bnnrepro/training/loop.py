@@ -1,8 +1,9 @@
-"""The training loop: epochs, metrics, evaluation; the task is given to it."""
+"""The training loop: epochs, metrics and evaluation of any task."""
 
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from numbers import Integral
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,11 +16,10 @@ from bnnrepro.optim import BinaryOptimizer, param_groups
 from bnnrepro.optim.kernels import compiling
 from bnnrepro.optim.kernels.malloc import keep_freed_memory
 from bnnrepro.optim.schedules import Attached, Constant, Schedule
-from bnnrepro.seeds import derive
+from bnnrepro.seeds import derive, rng_state, seed_generators, set_rng_state
 from bnnrepro.training import checkpoint
 from bnnrepro.training.callbacks import Callback, NonFiniteLossError
 from bnnrepro.training.evaluation import average_outputs, draws, outputs_and_targets
-from bnnrepro.training.history import History, Running
 from bnnrepro.training.interrupts import StopRequest
 from bnnrepro.training.methods import Factory, method_factory
 from bnnrepro.training.precision import (
@@ -27,32 +27,80 @@ from bnnrepro.training.precision import (
     arithmetic,
     autocast,
     no_denormals,
-    refused,
-    settle,
+    resolve,
+    unsupported,
 )
-from bnnrepro.training.rng_state import random_state, seed_generators, set_random_state
-from bnnrepro.training.sources import Intake, as_source
+from bnnrepro.training.sources import Converter, as_source
 from bnnrepro.training.task import EpochRow, Task
 
 EVALUATION_BATCH = 1000
 
 
+class History:
+    """The metrics of training by epoch, with the columns of ``metrics.csv``."""
+
+    def __init__(self, rows: Sequence[EpochRow]) -> None:
+        self.rows = list(rows)
+
+    @property
+    def epoch(self) -> list[int]:
+        """The epochs, from 1."""
+        return [row["epoch"] for row in self.rows]
+
+    @property
+    def history(self) -> dict[str, list[Any]]:
+        """The columns, each a list with one entry per epoch.
+
+        The entry is NaN where an epoch lacks a column, as one without validation data lacks theirs.
+        """
+        names = dict.fromkeys(name for row in self.rows for name in row)
+        return {name: [row.get(name, math.nan) for row in self.rows] for name in names}
+
+
+@dataclass
+class RunningSums:
+    """Sums over the current epoch's samples, and the number of batches done.
+
+    ``sums`` holds loss, metric and number of samples, on the device (float64); ``bad_step`` is the
+    first step (from 1) whose loss was not finite, 0 while there is none.
+    """
+
+    device: torch.device
+    batch: int = 0
+    seconds: float = 0.0
+    sums: Tensor = field(init=False)
+    bad_step: Tensor = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.sums = torch.zeros(3, dtype=torch.float64, device=self.device)
+        self.bad_step = torch.zeros((), dtype=torch.int64, device=self.device)
+
+    def add(self, loss: Tensor, score: Tensor, count: int) -> None:
+        """Add a batch, without waiting for the device."""
+        self.batch += 1
+        self.sums[0] += loss * count
+        self.sums[1] += score
+        self.sums[2] += count
+        first = (self.bad_step == 0) & ~torch.isfinite(loss)
+        self.bad_step += first * self.batch
+
+
 class Prediction(NamedTuple):
-    """Predictions averaged over draws, and their standard deviation; one row a sample."""
+    """Predictions averaged over draws, and their standard deviation; one row per sample."""
 
     mean: Tensor
     std: Tensor
 
 
 def _whole(name: str, value: Any) -> int:
-    """Return the value, NumPy's integers among them, as an int; ValueError unless it is >= 1."""
+    """Return the value as an int; ValueError unless it is an integer (NumPy's too) >= 1."""
     if not isinstance(value, Integral) or value < 1:
         raise ValueError(f"{name}={value}: must be an integer >= 1")
     return int(value)
 
 
 def _compiled_network(model: nn.Module) -> Any:
-    """Return the model compiled; its dropout draws what it would draw uncompiled."""
+    """Return the compiled model, whose dropout draws the same numbers as uncompiled."""
     return torch.compile(model, options={"fallback_random": True})
 
 
@@ -63,9 +111,9 @@ class TrainingLoop:
         model: any ``nn.Module``; it is moved to the device.
         task: loss and metrics.
         device: ``auto`` (a GPU if there is one), ``cpu``, ``cuda`` or ``cuda:N``.
-        seed: fixes order, dropout and the method's draws. The model's first weights are the
-            caller's. ``fit`` seeds the global generators: torch's, which dropout reads, NumPy's
-            and Python's, which the caller's own model or data may read.
+        seed: fixes order, dropout and the method's draws, not the model's initial weights. ``fit``
+            seeds the global generators: torch's, which dropout reads, NumPy's and Python's, which
+            the caller's own model or data may read.
         precision: arithmetic of the training steps' matrix products: ``float32``, ``tf32`` (GPUs),
             ``bf16`` (autocast), or ``auto``: ``bf16`` if it is measured to be faster here,
             decided when training begins and kept in the state. Evaluation is in float32.
@@ -88,12 +136,12 @@ class TrainingLoop:
         self.device = torch.device(device)
         if precision not in PRECISIONS:
             raise ValueError(f"precision={precision}: must be one of {', '.join(PRECISIONS)}")
-        if reason := refused(precision, self.device):
+        if reason := unsupported(precision, self.device):
             raise ValueError(f"precision={precision}: {reason}")
         self.precision = precision
         self._choose_precision = precision == "auto"
         self.model = model.to(self.device)
-        self.source: Source | None = None  # what is, or was, trained on
+        self.source: Source | None = None  # the training set of the latest fit
         self._network = _compiled_network(self.model) if compile_network else self.model
         self.task = task
         self.seed = seed
@@ -105,14 +153,14 @@ class TrainingLoop:
         self._factory: Factory | None = None
         self._compile_mode, self._compile_decided = "auto", False
         self._optimizer: BinaryOptimizer | None = None
-        self._train_set_size = 0  # what the method was offered, unless it was given its own
+        self._train_set_size = 0  # passed to the method unless the settings have one
         self._own_size = False
         self._generator = torch.Generator(self.device)
         self._attached: Attached | None = None
-        self._random: dict[str, Any] | None = None  # between calls of fit
+        self._rng: dict[str, Any] | None = None  # between calls of fit
         self._training = False
         self._callbacks: list[Callback] = []
-        self._intake = self._new_intake()
+        self._convert = self._new_converter()
 
     # -- set-up -----------------------------------------------------------------------------
 
@@ -124,7 +172,7 @@ class TrainingLoop:
         compile_optimizer: str = "auto",
         **settings: Any,
     ) -> "TrainingLoop":
-        """Choose the method and the schedule; training starts afresh.
+        """Choose the method and the schedule; training restarts from epoch 0.
 
         Args:
             method: a method's name (``bayesbinn``, ``ste``, ``bop``, ``pmf``,
@@ -132,8 +180,8 @@ class TrainingLoop:
                 groups. ``train_set_size`` and ``generator`` are given to those that take them.
             scheduler: one of ``bnnrepro.optim.schedules``; constant if None.
             compile_optimizer: ``on``, ``off`` or ``auto``: whether the method's element-wise work
-                runs through ``torch.compile``. It is decided once, when training begins, and kept
-                in the state.
+                runs through ``torch.compile``. It is decided when training begins, and kept in the
+                state.
             settings: the method's settings, such as ``lr=1e-4``.
 
         Returns:
@@ -141,7 +189,7 @@ class TrainingLoop:
 
         Raises:
             ValueError: for an unknown name.
-            TypeError: for a scheduler that is none.
+            TypeError: for a scheduler of another class.
         """
         if scheduler is not None and not isinstance(scheduler, Schedule):
             raise TypeError(
@@ -160,38 +208,38 @@ class TrainingLoop:
 
     @property
     def optimizer(self) -> BinaryOptimizer:
-        """The method at work; it exists once training has begun or a state was loaded."""
+        """The method; it exists once training has begun or a state was loaded."""
         if self._optimizer is None:
             raise RuntimeError("the method has no state yet: call compile(), then fit() or load()")
         return self._optimizer
 
     def build_optimizer(self, train_set_size: int) -> BinaryOptimizer:
-        """Make the method for a training set of so many samples, if it was not made yet."""
+        """Build the method for a training set of this size, unless it is built already."""
         if self._factory is None:
             raise RuntimeError("no method: call compile() first")
         if self._optimizer is None:
             self._generator.manual_seed(derive(self.seed, "method"))
             self._train_set_size = train_set_size
-            made = self._factory(
+            method = self._factory(
                 param_groups(self.model), train_set_size=train_set_size, generator=self._generator
             )
-            if not isinstance(made, BinaryOptimizer):
+            if not isinstance(method, BinaryOptimizer):
                 raise TypeError(
-                    f"method={type(made).__name__}: must make a bnnrepro.optim.BinaryOptimizer; "
+                    f"method={type(method).__name__}: must make a bnnrepro.optim.BinaryOptimizer; "
                     "full_precision trains real-valued weights"
                 )
-            self._optimizer = made
-            self._attached = self.schedule.attach(made, epochs=1, iterations=1)
-            self.running, self._random = Running(self.device), None
+            self._optimizer = method
+            self._attached = self.schedule.attach(method, epochs=1, iterations=1)
+            self.running, self._rng = RunningSums(self.device), None
         return self._optimizer
 
     @property
     def batch(self) -> int:
-        """Batches of the current epoch that are done."""
+        """Finished steps of the current epoch."""
         return self.running.batch
 
-    def so_far(self) -> tuple[float, float, float]:
-        """Return mean loss, metric and samples a second of the current epoch; it has a step."""
+    def running_metrics(self) -> tuple[float, float, float]:
+        """Return mean loss, metric and samples per second of the current epoch, after a step."""
         loss, score, count = self.running.sums.tolist()
         rate = count / self.running.seconds if self.running.seconds else 0.0
         return loss / count, self.task.metric_of(score, count), rate
@@ -208,17 +256,17 @@ class TrainingLoop:
         batch_size: int = 100,
         callbacks: Sequence[Callback] = (),
     ) -> History:
-        """Train up to so many epochs in all; a second call goes on where the first ended.
+        """Train until ``epochs`` epochs are done; a second call continues where the first ended.
 
         Args:
             train_data: ``(inputs, targets)`` tensors, a Dataset, a DataLoader, or a source. The
                 method's ``train_set_size`` is the number of samples that an epoch draws, unless
-                ``compile`` was given one. Floating inputs get the model's dtype. Targets are as
-                the task says: of a classification, class numbers, integers of shape (N,).
-            validation_data: the same, evaluated at the mode after each epoch; or None.
-            test_data: likewise.
+                ``compile`` was given one. Floating inputs get the model's dtype. Targets are what
+                the task requires, for classification integers of shape (N,).
+            validation_data: data of these kinds, evaluated at the mode after each epoch; or None.
+            test_data: as ``validation_data``.
             epochs: length of the whole schedule, >= 1.
-            batch_size: samples a batch where the data does not say, >= 1.
+            batch_size: samples per batch, unless the data defines it, >= 1.
             callbacks: see ``bnnrepro.training.callbacks``.
 
         Returns:
@@ -226,15 +274,15 @@ class TrainingLoop:
 
         Raises:
             NonFiniteLossError: at the end of an epoch with a NaN or infinite loss, in training or
-                in evaluation, or one that leaves such a value in the method's state.
+                in evaluation, or with such a value in the method's state.
             Interrupted: if a signal asked to stop; the state is consistent.
-            ValueError, TypeError: for data that the task does not take, or without samples.
+            ValueError, TypeError: for data that the task refuses, or without samples.
         """
         epochs, batch_size = _whole("epochs", epochs), _whole("batch_size", batch_size)
-        intake = self._intake = self._new_intake()
-        source = self._as_source(train_data, intake, batch_size, shuffle=True)
+        convert = self._convert = self._new_converter()
+        source = self._as_source(train_data, convert, batch_size, shuffle=True)
         held_out = {
-            name: self._as_source(data, intake)
+            name: self._as_source(data, convert)
             for name, data in (("validation", validation_data), ("test", test_data))
             if data is not None
         }
@@ -243,26 +291,26 @@ class TrainingLoop:
         self._begin(source, epochs)
         self._callbacks = list(callbacks)
         try:
-            self._tell("on_fit_start")
-            self._take_up_random()
+            self._call("on_fit_start")
+            self._restore_rng()
             with no_denormals():
                 while self.epoch < epochs and not self.stop:
                     self._train_epoch(source)
                     self._finish_epoch(source, held_out)
-            self._tell("on_fit_end")
+            self._call("on_fit_end")
         finally:
-            self._lay_down_random()
+            self._store_rng()
         return History(self.rows)
 
-    def _new_intake(self) -> Intake:
-        """Return the door for one call's data."""
+    def _new_converter(self) -> Converter:
+        """Return a converter for the data of one call."""
         floats = (p.dtype for p in self.model.parameters() if p.is_floating_point())
-        return Intake(next(floats, torch.float32), self.task)
+        return Converter(next(floats, torch.float32), self.task)
 
     def _as_source(
         self,
         data: Any,
-        intake: Intake,
+        convert: Converter,
         batch_size: int = EVALUATION_BATCH,
         *,
         shuffle: bool = False,
@@ -273,14 +321,14 @@ class TrainingLoop:
             seed=self.seed,
             shuffle=shuffle,
             device=self.device,
-            intake=intake,
+            convert=convert,
         )
 
     def _begin(self, source: Source, epochs: int) -> None:
         self.stop = False
         self.build_optimizer(source.n_samples)
-        self._follow_train_set(source.n_samples)
-        self.precision = settle(self.precision, self.device)
+        self._update_train_set_size(source.n_samples)
+        self.precision = resolve(self.precision, self.device)
         assert self._attached is not None
         self.epochs, self.batches = epochs, len(source)
         if not self._compile_decided:
@@ -293,8 +341,8 @@ class TrainingLoop:
             self._compile_decided = True
         self._attached.epochs, self._attached.iterations = self._period, self.batches
 
-    def _follow_train_set(self, size: int) -> None:
-        """Tell the method of a training set of another size, where it took the one before."""
+    def _update_train_set_size(self, size: int) -> None:
+        """Pass the training set's size to the method, where its groups hold the former one."""
         for group in self.optimizer.param_groups:
             if group.get("train_set_size") == self._train_set_size and not self._own_size:
                 group["train_set_size"] = size
@@ -302,20 +350,20 @@ class TrainingLoop:
 
     @property
     def _period(self) -> int:
-        """Epochs that the schedule spans, before it begins anew."""
+        """Epochs that the schedule spans before it restarts."""
         return self.task.period or self.epochs
 
-    def _take_up_random(self) -> None:
+    def _restore_rng(self) -> None:
         """Restore the RNG state of the previous ``fit()`` or checkpoint."""
-        if self._random is None:
+        if self._rng is None:
             seed_generators(self.seed, "dropout")
         else:
-            set_random_state(self._random, self._generator)
+            set_rng_state(self._rng, self._generator)
         self._training = True
 
-    def _lay_down_random(self) -> None:
+    def _store_rng(self) -> None:
         if self._training:
-            self._random = random_state(self._generator)
+            self._rng = rng_state(self._generator)
         self._training = False
 
     def _train_epoch(self, source: Source) -> None:
@@ -329,19 +377,19 @@ class TrainingLoop:
             with arithmetic(self.precision, self.device):
                 self._train_batch(inputs.to(self.device), targets.to(self.device))
             self.running.seconds = before + time.perf_counter() - started
-            self._tell("on_batch_end")
+            self._call("on_batch_end")
             if self.stop_request and self.running.batch < self.batches:
-                self._tell("on_interrupt")
+                self._call("on_interrupt")
                 raise self.stop_request.interruption()
         step = int(self.running.bad_step)
         if step:
             raise NonFiniteLossError(self.epoch + 1, step, float(self.running.sums[0]))
-        if found := self.optimizer.not_finite():
-            what, value = found
+        if bad := self.optimizer.not_finite():
+            what, value = bad
             raise NonFiniteLossError(self.epoch + 1, self.running.batch, value, what)
 
     def _batches(self, source: Source) -> Iterator[tuple[Tensor, Tensor]]:
-        """Return what is left of the epoch."""
+        """Return the remaining batches of the epoch."""
         return self.task.training_source(source, self.epoch).epoch(self.epoch, self.running.batch)
 
     def _train_batch(self, inputs: Tensor, targets: Tensor) -> None:
@@ -350,7 +398,7 @@ class TrainingLoop:
         def closure() -> Tensor:
             with autocast(self.precision, self.device):
                 outputs = self._network(inputs)
-                self.task.check_outputs(outputs, self._intake.highest)
+                self.task.check_outputs(outputs, self._convert.highest)
                 loss = self.task.loss(outputs, targets)
             loss.backward()
             scores.append(self.task.score(outputs.detach(), targets))
@@ -366,7 +414,7 @@ class TrainingLoop:
         row: EpochRow = {"epoch": self.epoch + 1, "lr": self._attached.current}
         row |= {"train_loss": loss / count, f"train_{metric}": self.task.metric_of(score, count)}
         for name, data in held_out.items():
-            figures = self.task.epoch_figures(self, data)
+            figures = self.task.epoch_metrics(self, data)
             row |= {f"{name}_{key}": value for key, value in figures.items()}
         for name in held_out:
             if not math.isfinite(row[f"{name}_loss"]):
@@ -377,14 +425,14 @@ class TrainingLoop:
         row |= self.optimizer.diagnostics()
         self.rows.append(row)
         self.epoch += 1
-        self.running = Running(self.device)
+        self.running = RunningSums(self.device)
         for callback in self._callbacks:
             callback.on_epoch_end(self, row)
         if self.stop_request:
-            self._tell("on_interrupt")
+            self._call("on_interrupt")
             raise self.stop_request.interruption()
 
-    def _tell(self, hook: str) -> None:
+    def _call(self, hook: str) -> None:
         for callback in self._callbacks:
             getattr(callback, hook)(self)
 
@@ -393,7 +441,7 @@ class TrainingLoop:
     def validate(self, source: Source) -> dict[str, float]:
         """Return the loss and the metrics of an epoch's row, at the mode."""
         outputs, targets = outputs_and_targets(self.model, source, self.device)
-        self.task.check_outputs(outputs, self._intake.highest)
+        self.task.check_outputs(outputs, self._convert.highest)
         return self.task.validate(outputs, targets)
 
     def evaluate(
@@ -404,7 +452,7 @@ class TrainingLoop:
         Args:
             data: as for ``fit``.
             samples: draws from the posterior, >= 1; None is the mode.
-            average: what is averaged over draws, ``probabilities`` or ``logits``.
+            average: the quantity averaged over draws, ``probabilities`` or ``logits``.
         """
         predictions, spread, targets = self.predictions(data, samples=samples, average=average)
         if spread is None:
@@ -419,24 +467,24 @@ class TrainingLoop:
         Args:
             data: as for ``fit``.
             samples: draws from the posterior, >= 1; None is the mode.
-            average: what is averaged over draws; the spread is always of this.
+            average: the quantity averaged over draws; the spread is that of the same quantity.
         """
-        intake = self._new_intake()
-        source = self._as_source(data, intake)
+        convert = self._new_converter()
+        source = self._as_source(data, convert)
         if samples is None:
             outputs, targets = outputs_and_targets(self.model, source, self.device)
-            found, spread = self.task.predict(outputs), None
+            predictions, spread = self.task.predict(outputs), None
         else:
-            found, spread, targets = self._averaged(source, samples, average)
-        self.task.check_outputs(found, intake.highest)
-        return found, spread, targets
+            predictions, spread, targets = self._averaged(source, samples, average)
+        self.task.check_outputs(predictions, convert.highest)
+        return predictions, spread, targets
 
     def draws(self, data: Any, samples: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Return outputs and targets of all samples, draw after draw from the posterior.
+        """Return outputs and targets of all samples for each draw from the posterior.
 
-        They are the draws that ``predictions`` averages.
+        These are the draws that ``predictions`` averages.
         """
-        source = self._as_source(data, self._new_intake())
+        source = self._as_source(data, self._new_converter())
         return draws(
             self.model, self.optimizer, source, self.device, samples=samples, seed=self.seed
         )
@@ -449,10 +497,10 @@ class TrainingLoop:
         Args:
             inputs: (N, ...), as the model takes them.
             samples: draws from the posterior, >= 1; None is the mode.
-            average: what is averaged over draws; the spread is always of this.
+            average: the quantity averaged over draws; the spread is that of the same quantity.
         """
         unlabelled = (inputs, torch.zeros(len(inputs), dtype=torch.int64))
-        source = self._as_source(unlabelled, Intake(self._intake.dtype))
+        source = self._as_source(unlabelled, Converter(self._convert.dtype))
         mean, std, _ = self.predictions(source, samples=samples, average=average)
         return mean if std is None else Prediction(mean, std)
 
@@ -476,7 +524,7 @@ class TrainingLoop:
     # -- state ------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        """Return all that decides how training goes on: tensors, numbers, strings, lists, dicts."""
+        """Return everything that decides how training continues, as ``torch.save`` takes it."""
         return {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -491,21 +539,21 @@ class TrainingLoop:
             },
             "rows": self.rows,
             "task": self.task.state_dict(),
-            "random": random_state(self._generator) if self._training else self._random,
+            "random": rng_state(self._generator) if self._training else self._rng,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go back to a state; the method must have been built for the same parameters."""
+        """Restore a state; the method must have been built for the same parameters."""
         self.load_weights(state)
         self.optimizer.compiled = compiling.again(state["compiled"], self.device)
         self._compile_decided = True
-        if self._choose_precision:  # what was chosen when training began
-            self.precision = settle(state["precision"], self.device)
+        if self._choose_precision:  # as chosen when training began
+            self.precision = resolve(state["precision"], self.device)
         self.epoch, self.rows = state["epoch"], [dict(row) for row in state["rows"]]
-        self.running = Running(self.device, state["batch"], state["running"]["seconds"])
+        self.running = RunningSums(self.device, state["batch"], state["running"]["seconds"])
         self.running.sums.copy_(state["running"]["sums"])
         self.running.bad_step.copy_(state["running"]["bad_step"])
-        self._random = state["random"]
+        self._rng = state["random"]
 
     def save(self, path: str | Path) -> None:
         """Write the whole state to a file, atomically."""
@@ -513,12 +561,12 @@ class TrainingLoop:
         checkpoint.save(Path(path), self.state_dict() | size, "")
 
     def load(self, path: str | Path) -> "TrainingLoop":
-        """Take the state of a file that ``save`` wrote, for the same model and method.
+        """Restore the state of a file that ``save`` wrote, for the same model and method.
 
         Raises:
             FileNotFoundError: there is no such file.
             bnnrepro.training.checkpoint.UnusableError: it is damaged, or of another version.
-            UserError: the system cannot give its bytes: for want of memory, say.
+            UserError: the system cannot read it, for lack of memory for example.
         """
         state = checkpoint.load(Path(path), self.device)
         self.build_optimizer(state["train_set_size"])
@@ -527,7 +575,7 @@ class TrainingLoop:
         return self
 
     def load_weights(self, state: dict[str, Any]) -> None:
-        """Take a state's weights and posterior, and what the task keeps to judge by them."""
+        """Restore the weights and the posterior of a state, and the task's own state."""
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         if "task" in state:

@@ -1,4 +1,4 @@
-"""From a method's name or class to a function that makes the optimizer for a model."""
+"""Turn a method's name or class into a function that builds the optimizer for a model."""
 
 import inspect
 from collections.abc import Callable
@@ -28,18 +28,18 @@ def method_factory(method: str | Factory, settings: dict[str, Any]) -> Factory:
         ValueError: for an unknown name.
     """
     if isinstance(method, str):
-        known = method_names()
-        if method not in known:
-            allowed = ", ".join(sorted(known))
-            raise ValueError(f"method={method}: must be one of {allowed}{nearest(method, known)}")
-        method = known[method]
+        classes = method_names()
+        if method not in classes:
+            allowed = ", ".join(sorted(classes))
+            raise ValueError(f"method={method}: must be one of {allowed}{nearest(method, classes)}")
+        method = classes[method]
     build = method
 
     def make(groups: Any, **available: Any) -> BinaryOptimizer:
         accepted = inspect.signature(build).parameters
         if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in accepted.values()):
             return build(groups, **{**available, **settings})
-        given = {name: value for name, value in available.items() if name in accepted}
-        return build(groups, **{**given, **settings})
+        available = {name: value for name, value in available.items() if name in accepted}
+        return build(groups, **{**available, **settings})
 
     return make

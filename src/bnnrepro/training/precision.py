@@ -1,9 +1,9 @@
 """The arithmetic of training steps: float32, TF32 or bfloat16.
 
-bfloat16 halves the time of a step on processors and GPUs that have it, and multiplies it on others
-(45 times on a CPU with AVX2 alone): ``auto`` measures first. Whatever it is, weights, the method's
-state and every evaluation stay in float32, so that figures of runs are comparable. Without this
-module, torch itself would let a GPU's convolutions use TF32.
+bfloat16 halves the time of a step on processors and GPUs that support it, and multiplies it on
+others (by 45 on a CPU with AVX2 only): ``auto`` measures first. Weights, the method's state and
+every evaluation are always in float32, so that runs are comparable. Without this module, torch
+would let a GPU's convolutions use TF32.
 """
 
 import logging
@@ -20,8 +20,8 @@ PRECISIONS = ("float32", "tf32", "bf16", "auto")
 WORTHWHILE = 0.9  # auto takes bfloat16 where it needs at most this share of float32's time
 
 
-def refused(precision: str, device: torch.device) -> str:
-    """Return why a device cannot train at a precision; an empty text if it can."""
+def unsupported(precision: str, device: torch.device) -> str:
+    """Return the reason why a device cannot train at a precision; an empty text if it can."""
     if precision == "tf32" and device.type != "cuda":
         return f"needs a GPU that has it, this is {device}; float32 or bf16 works"
     if precision == "tf32" and torch.cuda.get_device_capability(device) < (8, 0):
@@ -29,8 +29,8 @@ def refused(precision: str, device: torch.device) -> str:
     return ""
 
 
-def settle(precision: str, device: torch.device) -> str:
-    """Return the precision to train at: ``auto`` measured; a warning where bfloat16 is slower."""
+def resolve(precision: str, device: torch.device) -> str:
+    """Return the precision to train at; ``auto`` measures, a slower bfloat16 logs a warning."""
     if precision not in ("bf16", "auto"):
         return precision
     factor = bf16_factor(device)
@@ -57,12 +57,12 @@ def bf16_factor(device: torch.device) -> float:
                 started = time.perf_counter()
                 float(torch.nn.functional.linear(inputs, weights)[0, 0])  # waits for the device
                 seconds[bf16].append(time.perf_counter() - started)
-    return min(seconds[True]) / min(seconds[False])  # the rest is what else the machine does
+    return min(seconds[True]) / min(seconds[False])  # the minimum leaves out other load
 
 
 @contextmanager
 def arithmetic(precision: str, device: torch.device) -> Iterator[None]:
-    """Do float32 matrix products and convolutions exactly, or in TF32, within the context."""
+    """Compute float32 matrix products and convolutions exactly, or in TF32, in the context."""
     if device.type != "cuda":
         yield
         return
@@ -77,16 +77,16 @@ def arithmetic(precision: str, device: torch.device) -> Iterator[None]:
 
 
 def autocast(precision: str, device: torch.device) -> torch.autocast:
-    """Return the context of a forward pass: bfloat16 where it is safe, if asked for."""
+    """Return the context of a forward pass; for ``bf16``, bfloat16 where it is safe."""
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
 
 
 @contextmanager
 def no_denormals() -> Iterator[None]:
-    """Take denormal numbers for 0: Adam's moments of dead inputs decay into them, 20x slower.
+    """Treat denormal numbers as 0: Adam's moments of dead inputs decay into them, 20x slower.
 
-    torch's worker threads take the mode over from the thread that starts them, and do not learn of
-    it later: a run enters this before torch computes anything.
+    torch's worker threads inherit the mode from the thread that starts them and never update it, so
+    a run enters this context before torch computes anything.
     """
     before = sys.float_info.min / 2 == 0
     torch.set_flush_denormal(True)

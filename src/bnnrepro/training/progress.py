@@ -1,4 +1,4 @@
-"""Progress that people like: a live bar on a terminal, one line an epoch elsewhere."""
+"""Console progress: a live bar on a terminal, one line per epoch elsewhere."""
 
 import sys
 import time
@@ -17,7 +17,7 @@ from bnnrepro.training.task import EpochRow, Training
 
 
 def epoch_line(row: EpochRow, epochs: int, metric: str) -> str:
-    """Return an epoch's figures as one line."""
+    """Return an epoch's metrics as one line."""
     width = len(str(epochs))
     parts = [f"epoch {row['epoch']:{width}d}/{epochs}", f"loss {row['train_loss']:.4f}"]
     for split in ("train", "validation", "test"):
@@ -28,29 +28,29 @@ def epoch_line(row: EpochRow, epochs: int, metric: str) -> str:
     return "  ".join([*parts, f"{row['seconds']:.1f} s"])
 
 
-def clock(seconds: float) -> str:
+def duration(seconds: float) -> str:
     """Return a duration as h:mm:ss."""
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
 
 
 class Lines(Callback):
-    """One line an epoch, with the time left."""
+    """Prints one line per epoch, with the time left."""
 
     def on_fit_start(self, training: Training) -> None:
         """Start the clock."""
         self._started, self._first = time.monotonic(), training.epoch
 
     def on_epoch_end(self, training: Training, row: EpochRow) -> None:
-        """Print the epoch's figures."""
+        """Print the epoch's metrics."""
         pace = (time.monotonic() - self._started) / (training.epoch - self._first)
-        left = clock(pace * (training.epochs - training.epoch))
+        left = duration(pace * (training.epochs - training.epoch))
         line = epoch_line(row, training.epochs, training.task.metric)
         print(f"{line}  left {left}", flush=True)
 
 
 class Bar(Callback):
-    """A live bar: epoch, batch, loss, metric, samples a second, time left."""
+    """Shows a live bar: epoch, batch, loss, metric, samples per second, time left."""
 
     def __init__(self) -> None:
         self.console = Console()
@@ -75,12 +75,12 @@ class Bar(Callback):
         self._progress.start()
 
     def on_batch_end(self, training: Training) -> None:
-        """Move the bar; ten times a second at most, since figures wait for the device."""
+        """Move the bar, at most ten times per second: reading the loss waits for the device."""
         now = time.monotonic()
         if now - self._shown_at < 0.1:
             return
         self._shown_at = now
-        loss, metric, rate = training.so_far()
+        loss, metric, rate = training.running_metrics()
         self._progress.update(
             self._task,
             completed=training.epoch * training.batches + training.batch,
@@ -92,21 +92,21 @@ class Bar(Callback):
         )
 
     def on_epoch_end(self, training: Training, row: EpochRow) -> None:
-        """Leave the epoch's line above the bar."""
+        """Print the epoch's line above the bar."""
         self._progress.console.print(
             epoch_line(row, training.epochs, training.task.metric), highlight=False
         )
 
     def on_interrupt(self, training: Training) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         self._progress.stop()
 
     def on_fit_end(self, training: Training) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         self._progress.stop()
 
     def close(self, exit_code: int) -> None:
-        """Take the bar away, after an error too."""
+        """Remove the bar, after an error too."""
         self._progress.stop()
 
 

@@ -1,4 +1,4 @@
-"""A run's folder kept up to date while it trains, and picked up again after an interruption."""
+"""Write a run's folder while it trains, and resume from it after an interruption."""
 
 import logging
 import time
@@ -18,8 +18,8 @@ from bnnrepro.training.task import EpochRow, Task, Training
 
 log = logging.getLogger(__name__)
 
-# Least time between two writings of metrics and status: the table is written whole, so that a
-# writing each of thousands of short epochs would take longer than the training.
+# Minimum time between two writes of metrics and status: the whole table is rewritten, which after
+# each of thousands of short epochs would take longer than the training.
 REPORT_SECONDS = 1.0
 
 
@@ -36,20 +36,19 @@ def best_row(rows: list[EpochRow], task: Task) -> EpochRow | None:
 class Recorder(Callback):
     """Writes metrics, status and checkpoints, and resumes from them.
 
-    Metrics and status are never older than the newest checkpoint, nor by more than
-    ``REPORT_SECONDS`` and an epoch older than training; however a run ends other than killed, its
-    metrics hold every epoch.
+    Metrics and status are never older than the newest checkpoint, and never lag training by more
+    than ``REPORT_SECONDS`` and one epoch. Unless a run is killed, its metrics hold every epoch.
 
     Args:
         folder: the run's folder, which exists.
-        signature: of the run's configuration; a checkpoint of another one is refused.
+        signature: of the run's configuration; a checkpoint with another signature is refused.
         every: epochs between two checkpoints.
-        seconds: least time between two checkpoints; a stop or the last epoch always writes one.
+        seconds: minimum time between two checkpoints; a stop or the last epoch always writes one.
         stop_after: epoch after which training stops cleanly; None trains to the end.
-        about: what stands in every checkpoint so that it can be used by itself: shape, classes,
-            normalisation.
-        loggers: callbacks that are told of rows only when these are safe in a checkpoint, so that
-            a resumed run never logs an epoch twice.
+        about: the data set's shape, classes and normalisation, recorded in every checkpoint so that
+            it can be used without the data.
+        loggers: callbacks that get a row only once it is in a checkpoint, so that a resumed run
+            never logs an epoch twice.
     """
 
     def __init__(
@@ -71,24 +70,24 @@ class Recorder(Callback):
         self.about = about or {}
         self.loggers = loggers
         self._state: dict[str, Any] | None = None
-        self._newest_is_whole = False  # what is under checkpoint.pt was read, or written, here
+        self._newest_is_whole = False  # this process has read or written checkpoint.pt
         self._written_at = time.monotonic()
-        self._told = 0
+        self._logged = 0
         self._reported_at = -REPORT_SECONDS
-        self._unreported: list[EpochRow] = []  # all rows, where the last are not in metrics.csv yet
+        self._unreported: list[EpochRow] = []  # all rows, while the last are not in metrics.csv
 
     def read(self, device: torch.device) -> None:
-        """Read the newest whole checkpoint; nothing in the folder is changed.
+        """Read the newest undamaged checkpoint; the folder is not changed.
 
         Raises:
-            UserError: if all there are are damaged, or one is of another configuration, or the
-                system cannot give the bytes of one.
+            UserError: if every checkpoint is damaged, one has another configuration, or the system
+                cannot read one.
         """
-        found = checkpoint.load_newest(
+        newest = checkpoint.load_newest(
             self.folder.checkpoint, self.folder.checkpoint_prev, self.signature, device
         )
-        if found is not None:
-            path, self._state = found
+        if newest is not None:
+            path, self._state = newest
             self._newest_is_whole = path == self.folder.checkpoint
 
     def on_fit_start(self, training: Training) -> None:
@@ -98,14 +97,14 @@ class Recorder(Callback):
             training.load_state_dict(state)
             inside = f", step {training.batch}" if training.batch else ""
             log.info("resumed after epoch %d of %d%s", training.epoch, training.epochs, inside)
-        self._told = training.epoch
+        self._logged = training.epoch
         for logger in self.loggers:
             logger.on_fit_start(training)
         self._report(training)
         self._maybe_stop(training)
 
     def on_epoch_end(self, training: Training, row: EpochRow) -> None:
-        """Write what changed; a checkpoint if one is due."""
+        """Write what changed, and a checkpoint if it is due."""
         if best_row(training.rows, training.task) is row:
             checkpoint.save(self.folder.best, self._snapshot(training), self.signature)
         self._maybe_stop(training)
@@ -124,11 +123,11 @@ class Recorder(Callback):
         self._checkpoint(training)
 
     def close(self, exit_code: int) -> None:
-        """Pass the end on to the loggers; write the rows that are left."""
+        """Close the loggers; write the remaining rows."""
         for logger in self.loggers:
             logger.close(exit_code)
         if self._unreported:
-            with suppress(OSError):  # the disk is full: that is what the run failed of
+            with suppress(OSError):  # a full disk, which is why the run failed
                 write_metrics(self.folder.metrics, self._unreported)
 
     def _snapshot(self, training: Training) -> dict[str, Any]:
@@ -152,10 +151,10 @@ class Recorder(Callback):
         )
         self._newest_is_whole = True
         self._written_at = time.monotonic()
-        for row in training.rows[self._told :]:
+        for row in training.rows[self._logged :]:
             for logger in self.loggers:
                 logger.on_epoch_end(training, row)
-        self._told = training.epoch
+        self._logged = training.epoch
         self._report(training)
 
     def _report(self, training: Training) -> None:

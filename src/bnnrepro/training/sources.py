@@ -1,4 +1,4 @@
-"""What training reads from: anything that gives an epoch's batches, and adapters to it."""
+"""Adapt tensors, a Dataset or a DataLoader to a source, which yields an epoch's batches."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -23,18 +23,18 @@ from bnnrepro.training.task import Task
 Pair = tuple[Tensor, Tensor]
 
 
-class Intake:
-    """The door for a caller's data: what passes is as model and task take it.
+class Converter:
+    """Converts a caller's data to the form that model and task take.
 
-    Floating inputs get the model's dtype; targets become what the task takes, or are refused.
+    Floating inputs get the model's dtype; targets are converted and checked by the task.
 
     Args:
         dtype: of the model's parameters.
-        task: knows its targets; None: there are none, what stands in for them passes.
+        task: checks the targets; None leaves them as they are.
 
     Attributes:
         highest: the highest class number so far, -1 before the first. The model's outputs are
-            held against it, so that no step has to look at targets on a device.
+            checked against it, so that no step has to read targets from a device.
     """
 
     def __init__(self, dtype: torch.dtype, task: Task | None = None) -> None:
@@ -44,8 +44,8 @@ class Intake:
         """Return the inputs and targets of a batch, or of a whole data set.
 
         Raises:
-            TypeError: for anything but two.
-            ValueError: for different lengths, or targets that the task does not take.
+            TypeError: for anything but a pair.
+            ValueError: for different lengths, or targets that the task refuses.
         """
         if not isinstance(pair, (tuple, list)) or len(pair) != 2:
             raise TypeError(f"data: gives {type(pair).__name__}, must give pairs (inputs, targets)")
@@ -62,22 +62,22 @@ class Intake:
 
 
 class LoaderSource:
-    """A DataLoader as a source; its own shuffling is not part of a run's saved state."""
+    """A source around a DataLoader, whose own shuffling is not part of a run's saved state."""
 
-    def __init__(self, loader: DataLoader[Any], intake: Intake) -> None:
-        self.loader, self.intake = loader, intake
-        self.n_samples = drawn_by(loader)
+    def __init__(self, loader: DataLoader[Any], convert: Converter) -> None:
+        self.loader, self.convert = loader, convert
+        self.n_samples = samples_per_epoch(loader)
 
     def __len__(self) -> int:
         return len(self.loader)
 
     def epoch(self, number: int, start: int = 0) -> Iterator[Pair]:
         """Return an iterator over the loader's batches, skipping the first ``start``."""
-        return map(self.intake, islice(iter(self.loader), start, None))
+        return map(self.convert, islice(iter(self.loader), start, None))
 
 
-def drawn_by(loader: DataLoader[Any]) -> int:
-    """Return how many samples a loader draws in an epoch, which its data set's length need not be.
+def samples_per_epoch(loader: DataLoader[Any]) -> int:
+    """Return the number of samples that a loader draws in an epoch, by its sampler's length.
 
     Raises:
         ValueError: if the loader cannot tell.
@@ -97,18 +97,18 @@ def drawn_by(loader: DataLoader[Any]) -> int:
 
 
 class DatasetSource:
-    """Samples that are fetched by their places, in an order driven by the seed.
+    """A source that fetches samples by their indices, in an order that the seed fixes.
 
-    A last batch of a single sample joins the one before it when shuffled: BatchNorm cannot train
-    on one.
+    When shuffled, a last batch of a single sample joins the one before: BatchNorm cannot train on
+    one sample.
 
     Args:
-        n_samples: how many there are.
-        fetch: from places, int64 of shape (B,), to inputs and targets.
-        batch_size: samples a batch.
+        n_samples: number of samples.
+        fetch: maps indices, int64 of shape (B,), to inputs and targets.
+        batch_size: samples per batch.
         seed: the run's seed.
         shuffle: whether each epoch has a new random order.
-        device: where the places have to be.
+        device: of the indices.
     """
 
     def __init__(
@@ -149,48 +149,54 @@ class DatasetSource:
             yield self._fetch(order[first:last])
 
 
-def _room(device: torch.device) -> int:
-    """Return how many bytes of data may be moved to a GPU, half of what is free; else 0."""
+def _free_bytes(device: torch.device) -> int:
+    """Return the bytes of data that may be moved to a GPU, half of its free memory; else 0."""
     return torch.cuda.mem_get_info(device)[0] // 2 if device.type == "cuda" else 0
 
 
-def _moved(pair: Pair, device: torch.device) -> Pair:
-    """Return tensors on the device, where they have room: a batch at a time takes far longer."""
+def _to_device(pair: Pair, device: torch.device) -> Pair:
+    """Return tensors on the device if they fit: moving batch by batch takes far longer."""
     inputs, targets = pair
-    if inputs.nbytes + targets.nbytes > _room(device):
+    if inputs.nbytes + targets.nbytes > _free_bytes(device):
         return pair
     return inputs.to(device), targets.to(device)
 
 
 def as_source(
-    data: Any, *, batch_size: int, seed: int, shuffle: bool, device: torch.device, intake: Intake
+    data: Any,
+    *,
+    batch_size: int,
+    seed: int,
+    shuffle: bool,
+    device: torch.device,
+    convert: Converter,
 ) -> Source:
-    """Adapt tensors ``(inputs, targets)``, a Dataset or a DataLoader; a source stays as it is.
+    """Adapt tensors ``(inputs, targets)``, a Dataset or a DataLoader; return a source unchanged.
 
-    Tensors pass the intake once, and are moved to the device where it has room; anything else
-    gives its batches where it likes, and each passes the intake.
+    Tensors are converted once, and moved to the device if they fit; a Dataset's or DataLoader's
+    batches are converted one by one, on whatever device they are.
 
     Raises:
         TypeError: for anything else.
         ValueError: for no samples, tensors of different lengths, or targets that the task refuses.
     """
-    cut = partial(DatasetSource, batch_size=batch_size, seed=seed, shuffle=shuffle)
+    dataset_source = partial(DatasetSource, batch_size=batch_size, seed=seed, shuffle=shuffle)
     if type(data) is TensorDataset:  # a subclass may do more than to index
         data = data.tensors
     source: Source
     if isinstance(data, tuple) and len(data) == 2:
-        inputs, targets = _moved(intake(data), device)
-        source = cut(
+        inputs, targets = _to_device(convert(data), device)
+        source = dataset_source(
             len(inputs),
-            lambda places: (inputs.index_select(0, places), targets.index_select(0, places)),
+            lambda indices: (inputs.index_select(0, indices), targets.index_select(0, indices)),
             device=inputs.device,
         )
     elif isinstance(data, DataLoader):
-        source = LoaderSource(data, intake)
+        source = LoaderSource(data, convert)
     elif isinstance(data, Dataset) and not isinstance(data, IterableDataset):
-        source = cut(
+        source = dataset_source(
             len(data),  # type: ignore[arg-type]
-            lambda places: intake(default_collate([data[place] for place in places.tolist()])),
+            lambda indices: convert(default_collate([data[index] for index in indices.tolist()])),
             device=torch.device("cpu"),
         )
     elif hasattr(data, "epoch") and hasattr(data, "n_samples"):

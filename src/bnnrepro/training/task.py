@@ -30,7 +30,7 @@ class Training(Protocol):
         model: the network; outside a sampling context its parameters are the deployable weights.
         task: loss and metrics.
         source: the training set.
-        epoch: finished epochs, the number of the current one counted from 0.
+        epoch: number of finished epochs, which is the current epoch counted from 0.
         epochs: length of the whole schedule.
         batches: steps of an epoch.
         rows: metrics of the finished epochs.
@@ -53,10 +53,10 @@ class Training(Protocol):
 
     @property
     def batch(self) -> int:
-        """Steps of the current epoch that are done."""
+        """Finished steps of the current epoch."""
 
-    def so_far(self) -> tuple[float, float, float]:
-        """Return mean loss, metric and samples a second of the current epoch."""
+    def running_metrics(self) -> tuple[float, float, float]:
+        """Return mean loss, metric and samples per second of the current epoch."""
 
     def validate(self, source: Source) -> dict[str, float]:
         """Return ``loss`` and the metrics of a held-out split at the mode."""
@@ -77,7 +77,7 @@ class Training(Protocol):
         """Return predictions at the mode, or their mean and spread over draws."""
 
     def draws(self, data: Any, samples: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Return outputs and targets, draw after draw from the posterior."""
+        """Return outputs and targets for each draw from the posterior."""
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything that decides how training continues."""
@@ -90,16 +90,16 @@ class Training(Protocol):
 
 
 class Task(ABC):
-    """Loss, metrics and prediction of one kind of problem, and what its outer loop adds.
+    """Loss, metrics, prediction and outer loop of one kind of problem.
 
     Attributes:
         name: the kind, as data sets and results name it.
-        metric: name of the metric that stands beside the loss in every row, and that selects the
-            best epoch on validation.
+        metric: name of the metric that follows the loss in every row and selects the best epoch on
+            validation.
         higher_is_better: the direction of that selection.
         samples: what a sample is called, in the plural.
         by_name: every subclass that has a ``name`` of its own.
-        period: epochs after which the schedule begins anew; None: it spans the whole run.
+        period: epochs after which the schedule restarts; None: it spans the whole run.
     """
 
     name: ClassVar[str]
@@ -119,14 +119,14 @@ class Task(ABC):
 
         Args:
             cfg: the run's.
-            about: what the data set says of itself (``Data.about``).
+            about: the data set's description of itself (``Data.about``).
         """
         return cls()
 
-    # -- one batch, one evaluation ------------------------------------------------------------
+    # -- batches and evaluations -------------------------------------------------------------
 
     def accept(self, targets: Tensor) -> Tensor:
-        """Return a caller's targets, one a sample, as loss and metrics take them.
+        """Return a caller's targets, one per sample, as loss and metrics take them.
 
         Raises:
             ValueError: if they are of a kind that would be misread.
@@ -155,7 +155,7 @@ class Task(ABC):
 
     @abstractmethod
     def predict(self, outputs: Tensor) -> Tensor:
-        """Return what is averaged over draws by default, one row a sample."""
+        """Return predictions, the default quantity to average over draws, one row per sample."""
 
     @abstractmethod
     def from_outputs(self, averaged: Tensor) -> Tensor:
@@ -163,20 +163,20 @@ class Task(ABC):
 
     @abstractmethod
     def measure(self, predictions: Tensor, targets: Tensor) -> dict[str, float]:
-        """Return the task's metrics of predictions, one row a sample."""
+        """Return the task's metrics of predictions, one row per sample."""
 
     def measure_draws(self, mean: Tensor, spread: Tensor, targets: Tensor) -> dict[str, float]:
         """Return the metrics of predictions averaged over draws.
 
         Args:
-            mean: the averaged predictions, one row a sample.
-            spread: the standard deviation over the draws of what was averaged.
-            targets: one a sample.
+            mean: the averaged predictions, one row per sample.
+            spread: the standard deviation over the draws, of the averaged quantity.
+            targets: one per sample.
         """
         return self.measure(mean, targets)
 
     def validate(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
-        """Return an epoch's figures of a whole split at the mode: ``loss``, then the metrics."""
+        """Return ``loss`` and the metrics of a whole split at the mode, for an epoch's row."""
         loss = float(self.loss(outputs, targets))
         score = float(self.score(outputs, targets))
         return {"loss": loss, self.metric: self.metric_of(score, len(targets))}
@@ -190,46 +190,46 @@ class Task(ABC):
     # -- around the epochs --------------------------------------------------------------------
 
     def before_epoch(self, training: Training) -> None:
-        """Do what comes before the first step of epoch ``training.epoch`` (from 0)."""
+        """Prepare epoch ``training.epoch`` (from 0), before its first step."""
 
     def training_source(self, source: Source, epoch: int) -> Source:
-        """Return what an epoch (from 0) trains on, a function of its number alone."""
+        """Return the source of an epoch (from 0), which depends only on the epoch's number."""
         return source
 
-    def epoch_figures(self, training: Training, source: Source) -> dict[str, float]:
-        """Return an epoch's figures of a held-out split at the mode: ``loss``, then the metrics."""
+    def epoch_metrics(self, training: Training, source: Source) -> dict[str, float]:
+        """Return ``loss`` and the metrics of a held-out split at the mode, for an epoch's row."""
         return training.validate(source)
 
     def after_epoch(self, training: Training, held_out: Mapping[str, Source]) -> dict[str, Any]:
-        """Do what comes after the last step of an epoch; return further columns of its row.
+        """Finish an epoch after its last step; return further columns of its row.
 
         Args:
             training: ``training.epoch`` is still the epoch's number, from 0.
-            held_out: the sources for ``validation`` and ``test``, as far as there are.
+            held_out: the sources of ``validation`` and ``test``, those that exist.
         """
         return {}
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what the task carries from epoch to epoch; it is part of every checkpoint."""
+        """Return the task's own state, which is part of every checkpoint."""
         return {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take up what ``state_dict`` returned."""
+        """Restore what ``state_dict`` returned."""
 
     # -- a trained network --------------------------------------------------------------------
 
     def evaluate(
         self, training: Training, source: Source, *, samples: int, average: str
     ) -> dict[str, dict[str, Any]]:
-        """Return a split's final figures: at the ``mode``, and at the ``mean`` of a posterior.
+        """Return a split's final metrics: at the ``mode``, and at the ``mean`` of a posterior.
 
-        What a task returns beside these two, curves for example, stands beside the splits in the
-        result, for the test set alone.
+        Further entries, such as curves, are recorded in the result next to the splits, for the test
+        set only.
 
         Args:
             training: holds the weights.
             source: the split.
-            samples: draws that the mean takes.
+            samples: number of draws for the mean.
             average: ``probabilities`` or ``logits``.
         """
         figures = {"mode": training.evaluate(source)}
@@ -238,33 +238,33 @@ class Task(ABC):
         return figures
 
     def ood_scores(
-        self, training: Training, test: Source, foreign: Source, *, samples: int, average: str
+        self, training: Training, test: Source, ood: Source, *, samples: int, average: str
     ) -> dict[str, dict[str, float]]:
-        """Return how well the samples of another data set are told from the test set's.
+        """Return scores of out-of-distribution detection, such as AUROC, at ``mode`` and ``mean``.
 
         Args:
             training: holds the weights.
             test: the test set.
-            foreign: the other data set's.
-            samples: draws that the mean takes.
+            ood: the out-of-distribution samples.
+            samples: number of draws for the mean.
             average: ``probabilities`` or ``logits``.
         """
-        raise NotImplementedError(f"{self.name} tells no data sets apart")
+        raise NotImplementedError(f"{self.name} has no out-of-distribution detection")
 
     def finish(self, training: Training, test: Source | None, folder: Path) -> None:
-        """Write what else belongs into a finished run's folder, such as pictures of predictions.
+        """Write further files of a finished run, such as pictures of predictions.
 
         Args:
-            training: holds the weights of the best epoch on validation, of the last one without a
-                validation split; ``training.source`` is what it was trained on.
-            test: the test set; None where there is none.
+            training: holds the weights of the best epoch on validation, or of the last one without
+                a validation split; ``training.source`` is the training set.
+            test: the test set, if there is one.
             folder: the run's.
         """
 
     def is_finished(self, training: Training, test: Source | None, folder: Path) -> bool:
-        """Return whether a finished run's folder has what ``finish`` would write there now.
+        """Return whether a finished run's folder has the files that ``finish`` would write now.
 
-        Where it has not, ``finish`` is called again: other evaluation settings, for example.
+        If not, after a change of the evaluation settings for example, ``finish`` is called again.
 
         Args:
             training: as for ``finish``, but without the weights.
@@ -279,7 +279,7 @@ def class_numbers(targets: Tensor, dims: int) -> Tensor:
 
     Args:
         targets: integers or booleans, >= 0.
-        dims: how many dimensions they have: 1 for samples, 3 for the pixels of images.
+        dims: number of their dimensions: 1 for samples, 3 for the pixels of images.
 
     Raises:
         ValueError: for floating numbers, another shape, or a negative number.

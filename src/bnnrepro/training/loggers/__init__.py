@@ -1,4 +1,4 @@
-"""Loggers besides the run's folder: wandb and TensorBoard. None can end a run, nor can a bar."""
+"""Loggers beside the run's folder: wandb and TensorBoard; their failure never ends a run."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -18,7 +18,7 @@ def make_logger(cfg: Config, folder: RunFolder, signature: str) -> Sequence[Call
 
     Args:
         cfg: of the run; ``cfg.logger`` chooses.
-        folder: of the run; all files of the loggers go beneath it.
+        folder: of the run; all files of the loggers are in it.
         signature: of the run's configuration; names the wandb run.
     """
     if cfg.logger.name == "wandb":
@@ -33,11 +33,11 @@ def make_logger(cfg: Config, folder: RunFolder, signature: str) -> Sequence[Call
 
 
 class Guarded(Callback):
-    """A callback that only tells of the run: its first failure is one warning and its last word.
+    """Wraps a callback that only reports: its first failure is one warning and disables it.
 
     Args:
         name: of the logger, for the warning.
-        logger: what is guarded, a logger or the progress on the screen; it is closed in any case.
+        logger: a logger, or the progress on the screen; it is closed in any case.
     """
 
     def __init__(self, name: str, logger: Callback) -> None:

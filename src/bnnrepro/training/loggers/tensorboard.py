@@ -15,8 +15,8 @@ FLUSH_SECONDS = 10
 class TensorBoard(Callback):
     """Writes each column of ``metrics.csv`` as a scalar, with the epoch as its step.
 
-    A resumed run purges what earlier event files hold and writes all rows anew: a killed process
-    takes the end of its file with it, so how far that one went is not known.
+    A resumed run purges earlier event files and writes all rows again: a killed process loses the
+    end of its file, so the last epoch in it is unknown.
 
     Args:
         folder: of the run; the files go to ``tensorboard`` in it.

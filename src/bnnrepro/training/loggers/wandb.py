@@ -1,4 +1,4 @@
-"""Weights & Biases: one wandb run for a run's folder, however often it is interrupted."""
+"""Weights & Biases: one wandb run per run folder, however often it is interrupted."""
 
 import os
 import sys
@@ -23,11 +23,11 @@ NEWER_SETTINGS = {
 class WandB(Callback):
     """Logs each row of ``metrics.csv`` with the epoch as its step.
 
-    ``wandb.json`` in the run's folder holds the last epoch logged, so that a resumed run logs the
-    newer ones only.
+    ``wandb.json`` in the run's folder holds the last logged epoch, so that a resumed run logs only
+    newer ones.
 
     Args:
-        cfg: of the run; ``cfg.logger`` says project, entity, mode, group and tags.
+        cfg: of the run; ``cfg.logger`` holds project, entity, mode, group and tags.
         folder: of the run; wandb's files go to ``wandb`` in it.
         signature: of the run's configuration; the wandb run's id.
     """
@@ -44,11 +44,11 @@ class WandB(Callback):
         return self._folder / "wandb.json"
 
     def on_fit_start(self, training: Training) -> None:
-        """Start or resume the wandb run; log what a killed process left unlogged."""
+        """Start or resume the wandb run; log the rows that a killed process did not."""
         import wandb
 
-        cfg, chosen = self._cfg, self._cfg.logger
-        assert isinstance(chosen, schema.WandB)
+        cfg, settings = self._cfg, self._cfg.logger
+        assert isinstance(settings, schema.WandB)
         with suppress(OSError, ValueError, KeyError, TypeError):  # not there, or damaged
             self._logged = int(reading.parsed(self._marker)["epoch"])
         with _no_terminal():
@@ -58,21 +58,21 @@ class WandB(Callback):
                 name=f"{cfg.dataset.name}/{cfg.model.name}/{cfg.method.name}/seed{cfg.seed}",
                 dir=self._folder,
                 config=cfg.to_dict(),
-                project=chosen.project,
-                entity=chosen.entity,
-                mode=chosen.mode,
-                group=chosen.group,
-                tags=chosen.tags or None,
+                project=settings.project,
+                entity=settings.entity,
+                mode=settings.mode,
+                group=settings.group,
+                tags=settings.tags or None,
                 reinit="create_new",  # a caller's own wandb run stays as it is
                 allow_val_change=True,  # a resumed run may have another device or stop_after
                 settings=_settings(wandb),
             )
-        if chosen.mode == "online":
+        if settings.mode == "online":
             print(f"wandb: {self._run.url}", flush=True)
         self._catch_up(training.rows)
 
     def on_epoch_end(self, training: Training, row: EpochRow) -> None:
-        """Log this row and all others that are safe since the last call."""
+        """Log all rows since the last call."""
         self._catch_up(training.rows)
 
     def close(self, exit_code: int) -> None:
@@ -81,7 +81,7 @@ class WandB(Callback):
             self._run.finish(exit_code=exit_code)
 
     def _catch_up(self, rows: list[EpochRow]) -> None:
-        """Log the rows that are new, with one write of the marker for all of them."""
+        """Log the new rows, with one write of the marker for all of them."""
         new = [row for row in rows if row["epoch"] > self._logged]
         if not new:
             return
@@ -99,7 +99,7 @@ class WandB(Callback):
 
 
 def _settings(wandb: Any) -> Any:
-    """Return settings by which wandb is quiet and leaves our output, code and git state alone."""
+    """Return settings that keep wandb quiet and away from our output, code and git state."""
     settings = wandb.Settings(
         console="off", silent=True, disable_git=True, disable_code=True, save_code=False
     )
@@ -111,7 +111,7 @@ def _settings(wandb: Any) -> Any:
 
 @contextmanager
 def _no_terminal() -> Iterator[None]:
-    """Take standard input away: wandb asks for a login wherever that is a terminal."""
+    """Replace standard input: wandb asks for a login wherever that is a terminal."""
     before = sys.stdin
     with Path(os.devnull).open(encoding="utf-8") as nothing:
         sys.stdin = nothing

@@ -1,4 +1,4 @@
-"""What is predicted everywhere is for points in one or two dimensions alone."""
+"""The prediction grid is written only for points in one or two dimensions."""
 
 from types import SimpleNamespace
 

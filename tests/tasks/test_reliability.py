@@ -21,9 +21,11 @@ def test_one_output_is_the_binary_cross_entropy() -> None:
     task, outputs = Classification(), torch.tensor([[2.0], [-1.0], [90.0]], requires_grad=True)
     targets = torch.tensor([1, 1, 0])
     loss = task.loss(outputs, targets)
-    wanted = F.binary_cross_entropy_with_logits(outputs, targets[:, None].float())
-    torch.testing.assert_close(loss, wanted)
-    torch.testing.assert_close(*(torch.autograd.grad(each, outputs)[0] for each in (loss, wanted)))
+    expected = F.binary_cross_entropy_with_logits(outputs, targets[:, None].float())
+    torch.testing.assert_close(loss, expected)
+    torch.testing.assert_close(
+        *(torch.autograd.grad(scalar, outputs)[0] for scalar in (loss, expected))
+    )
     probabilities = task.predict(outputs.detach())
     torch.testing.assert_close(probabilities[:, 1], outputs.detach().sigmoid().flatten())
     assert float(task.score(outputs, targets)) == 100
@@ -40,8 +42,8 @@ def test_auroc_is_scikit_learn_s_ties_included() -> None:
     inside = torch.randint(0, 9, (200,), generator=stream)
     outside = torch.randint(3, 12, (150,), generator=stream)
     labels = [0] * 200 + [1] * 150
-    wanted = roc_auc_score(labels, torch.cat([inside, outside]).numpy())
-    assert reliability.auroc(inside, outside) == pytest.approx(wanted, abs=1e-12)
+    expected = roc_auc_score(labels, torch.cat([inside, outside]).numpy())
+    assert reliability.auroc(inside, outside) == pytest.approx(expected, abs=1e-12)
     assert reliability.auroc(torch.zeros(5), torch.zeros(4)) == 0.5
 
 
@@ -88,17 +90,17 @@ def test_draws_that_agree_have_no_mutual_information_to_the_bit() -> None:
 @pytest.mark.parametrize("average", ["probabilities", "logits"])
 def test_others_are_told_by_the_entropy_of_the_prediction_as_it_was_averaged(average: str) -> None:
     torch.manual_seed(0)
-    own, other = ((torch.randn(40, 6) + k, torch.arange(40) % 3) for k in (0, 1))
+    own, shifted = ((torch.randn(40, 6) + k, torch.arange(40) % 3) for k in (0, 1))
     trainer = bnnrepro.Trainer(nn.Linear(6, 3, bias=False), device="cpu")
     trainer.compile("bayesbinn", lr=1e-3, temperature=1.0, init=0.2)
     trainer.fit(own, batch_size=20)
 
     def detected(how: str) -> dict:
-        return trainer.task.ood_scores(trainer, own, other, samples=4, average=how)["mean"]
+        return trainer.task.ood_scores(trainer, own, shifted, samples=4, average=how)["mean"]
 
     entropies = [
         reliability.entropy(trainer.predict(inputs, samples=4, average=average).mean)
-        for inputs, _ in (own, other)
+        for inputs, _ in (own, shifted)
     ]
     assert detected(average)["entropy"] == pytest.approx(reliability.auroc(*entropies))
     assert detected("logits")["entropy"] != detected("probabilities")["entropy"]

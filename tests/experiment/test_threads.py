@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from bnnrepro.experiment import threads as cpu
+from bnnrepro.experiment import threads as module
 
 DENORMALS = """
 import sys
@@ -26,8 +26,8 @@ def alone(monkeypatch, tmp_path):
     chosen = []
     monkeypatch.setattr(torch, "set_num_threads", chosen.append)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 16)
-    monkeypatch.setattr(cpu.os, "sched_getaffinity", lambda _: set(range(16)), raising=False)
-    monkeypatch.setattr(cpu, "CGROUPS", tmp_path)
+    monkeypatch.setattr(module.os, "sched_getaffinity", lambda _: set(range(16)), raising=False)
+    monkeypatch.setattr(module, "CGROUPS", tmp_path)
     for name in ("OMP_NUM_THREADS", "SLURM_CPUS_PER_TASK"):
         monkeypatch.delenv(name, raising=False)
     return chosen
@@ -40,26 +40,26 @@ def test_all_workers_flush_denormals():
 def test_what_is_asked_for_wins(alone, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     monkeypatch.setenv("SLURM_CPUS_PER_TASK", "4")
-    cpu.set_threads(7)
+    module.set_threads(7)
     assert alone == [7]
 
 
-def test_torch_itself_heeds_omp_num_threads(alone, monkeypatch):
+def test_torch_itself_follows_omp_num_threads(alone, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    cpu.set_threads(None)
+    module.set_threads(None)
     assert alone == []
 
 
-@pytest.mark.parametrize(("said", "threads"), [("4", 4), ("64", 16), ("", 16), ("all", 16)])
-def test_a_job_takes_the_cores_that_slurm_gave_it(alone, monkeypatch, said, threads):
-    monkeypatch.setenv("SLURM_CPUS_PER_TASK", said)
-    cpu.set_threads(None)
+@pytest.mark.parametrize(("setting", "threads"), [("4", 4), ("64", 16), ("", 16), ("all", 16)])
+def test_a_job_takes_the_cores_that_slurm_gave_it(alone, monkeypatch, setting, threads):
+    monkeypatch.setenv("SLURM_CPUS_PER_TASK", setting)
+    module.set_threads(None)
     assert alone == [threads]
 
 
 def test_a_job_takes_the_cores_that_it_is_bound_to(alone, monkeypatch):
-    monkeypatch.setattr(cpu.os, "sched_getaffinity", lambda _: {3, 5}, raising=False)
-    cpu.set_threads(None)
+    monkeypatch.setattr(module.os, "sched_getaffinity", lambda _: {3, 5}, raising=False)
+    module.set_threads(None)
     assert alone == [2]
 
 
@@ -72,5 +72,5 @@ def test_a_containers_quota_counts(alone, tmp_path, limit, threads):
     folder = tmp_path / group.lstrip("/")
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "cpu.max").write_text(limit)
-    cpu.set_threads(None)
+    module.set_threads(None)
     assert alone == [threads]
