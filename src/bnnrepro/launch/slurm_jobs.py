@@ -158,8 +158,8 @@ class SlurmJobs(Submitter):
     def interrupted(self) -> str:
         """Return a line that says what Ctrl-C did to this launcher's runs."""
         return (
-            f"the jobs continue: see bnnrepro status {self.where}, "
-            f"or stop them by bnnrepro cancel {self.where}"
+            f"the jobs continue; bnnrepro status {self.where} shows them, "
+            f"bnnrepro cancel {self.where} ends them"
         )
 
     def unfinished(self, plan: Sequence[PlannedRun]) -> list[tuple[PlannedRun, str]]:
