@@ -136,8 +136,7 @@ def _showing(rule: Kernel) -> Kernel:
 @cache
 def _marking(rule: Kernel) -> Kernel:
     def kernel(marks: Tensor, weight: Tensor, natural: Tensor, *arguments: Any) -> None:
-        rule(natural, *arguments[:-1])
-        sign_(weight, natural)
+        _showing(rule)(weight, natural, *arguments[:-1])
         mark(marks, natural, arguments[-1])
 
     return kernel
