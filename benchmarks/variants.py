@@ -20,7 +20,7 @@ class StaleMu(BayesBiNN):
             super()._perturb(parameter, group, train)
             return
         natural = self.state[parameter]["natural_parameter"]
-        self._near[parameter] = None
+        self._drawn[parameter] = None
         parameter.copy_(relax(natural, noise(self._uniform(natural)), group["temperature"]))
 
     def _consume(self, parameter: Parameter, gradient: Tensor, group: Group) -> Tensor:
@@ -40,7 +40,7 @@ class Float64(BayesBiNN):
 
     def _perturb(self, parameter: Parameter, group: Group, train: bool) -> None:
         natural = self.state[parameter]["natural_parameter"]
-        self._near[parameter] = None
+        self._drawn[parameter] = None
         if train:
             relaxed = relax(natural, noise(self._uniform(natural)), group["temperature"])
             self.state[parameter]["relaxed"] = relaxed

@@ -1,4 +1,4 @@
-"""Every method that bnnrepro.optim exports, found by itself, with settings taken from signatures.
+"""Find every method that bnnrepro.optim exports, with settings taken from signatures.
 
 A method of your own is tested as soon as it is exported; only an argument without a default that is
 not in ``REQUIRED`` needs a value there.
@@ -144,5 +144,5 @@ def other_group(method):
         "rho": 3.0,
         "beta_interval": 3,
     }
-    known = method(weights((2, 2))).param_groups[0]
-    return {name: value for name, value in changes.items() if name in known}
+    settings = method(weights((2, 2))).param_groups[0]
+    return {name: value for name, value in changes.items() if name in settings}

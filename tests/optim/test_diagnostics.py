@@ -187,9 +187,9 @@ def test_entropy_saturation_and_probabilities_of_a_posterior(dtype):
     assert figures["entropy_bits"] == pytest.approx(np.mean(bits) / np.log(2), rel=1e-6)
     assert figures["saturated"] == pytest.approx(np.mean(np.tanh(np.abs(values)) >= 1 - 1e-3))
     expected = np.where(np.array(values) >= 0, 1 - q, q)
-    found = optimizer.probabilities()[p]
-    assert found.shape == p.shape
-    np.testing.assert_allclose(found.ravel(), expected, rtol=1e-5, atol=1e-37)
+    probabilities = optimizer.probabilities()[p]
+    assert probabilities.shape == p.shape
+    np.testing.assert_allclose(probabilities.ravel(), expected, rtol=1e-5, atol=1e-37)
 
 
 def test_saturation_of_latent_weights_and_of_soft_weights():

@@ -160,11 +160,11 @@ def test_a_draw_counts_whole_or_not_at_all():
     with pytest.raises(RuntimeError, match="without a draw"):
         optimizer.step()
     draw()
-    found = copies(optimizer._gradients.values())
+    before = copies(optimizer._gradients.values())
     params = weights(*SHAPES)
     optimizer = STE(params)
     draw()
-    assert same(found, optimizer._gradients.values())
+    assert same(before, optimizer._gradients.values())
 
 
 @every_method

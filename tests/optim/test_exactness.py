@@ -9,12 +9,11 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from bnnrepro.optim import PMF, STE, BayesBiNN, Bop, FullPrecision
+from bnnrepro.optim import PMF, STE, BayesBiNN, Bop, FullPrecision, reference
 from bnnrepro.optim.base import BinaryOptimizer
-from bnnrepro.optim.bayesbinn import _draw, _reach, _weigh, noise, relax, scale
-from bnnrepro.optim.kernels.active_set import SHARE
-
-from . import reference
+from bnnrepro.optim.bayesbinn import _draw, _weigh, noise, relax, scale
+from bnnrepro.optim.kernels.active_set import SPARSITY
+from bnnrepro.optim.kernels.relaxation import ActiveSets, reach
 
 STEPS = 200
 EPS = np.finfo(np.float64).eps
@@ -278,7 +277,7 @@ def test_one_step_of_bayesbinn_from_any_state(seed, tau, crowd, momentum):
     twin = torch.Generator()
     twin.set_state(source.get_state())
 
-    drawn = np.abs(natural) <= _reach(torch.float64, tau)
+    drawn = np.abs(natural) <= reach(torch.float64, tau)
     if drawn.sum() > natural.size // 16:
         drawn[:] = True
     assert drawn.all() == (crowd > 0.1)
@@ -314,8 +313,8 @@ both_precisions = pytest.mark.parametrize("dtype", [torch.float32, torch.float64
 @pytest.mark.parametrize("tau", TEMPERATURES)
 def test_beyond_reach_no_noise_can_change_anything(dtype, tau):
     """w is the mode and s tau is 1, to the last bit, for the extreme uniforms (w is monotonic)."""
-    reach = _reach(dtype, tau)
-    first = torch.nextafter(torch.tensor(reach, dtype=dtype), torch.tensor(math.inf, dtype=dtype))
+    bound = reach(dtype, tau)
+    first = torch.nextafter(torch.tensor(bound, dtype=dtype), torch.tensor(math.inf, dtype=dtype))
     sizes = torch.cat(
         [
             first.view(1),
@@ -372,8 +371,8 @@ class GivenNoise(BayesBiNN):
         self.sparse = pattern.shape != self.given.shape
         if not self.sparse:
             return self.given.clone()
-        (near,) = self._near.values()
-        return self.given.view(-1)[near.places()]
+        (active,) = self._active._sets.values()
+        return self.given.view(-1)[active.places()]
 
 
 @both_precisions
@@ -381,8 +380,8 @@ class GivenNoise(BayesBiNN):
 def test_sparse_and_dense_draws_give_the_same_update(dtype, tau, monkeypatch):
     rng = np.random.default_rng(3)
     natural = torch.from_numpy(spread_natural(rng, 4096, 0.03)).to(dtype).view(64, 64)
-    near = natural.abs() <= _reach(dtype, tau)
-    assert 20 < int(near.sum()) <= 4096 // SHARE
+    active = natural.abs() <= reach(dtype, tau)
+    assert 20 < int(active.sum()) <= 4096 // SPARSITY
     uniform = torch.from_numpy(rng.random(size=(64, 64))).to(dtype)
     gradient = torch.from_numpy(rng.normal(size=(64, 64)) * 1e-6).to(dtype)
 
@@ -400,10 +399,10 @@ def test_sparse_and_dense_draws_give_the_same_update(dtype, tau, monkeypatch):
         return drawn, restored, p.detach(), optimizer.state[p]["natural_parameter"]
 
     sparse = update(sparse=True)
-    monkeypatch.setattr(BayesBiNN, "_near_places", lambda *_: None)
+    monkeypatch.setattr(ActiveSets, "draw", lambda *_: None)
     dense = update(sparse=False)
     for first, second in zip(sparse, dense, strict=True):
-        assert torch.equal(first[~near], second[~near])
+        assert torch.equal(first[~active], second[~active])
         # A compiled tanh rounds otherwise than the one that the few are drawn with.
         assert BinaryOptimizer.compiled or torch.equal(first, second)
     torch.testing.assert_close(sparse[0], dense[0])

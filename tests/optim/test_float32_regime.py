@@ -5,10 +5,8 @@ import pytest
 import torch
 from torch import nn
 
-from bnnrepro.optim import BayesBiNN
-from bnnrepro.optim.bayesbinn import _reach
-
-from . import reference
+from bnnrepro.optim import BayesBiNN, reference
+from bnnrepro.optim.kernels.relaxation import reach
 
 N, LR, TAU = 54_000, 1e-4, 1e-10
 SIZE = 2e-5  # of a gradient, as the 10-million-weight MLP has them
@@ -117,7 +115,7 @@ def test_the_largest_noise_is_8_32_and_tanh_is_one_from_9_02_on():
     assert largest == pytest.approx(8.3178, abs=1e-4)
     assert torch.tensor(9.02).tanh() == 1
     assert torch.tensor(8.9).tanh() < 1
-    assert 9.02 < _reach(torch.float32, TAU) < 10
+    assert 9.02 < reach(torch.float32, TAU) < 10
 
 
 def test_no_noise_is_drawn_where_none_is_needed():

@@ -48,7 +48,7 @@ def both(ours, theirs, model, twin):
         torch.manual_seed(5)
         expected = theirs.step(lambda loss_of=loss_of: loss_of(twin))
         torch.testing.assert_close(loss.detach(), expected, rtol=1e-9, atol=1e-9)
-        vectors = [parameters_to_vector(each.parameters()).detach() for each in (model, twin)]
+        vectors = [parameters_to_vector(net.parameters()).detach() for net in (model, twin)]
         assert torch.equal(*vectors)
 
 

@@ -35,8 +35,8 @@ def through_a_file(state):
 
 
 def test_all_five_methods_are_found():
-    found = {m.cls for m in METHODS}
-    assert found >= {BayesBiNN, STE, FullPrecision, Bop, PMF}
+    tested = {m.cls for m in METHODS}
+    assert tested >= {BayesBiNN, STE, FullPrecision, Bop, PMF}
 
 
 # -- weights are exactly +-1 ---------------------------------------------------------------------
@@ -128,8 +128,8 @@ def test_a_state_may_be_loaded_again_and_into_a_copy(method):
 def test_another_methods_state_is_refused_and_nothing_changed(method, saved_by):
     if saved_by.cls is method.cls:
         pytest.skip("the same method")
-    ours, theirs = (each.seeded(weights(*SHAPES)) for each in (method, saved_by))
-    binary = [each.param_groups[0]["binary"] for each in (ours, theirs)]
+    ours, theirs = (case.seeded(weights(*SHAPES)) for case in (method, saved_by))
+    binary = [optimizer.param_groups[0]["binary"] for optimizer in (ours, theirs)]
     if ours.defaults.keys() <= theirs.defaults.keys() and binary[0] == binary[1]:
         pytest.skip("the other has all its settings: nothing tells them apart")
     refuse(method, theirs, match="binary|has no")

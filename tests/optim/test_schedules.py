@@ -86,8 +86,8 @@ def test_stepped_before_starts_at_the_second_value_and_reaches_the_last(ours, th
 def test_per_iteration_the_unit_of_everything_is_an_iteration(ours, theirs, stepped):
     total = 7 * 4
     expected = torchs(theirs(total), total)
-    found = values(ours(per="iteration", stepped=stepped), epochs=7)
-    assert found == pytest.approx(expected[1:] if stepped == "before" else expected[:-1], rel=1e-9)
+    moved = values(ours(per="iteration", stepped=stepped), epochs=7)
+    assert moved == pytest.approx(expected[1:] if stepped == "before" else expected[:-1], rel=1e-9)
 
 
 @pytest.mark.parametrize("final", [1e-16, 0.0, 1e-5])
@@ -98,9 +98,9 @@ def test_the_last_epoch_of_a_cosine_is_exactly_the_final_value(final, epochs):
 
 
 def test_a_cosine_falls_and_its_middle_is_half_way():
-    found = by_epoch(Cosine(), epochs=10)
-    assert found == sorted(found, reverse=True)
-    assert found[4] == pytest.approx(BASE / 2)
+    moved = by_epoch(Cosine(), epochs=10)
+    assert moved == sorted(moved, reverse=True)
+    assert moved[4] == pytest.approx(BASE / 2)
 
 
 def test_a_span_holds_whatever_the_length_of_training_and_ends_in_the_final_value():

@@ -156,7 +156,7 @@ def train_in_many_forms(compiled):
 
 @pytest.mark.parametrize("forms", [64, 9])
 def test_many_forms_of_a_kernel_end_no_run(forms, traced_only, monkeypatch, caplog):
-    monkeypatch.setattr(compiling, "FORMS", forms)
+    monkeypatch.setattr(compiling, "MAX_FORMS", forms)
     for ours, expected in zip(train_in_many_forms(True), train_in_many_forms(False), strict=True):
         torch.testing.assert_close(ours, expected)
     notices = [line for line in caplog.messages if "not compiled any more: it has over 9" in line]

@@ -42,10 +42,10 @@ def adam_(
 ) -> None:
     """Update the tensors in place; ``step`` and both moments are kept in the states.
 
-    torch's fused kernels walk through memory and never look at strides, so a gradient is first
-    brought into its tensor's layout, and where the moments have another one (the model was made
-    ``channels_last`` after them, say) the kernel that reads strides is taken; for complex tensors
-    too, which the fused ones cannot do.
+    torch's fused kernels walk through memory and ignore strides, so a gradient is first brought
+    into its tensor's layout. Where the moments have another layout (the model was made
+    ``channels_last`` after them, say) the kernel that reads strides runs instead; also for complex
+    tensors, which the fused kernels do not support.
     """
     for tensor, state in zip(tensors, states, strict=True):
         if "exp_avg" not in state:

@@ -1,9 +1,9 @@
-"""What every method shares: parameter groups, the sampling context, averaging over draws.
+"""Base of the methods: parameter groups, the sampling context, averaging over draws.
 
 A method is a ``torch.optim.Optimizer`` whose parameters always are the deployable weights: outside
-a sampling context every parameter of a binary group holds exactly +1 or -1. What is latent (natural
-parameters, real-valued shadows, moments, logits) lives in the optimizer's state. The interface is
-that of IVON (Shen et al. 2024, arXiv 2402.17641)::
+a sampling context every parameter of a binary group holds exactly +1 or -1. Latent quantities
+(natural parameters, real-valued shadows, moments, logits) live in the optimizer's state. The
+interface is that of IVON (Shen et al. 2024, arXiv 2402.17641)::
 
     with optimizer.sampled_params(train=True):
         criterion(model(inputs), targets).backward()
@@ -13,7 +13,6 @@ that of IVON (Shen et al. 2024, arXiv 2402.17641)::
 import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from itertools import takewhile
 from typing import Any
 
 import torch
@@ -22,10 +21,12 @@ from torch.nn import Parameter
 
 from bnnrepro.optim.adam import ADAM_DEFAULTS, adam_, check_adam
 from bnnrepro.optim.kernels import malloc
-from bnnrepro.optim.kernels.chunks import alike, blocks, flat
-from bnnrepro.optim.kernels.compiling import Kernel, compiled
+from bnnrepro.optim.kernels.arithmetic import sign_ as sign_  # methods import it from here
+from bnnrepro.optim.kernels.arithmetic import zero_one_to_signs_
+from bnnrepro.optim.kernels.chunks import blocks
+from bnnrepro.optim.kernels.compiling import Kernel, run
 from bnnrepro.optim.kernels.gradients import own_gradient
-from bnnrepro.optim.state_check import label_of, refuse_foreign
+from bnnrepro.optim.state_check import check_compatible, label_of
 
 Group = dict[str, Any]
 
@@ -54,19 +55,19 @@ def in_unit_interval(name: str, value: float) -> float:
 class BinaryOptimizer(torch.optim.Optimizer):
     """Base of the methods.
 
-    Training starts from the weights that the parameters hold: their signs at least, which
-    ``load_state_dict`` and whatever else writes to a parameter may bring later too (all but writes
-    through ``.data``, which torch does not count). They are taken up at the next draw or step.
+    Training starts from the weights that the parameters hold, or at least from their signs. Weights
+    that ``load_state_dict`` or any other code writes to a parameter later start it again at the
+    next draw or step (all but writes through ``.data``, which torch does not count).
 
-    A subclass gives four small functions of one parameter: ``_start`` (state, first weights),
+    A subclass defines four small functions of one parameter: ``_start`` (state, first weights),
     ``_perturb`` (the weights of a draw), ``_consume`` (the draw's gradient, at its end) and
     ``_restore`` (back to +-1), and ``_update`` of a whole binary group.
 
     Args:
         params: as for any torch optimizer: parameters, ``(name, parameter)`` pairs or groups.
-            A group with ``binary=False`` is trained by Adam with its own ``lr`` (1e-3 unless
-            said), ``betas``, ``eps`` and ``weight_decay``; with ``clip`` its values are clamped
-            to plus and minus that after each step.
+            A group with ``binary=False`` is trained by Adam with its own ``lr`` (default 1e-3),
+            ``betas``, ``eps`` and ``weight_decay``; with ``clip`` its values are clamped to
+            [-clip, clip] after each step.
         defaults: the method's own hyperparameters.
         train_samples: Monte-Carlo samples S that ``step(closure)`` draws, >= 1.
         generator: source of the method's randomness; torch's global one if None. It must live on
@@ -101,19 +102,19 @@ class BinaryOptimizer(torch.optim.Optimizer):
         self._draws = 0
         self._gradients: dict[Parameter, Tensor] = {}
         self._spent: Tensor | None = None
-        self._written: dict[Parameter, tuple[int, int]] = {}  # what a parameter was after a write
+        self._written: dict[Parameter, tuple[int, int]] = {}  # versions of our own writes
         super().__init__(params, defaults)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Add to torch's part what this class and the methods keep, so that copies work.
+        """Add the attributes of this class and the methods to torch's part, so that copies work.
 
-        What others hang onto the object stays behind: hooks, and the ``step`` by which torch's
-        schedulers count calls, which is bound to this object.
+        Attributes set by others stay behind: hooks, and the ``step`` by which torch's schedulers
+        count calls, which is bound to this object.
         """
-        kept = {k: v for k, v in self.__dict__.items() if not self._is_foreign(k)}
-        return kept | super().__getstate__() | {"_spent": None, "_written": {}}
+        own = {k: v for k, v in self.__dict__.items() if not self._is_set_by_others(k)}
+        return own | super().__getstate__() | {"_spent": None, "_written": {}}
 
-    def _is_foreign(self, attribute: str) -> bool:
+    def _is_set_by_others(self, attribute: str) -> bool:
         hides_a_method = callable(getattr(type(self), attribute, None))
         return hides_a_method or "hook" in attribute or attribute == "_opt_called"
 
@@ -122,17 +123,17 @@ class BinaryOptimizer(torch.optim.Optimizer):
     def add_param_group(self, param_group: Group) -> None:
         """Add a group, check it and give its parameters their first state and weights."""
         params = param_group["params"]
-        if not isinstance(params, Tensor | set):  # a set is torch's to refuse
+        if not isinstance(params, Tensor | set):  # torch refuses a set
             param_group = {**param_group, "params": list(params)}
         if param_group.get("binary") is False:
             param_group = {**self.real_defaults(), **param_group}
-        self._refuse_repeated(param_group)
+        self._check_unique(param_group)
         super().add_param_group(param_group)
         group = self.param_groups[-1]
         try:
             if "binary" not in group:
                 group["binary"] = self.binarizes
-                self._refuse_thin(group)
+                self._check_dimensions(group)
             (self._check if group["binary"] else check_adam)(group)
         except ValueError:
             self.param_groups.pop()
@@ -141,15 +142,15 @@ class BinaryOptimizer(torch.optim.Optimizer):
             self._ensure_state(parameter, group)
 
     def real_defaults(self) -> dict[str, Any]:
-        """Return the settings of a group with ``binary=False`` that gives none of its own."""
+        """Return the default settings of a group with ``binary=False``."""
         return dict(ADAM_DEFAULTS)
 
     def scheduled_key(self, group: Group) -> str:
         """Return the name of the group's entry that a scheduler moves."""
         return self.scheduled if group["binary"] or not self.binarizes else "lr"
 
-    def _refuse_repeated(self, group: Group) -> None:
-        owned = {parameter for known in self.param_groups for parameter in known["params"]}
+    def _check_unique(self, group: Group) -> None:
+        owned = {parameter for existing in self.param_groups for parameter in existing["params"]}
         params = group["params"]
         for position, entry in enumerate([params] if isinstance(params, Tensor) else list(params)):
             name, parameter = entry if isinstance(entry, tuple) else (None, entry)
@@ -157,7 +158,7 @@ class BinaryOptimizer(torch.optim.Optimizer):
                 label = name or f"parameter {position}, shape {tuple(parameter.shape)}"
                 raise ValueError(f"params: {label} is in two groups; each may be in one only")
 
-    def _refuse_thin(self, group: Group) -> None:
+    def _check_dimensions(self, group: Group) -> None:
         if not self.binarizes:
             return
         for position, parameter in enumerate(group["params"]):
@@ -183,8 +184,8 @@ class BinaryOptimizer(torch.optim.Optimizer):
 
     @torch.no_grad()
     def _ensure_state(self, parameter: Parameter, group: Group) -> None:
-        known = self._written.get(parameter) == _content(parameter)
-        if known or not group["binary"] or not parameter.requires_grad:
+        unchanged = self._written.get(parameter) == _version(parameter)
+        if unchanged or not group["binary"] or not parameter.requires_grad:
             return
         if parameter not in self.state or not self._shows_mode(parameter, group):
             if not parameter.is_meta and bool(parameter.isnan().any()):
@@ -192,19 +193,19 @@ class BinaryOptimizer(torch.optim.Optimizer):
                 raise ValueError(f"params: a weight is NaN, in a parameter of shape {shape}")
             self._start(parameter, group)
             self.state[parameter]["previous_mode"] = parameter > 0
-        self._written[parameter] = _content(parameter)
+        self._written[parameter] = _version(parameter)
 
     def _shows_mode(self, parameter: Parameter, group: Group) -> bool:
-        """Return whether a parameter holds its mode; if not, its weights are somebody else's."""
+        """Return whether a parameter holds its mode; if not, other code has written to it."""
         weights = parameter.detach().clone()
         self._show_mode(parameter, group)
-        shown = torch.equal(parameter, weights)
+        equal = torch.equal(parameter, weights)
         parameter.copy_(weights)
-        return shown
+        return equal
 
     @torch.no_grad()
-    def _take_up_weights(self) -> None:
-        """Start afresh from weights that somebody else has written to the parameters."""
+    def _adopt_weights(self) -> None:
+        """Start again from weights that other code has written to the parameters."""
         for parameter, group in self._binary_with_state():
             self._ensure_state(parameter, group)
 
@@ -245,16 +246,16 @@ class BinaryOptimizer(torch.optim.Optimizer):
             self._ensure_state(parameter, group)
             if parameter in self.state and (parameter.requires_grad or not train):
                 self._perturb(parameter, group, train)
-                self._written[parameter] = _content(parameter)
+                self._written[parameter] = _version(parameter)
         _weights_changed()
 
     @torch.no_grad()
     def _return(self) -> None:
         for parameter, group in self._binary_with_state():
-            untouched = self._written.get(parameter) == _content(parameter)
+            unchanged = self._written.get(parameter) == _version(parameter)
             self._restore(parameter, group)
-            if untouched:
-                self._written[parameter] = _content(parameter)
+            if unchanged:
+                self._written[parameter] = _version(parameter)
         _weights_changed()
 
     @torch.no_grad()
@@ -277,7 +278,7 @@ class BinaryOptimizer(torch.optim.Optimizer):
         self._spent = None
 
     def _add(self, gradients: dict[Parameter, Tensor], draws: int) -> None:
-        """Add draws, whole as they are, to those of the next step."""
+        """Add the summed gradients of some draws to those of the next step."""
         for parameter, gradient in gradients.items():
             if parameter in self._gradients:
                 self._gradients[parameter].add_(gradient)
@@ -288,10 +289,10 @@ class BinaryOptimizer(torch.optim.Optimizer):
     # -- the step ---------------------------------------------------------------------------
 
     def zero_grad(self, set_to_none: bool = True) -> None:
-        """Drop all gradients; outside a context the draws too that no step has used.
+        """Drop all gradients; outside a context also the draws that no step has used.
 
-        A loop that leaves out a step, as ``torch.amp.GradScaler`` does where a gradient is not
-        finite, calls this before the next draw. (``GradScaler.unscale_`` belongs into the context.)
+        A loop that skips a step, as ``torch.amp.GradScaler`` does where a gradient is not finite,
+        calls this before the next draw. (``GradScaler.unscale_`` belongs inside the context.)
         """
         super().zero_grad(set_to_none)
         if not self._inside:
@@ -319,7 +320,7 @@ class BinaryOptimizer(torch.optim.Optimizer):
                 "step() without a draw: compute the gradient inside "
                 "`with optimizer.sampled_params(train=True):`, or pass a closure"
             )
-        self._take_up_weights()
+        self._adopt_weights()
         gradients, draws = self._gradients, self._draws
         self._gradients, self._draws = {}, 0
         if draws > 1:
@@ -331,7 +332,7 @@ class BinaryOptimizer(torch.optim.Optimizer):
             chosen = [gradients[p] for p in params]
             if group["binary"]:
                 self._update(params, chosen, group)
-                self._written |= {parameter: _content(parameter) for parameter in params}
+                self._written |= {parameter: _version(parameter) for parameter in params}
             else:
                 adam_(params, chosen, [self.state[p] for p in params], group)
                 _clamp(params, group.get("clip"))
@@ -355,7 +356,7 @@ class BinaryOptimizer(torch.optim.Optimizer):
         self._add(*before)
         return total / self.train_samples
 
-    # -- what a method gives ----------------------------------------------------------------
+    # -- what a method defines ----------------------------------------------------------------
 
     def _check(self, group: Group) -> None:
         """Raise ValueError for a group's setting that is out of range."""
@@ -365,10 +366,10 @@ class BinaryOptimizer(torch.optim.Optimizer):
         raise NotImplementedError
 
     def _perturb(self, parameter: Parameter, group: Group, train: bool) -> None:
-        """Write a draw's weights; nothing to do where the weights trained with are the mode."""
+        """Write a draw's weights; does nothing where a method trains with the mode."""
 
     def _consume(self, parameter: Parameter, gradient: Tensor, group: Group) -> Tensor:
-        """Return what this draw contributes; may work in the gradient's memory."""
+        """Return this draw's contribution to the step; may work in the gradient's memory."""
         return gradient
 
     def _restore(self, parameter: Parameter, group: Group) -> None:
@@ -379,36 +380,21 @@ class BinaryOptimizer(torch.optim.Optimizer):
         raise NotImplementedError
 
     def _run(self, kernel: Kernel, *arguments: Any) -> list[Any]:
-        """Run a kernel on its tensors (they come first) and numbers; return what it returns.
+        """Run a kernel on its tensors (they come first) and numbers; return its results.
 
         A number may be a tensor without dimensions, as torch allows for a learning rate.
-
-        As it is, it goes through the tensors block by block and returns something for each;
-        compiled, it takes them whole, and numbers as tensors: it would be compiled anew for each
-        value of a number.
         """
-        tensors = list(takewhile(lambda each: isinstance(each, Tensor), arguments))
-        numbers = arguments[len(tensors) :]
-        if not self.compiled:
-            return [kernel(*parts, *numbers) for parts in blocks(*tensors)]
-        whole = map(flat, tensors) if alike(*tensors) else tensors
-        scalars = [
-            torch.full((), each, dtype=torch.float64, device=tensors[0].device)
-            if isinstance(each, float)
-            else each
-            for each in numbers
-        ]
-        return [compiled(kernel)(*whole, *scalars)]
+        return run(kernel, *arguments, compile=self.compiled)
 
     # -- state and diagnostics --------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state, as torch does; of the weights that the parameters hold now."""
-        self._take_up_weights()
+        """Return the state, as torch does, of the weights that the parameters hold now."""
+        self._adopt_weights()
         return super().state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Load a state; the parameters take the weights that it stands for.
+        """Load a state; the parameters take its weights.
 
         Draws that no step has used are forgotten. Weights that are themselves the state (Bop's)
         come with the model's own ``load_state_dict``.
@@ -417,7 +403,7 @@ class BinaryOptimizer(torch.optim.Optimizer):
             ValueError: for a state of another method, of other groups or of other shapes; nothing
                 is changed then.
         """
-        refuse_foreign(self, state_dict)
+        check_compatible(self, state_dict)
         super().load_state_dict(state_dict)
         self._forget()
         for parameter, state in self.state.items():
@@ -428,25 +414,25 @@ class BinaryOptimizer(torch.optim.Optimizer):
                 state = self.state[parameter]
                 state["previous_mode"] = state["previous_mode"].bool()
                 self._show_mode(parameter, group)
-                self._written[parameter] = _content(parameter)
+                self._written[parameter] = _version(parameter)
         _weights_changed()
 
     def _forget(self) -> None:
-        """Let go of the draws, and of all that belongs to a state that was replaced."""
+        """Drop the draws, and everything derived from a state that was replaced."""
         self._gradients, self._draws, self._spent = {}, 0, None
 
     def _show_mode(self, parameter: Parameter, group: Group) -> None:
-        """Write the mode that the state stands for into the parameter."""
+        """Write the mode of the state into the parameter."""
         raise NotImplementedError
 
     @torch.no_grad()
     def diagnostics(self) -> dict[str, float]:
-        """Return the method's figures, and take the present weights as the next call's reference.
+        """Return the method's figures; the next call compares with the present weights.
 
         ``flipped`` is the share (0 to 1) of the binary weights whose sign differs from that at the
         last call (at the start, before the first). Methods add their own.
         """
-        self._take_up_weights()
+        self._adopt_weights()
         figures: dict[str, float] = {}
         members = list(self._binary_with_state())
         total = sum(p.numel() for p, _ in members)
@@ -465,7 +451,7 @@ class BinaryOptimizer(torch.optim.Optimizer):
     def not_finite(self) -> tuple[str, float] | None:
         """Return the name and value of a weight or of its state that is NaN or infinite, if any.
 
-        A binary weight never is: its sign hides what has become of the latent one.
+        A binary weight never is: a sign hides a NaN in the latent weight.
         """
         for group in self.param_groups:
             for position, parameter in enumerate(group["params"]):
@@ -496,7 +482,7 @@ class BinaryOptimizer(torch.optim.Optimizer):
 
 
 def _weights_changed() -> None:
-    """Have a surrounding autocast cast the weights anew: it does not see changes in place."""
+    """Make a surrounding autocast cast the weights again: it does not see changes in place."""
     torch.clear_autocast_cache()
 
 
@@ -506,8 +492,8 @@ def _clamp(params: list[Parameter], bound: float | None) -> None:
             parameter.clamp_(-bound, bound)
 
 
-def _content(parameter: Parameter) -> tuple[int, int]:
-    """Return what changes when a parameter's values are written: torch's count, and the memory."""
+def _version(parameter: Parameter) -> tuple[int, int]:
+    """Return a pair that differs after every write to a parameter: torch's count, the address."""
     return parameter._version, parameter.data_ptr()
 
 
@@ -519,14 +505,3 @@ def signs_of(weights: Tensor, generator: torch.Generator | None) -> Tensor:
         coins = torch.empty_like(signs).bernoulli_(0.5, generator=generator)
         signs = torch.where(zero, zero_one_to_signs_(coins), signs)
     return signs
-
-
-def sign_(target: Tensor, latent: Tensor) -> Tensor:
-    """Write the sign of the latent values into the target, with sign(0) = +1."""
-    return zero_one_to_signs_(torch.ge(latent, 0, out=target))
-
-
-def zero_one_to_signs_(tensor: Tensor) -> Tensor:
-    """Turn 0 into -1 and 1 into +1, in one pass."""
-    minus_one = torch.full((), -1.0, dtype=tensor.dtype, device=tensor.device)
-    return torch.add(minus_one, tensor, alpha=2, out=tensor)

@@ -21,8 +21,8 @@ class Bop(BinaryOptimizer):
 
     Args:
         params: parameters, named parameters or groups; see ``BinaryOptimizer``.
-        threshold: how strong the averaged push must be to flip a weight, >= 0.
-        adaptivity_rate: gamma, in (0, 1]; this is what a scheduler moves.
+        threshold: strength of the averaged push above which a weight flips, >= 0.
+        adaptivity_rate: gamma, in (0, 1]; a scheduler moves this.
         train_samples: draws of ``step(closure)``; all are alike, only the start is random.
         generator: source of the first signs where a weight is 0.
     """
@@ -57,12 +57,14 @@ class Bop(BinaryOptimizer):
     def _update(self, params: list[Parameter], gradients: list[Tensor], group: Group) -> None:
         for parameter, gradient in zip(params, gradients, strict=True):
             momentum = self.state[parameter]["momentum"]
-            self._run(
-                _flip, parameter, gradient, momentum, group["adaptivity_rate"], group["threshold"]
-            )
+            numbers = group["adaptivity_rate"], group["threshold"]
+            self._run(flip, parameter, gradient, momentum, *numbers)
 
 
-def _flip(weight: Tensor, gradient: Tensor, momentum: Tensor, gamma: float, bound: float) -> None:
-    """Move the average and flip the weights; works in the gradient's memory."""
-    push = torch.mul(momentum.lerp_(gradient, gamma), weight, out=gradient)
-    weight.addcmul_(weight, torch.gt(push, bound, out=push), value=-2)
+def flip(
+    weight: Tensor, gradient: Tensor, momentum: Tensor, gamma: float, threshold: float
+) -> None:
+    """Average the gradient into m and flip w where m w > threshold; works in g's memory."""
+    momentum.lerp_(gradient, gamma)
+    push = torch.mul(momentum, weight, out=gradient)
+    weight.addcmul_(weight, torch.gt(push, threshold, out=push), value=-2)

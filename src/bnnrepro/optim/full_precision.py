@@ -11,8 +11,8 @@ class FullPrecision(BinaryOptimizer):
     """Adam (Kingma & Ba 2015, arXiv 1412.6980); nothing is binarised.
 
     Args:
-        params: parameters, named parameters or groups; whatever a group says of ``binary``, it
-            stays real-valued.
+        params: parameters, named parameters or groups; all groups are real-valued, whatever their
+            ``binary``.
         lr: learning rate, >= 0.
         betas: decay rates of the two moments, each in [0, 1).
         eps: Adam's epsilon, >= 0.
@@ -38,9 +38,9 @@ class FullPrecision(BinaryOptimizer):
         super().__init__(params, defaults, train_samples=train_samples, generator=generator)
 
     def real_defaults(self) -> dict[str, Any]:
-        """Return nothing: all groups are real-valued here and take the optimizer's own settings."""
+        """Return no defaults: all groups are real-valued and take the optimizer's own settings."""
         return {}
 
     def add_param_group(self, param_group: Group) -> None:
-        """Add a group, as one of real-valued weights."""
+        """Add a group of real-valued weights."""
         super().add_param_group({**param_group, "binary": False})

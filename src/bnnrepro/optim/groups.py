@@ -1,4 +1,4 @@
-"""Which parameters are binarised, and which stay real."""
+"""Sort a model's parameters into binary and real-valued groups."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn import Parameter
 from torch.nn.modules.conv import _ConvNd
 
-# The others' scales have one dimension; these may have as many as the image.
+# The scales of other normalisation layers have one dimension; these may have the image's.
 NORMALISATION = (nn.LayerNorm, nn.RMSNorm)
 
 
@@ -16,9 +16,9 @@ def param_groups(model: nn.Module, **real: Any) -> list[dict[str, Any]]:
     Weights of two or more dimensions outside normalisation layers are binary; biases and the
     scales and shifts of normalisation layers are real. Empty groups are left out.
 
-    A model may say otherwise of the biases of its linear layers and convolutions, and of these
-    alone: with a true attribute ``binary_biases`` they are binary too, and a mapping
-    ``bias_settings`` gives a group of their own to those that stay real.
+    A model can change this for the biases of its linear layers and convolutions only: with a true
+    attribute ``binary_biases`` they are binary too, and a mapping ``bias_settings`` puts those that
+    stay real into a group with these settings.
 
     Args:
         model: any module.
@@ -37,13 +37,13 @@ def param_groups(model: nn.Module, **real: Any) -> list[dict[str, Any]]:
     settings = getattr(model, "bias_settings", None)
     binary: list[tuple[str, Parameter]] = []
     remaining: list[tuple[str, Parameter]] = []
-    own: list[tuple[str, Parameter]] = []
+    real_biases: list[tuple[str, Parameter]] = []
     for name, parameter in model.named_parameters():
         if parameter in biases:
             if getattr(model, "binary_biases", False):
                 chosen = binary
             else:
-                chosen = own if settings else remaining
+                chosen = real_biases if settings else remaining
         else:
             binarised = parameter.dim() >= 2 and parameter not in normalising
             chosen = binary if binarised else remaining
@@ -51,7 +51,7 @@ def param_groups(model: nn.Module, **real: Any) -> list[dict[str, Any]]:
     groups = [
         {"params": binary, "binary": True},
         {"params": remaining, "binary": False, **real},
-        {"params": own, "binary": False, **real, **(settings or {})},
+        {"params": real_biases, "binary": False, **real, **(settings or {})},
     ]
     return [group for group in groups if group["params"]]
 

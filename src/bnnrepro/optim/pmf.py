@@ -20,7 +20,8 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from bnnrepro.optim.adam import adam_, check_adam
-from bnnrepro.optim.base import BinaryOptimizer, Group, at_least_one, signs_of, zero_one_to_signs_
+from bnnrepro.optim.base import BinaryOptimizer, Group, at_least_one, signs_of
+from bnnrepro.optim.kernels.arithmetic import zero_one_to_signs_
 
 
 class PMF(BinaryOptimizer):
@@ -66,7 +67,7 @@ class PMF(BinaryOptimizer):
             "beta": 1.0,
             "steps": 0,
         }
-        self._soft: set[Parameter] = set()  # those that a draw has changed
+        self._soft: set[Parameter] = set()  # parameters that hold soft weights
         super().__init__(params, defaults, train_samples=train_samples, generator=generator)
 
     def _check(self, group: Group) -> None:
@@ -89,12 +90,12 @@ class PMF(BinaryOptimizer):
         self._show_mode(parameter, group)
 
     def _show_mode(self, parameter: Parameter, group: Group) -> None:
-        self._run(_harden, parameter, *self.state[parameter]["logits"])
+        self._run(harden, parameter, *self.state[parameter]["logits"])
 
     def _perturb(self, parameter: Parameter, group: Group, train: bool) -> None:
         if train:
             self._soft.add(parameter)
-            self._run(_soften, parameter, *self.state[parameter]["logits"], group["beta"] / 2)
+            self._run(soften, parameter, *self.state[parameter]["logits"], group["beta"] / 2)
 
     def _restore(self, parameter: Parameter, group: Group) -> None:
         if parameter in self._soft:
@@ -102,7 +103,7 @@ class PMF(BinaryOptimizer):
             self._show_mode(parameter, group)
 
     def _consume(self, parameter: Parameter, gradient: Tensor, group: Group) -> Tensor:
-        self._run(_through_softmax, gradient, parameter, group["beta"] / 2)
+        self._run(through_softmax, gradient, parameter, group["beta"] / 2)
         return gradient
 
     def _update(self, params: list[Parameter], gradients: list[Tensor], group: Group) -> None:
@@ -142,14 +143,16 @@ class PMF(BinaryOptimizer):
         return figures
 
 
-def _harden(weight: Tensor, plus: Tensor, minus: Tensor) -> None:
+def harden(weight: Tensor, plus: Tensor, minus: Tensor) -> None:
+    """Write the predicting weights, sign(theta_plus - theta_minus)."""
     zero_one_to_signs_(torch.ge(plus, minus, out=weight))
 
 
-def _soften(weight: Tensor, plus: Tensor, minus: Tensor, sharpness: float) -> None:
+def soften(weight: Tensor, plus: Tensor, minus: Tensor, sharpness: float) -> None:
+    """Write the soft weights, w = tanh(beta (theta_plus - theta_minus) / 2)."""
     torch.sub(plus, minus, out=weight).mul_(sharpness).tanh_()
 
 
-def _through_softmax(gradient: Tensor, soft: Tensor, sharpness: float) -> None:
+def through_softmax(gradient: Tensor, soft: Tensor, sharpness: float) -> None:
     """Multiply the gradient at w by dw / dtheta_plus = beta (1 - w^2) / 2."""
     gradient.mul_(soft.square().neg_().add_(1).mul_(sharpness))

@@ -1,9 +1,9 @@
-"""Schedules: closed formulas for what moves during training (a learning rate, Bop's gamma).
+"""Closed-form schedules of a learning rate, or of Bop's gamma.
 
 A schedule is a function of the position, in epochs or iterations, and of the whole length, so a
-resumed run needs no state of it. ``stepped`` says which position a step sees: ``before`` counts the
-present epoch too (the authors' programs step the schedule before each epoch: epoch 1 runs at the
-second value and the last epoch at the final one), ``after`` does not (epoch 1 runs at the base
+resumed run needs no state of it. ``stepped`` sets the position that a step sees: ``before`` counts
+the present epoch too (the authors' programs step the schedule before each epoch: epoch 1 runs at
+the second value and the last epoch at the final one), ``after`` does not (epoch 1 runs at the base
 value). A schedule of a single epoch or iteration has no second value and runs at the base.
 """
 
@@ -17,7 +17,7 @@ from bnnrepro.optim.base import BinaryOptimizer
 
 @dataclass
 class Schedule:
-    """A constant value, and what all schedules share.
+    """Base of the schedules: a constant value.
 
     Args:
         per: ``epoch`` or ``iteration``: the unit of every position and length.
@@ -38,13 +38,13 @@ class Schedule:
         return base
 
     def attach(self, optimizer: BinaryOptimizer, epochs: int, iterations: int) -> "Attached":
-        """Tie the schedule to an optimizer for so many epochs of so many iterations each."""
+        """Attach the schedule to an optimizer for some epochs of some iterations each."""
         return Attached(self, optimizer, epochs, iterations)
 
 
 @dataclass
 class Constant(Schedule):
-    """Nothing moves."""
+    """A constant value."""
 
 
 @dataclass
@@ -71,7 +71,7 @@ class Step(Schedule):
 
     Args:
         step_size: epochs (iterations) between two drops; None with milestones.
-        factor: what each drop multiplies by.
+        factor: factor of each drop.
         milestones: positions of the drops; None with step_size.
     """
 
@@ -110,7 +110,7 @@ class Exponential(Schedule):
 
 @dataclass
 class Attached:
-    """A schedule at work on an optimizer's groups; base values are those found at the start."""
+    """A schedule that sets an optimizer's groups; base values are those at the start."""
 
     schedule: Schedule
     optimizer: BinaryOptimizer

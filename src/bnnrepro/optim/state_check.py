@@ -1,17 +1,17 @@
-"""Whether a saved state is one of this optimizer's, told before anything is loaded."""
+"""Validate a ``state_dict`` before loading it."""
 
 from typing import Any
 
 import torch
 
 
-def refuse_foreign(optimizer: torch.optim.Optimizer, state_dict: dict[str, Any]) -> None:
+def check_compatible(optimizer: torch.optim.Optimizer, state_dict: dict[str, Any]) -> None:
     """Raise ValueError for a state of another method, or of other groups or shapes.
 
-    A method with all of this one's settings and entries of the same names cannot be told from it;
-    groups of differing number or length are torch's to refuse.
+    A method with all of this one's settings and entries of the same names passes; torch itself
+    refuses groups of another number or length.
     """
-    needed = {"binary", *optimizer.defaults} - {"differentiable"}  # which torch adds to a copy's
+    needed = {"binary", *optimizer.defaults} - {"differentiable"}  # torch adds this one to copies
     groups = zip(optimizer.param_groups, state_dict["param_groups"], strict=False)
     for number, (group, saved) in enumerate(groups):
         if missing := sorted(needed - set(saved)):
@@ -23,10 +23,10 @@ def refuse_foreign(optimizer: torch.optim.Optimizer, state_dict: dict[str, Any])
         for position, index in enumerate(saved["params"][: len(group["params"])]):
             here = optimizer.state.get(group["params"][position], {})
             there = state_dict["state"].get(index, {})
-            _refuse_shapes(label_of(group, position), here, there)
+            _check_shapes(label_of(group, position), here, there)
 
 
-def _refuse_shapes(label: str, here: dict[str, Any], there: dict[str, Any]) -> None:
+def _check_shapes(label: str, here: dict[str, Any], there: dict[str, Any]) -> None:
     for key in here.keys() & there.keys():
         ours, theirs = (getattr(entry, "shape", None) for entry in (here[key], there[key]))
         if ours != theirs:
@@ -35,7 +35,7 @@ def _refuse_shapes(label: str, here: dict[str, Any], there: dict[str, Any]) -> N
 
 
 def label_of(group: dict[str, Any], position: int) -> str:
-    """Return what to call a group's parameter: its name where it has one."""
+    """Return a label for a group's parameter: its name where it has one."""
     if "param_names" in group:
         return str(group["param_names"][position])
     return f"parameter {position}, shape {tuple(group['params'][position].shape)},"

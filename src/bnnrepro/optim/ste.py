@@ -5,7 +5,7 @@
 
 with u the real-valued latent weight (the shape of w), c the element-wise clipping of the gradient
 and a that of the latent weights (both 1 in Table 9 of the BayesBiNN paper). The latent weights
-start as the values that the parameters have when they are handed over, clipped to [-a, a].
+start as the values that the parameters hold at first, clipped to [-a, a].
 """
 
 from typing import Any
@@ -78,10 +78,10 @@ class STE(BinaryOptimizer):
                 gradient.clamp_(-group["grad_clip"], group["grad_clip"])
         adam_(latents, gradients, states, group)
         for parameter, latent in zip(params, latents, strict=True):
-            self._run(_clip_and_show, parameter, latent, group["weight_clip"])
+            self._run(clip_and_binarize, parameter, latent, group["weight_clip"])
 
     def diagnostics(self) -> dict[str, float]:
-        """Add ``saturated``: the share of latent weights that stand at their bound."""
+        """Add ``saturated``: the share of latent weights at their bound."""
         figures = super().diagnostics()
         figures["saturated"] = self._mean_over_weights(
             "latent", lambda group, latent: latent.abs() >= group["weight_clip"]
@@ -89,5 +89,6 @@ class STE(BinaryOptimizer):
         return figures
 
 
-def _clip_and_show(weight: Tensor, latent: Tensor, bound: float) -> None:
+def clip_and_binarize(weight: Tensor, latent: Tensor, bound: float) -> None:
+    """Clip u to [-a, a] and write w = sign(u)."""
     sign_(weight, latent.clamp_(-bound, bound))

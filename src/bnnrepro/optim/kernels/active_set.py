@@ -1,9 +1,9 @@
-"""Which of many values are near zero, kept up to date while few of them come and go.
+"""Incrementally maintained index of a large tensor's entries near zero, the active ones.
 
-An update that changes millions of values has each of them in the cache once; there it writes down,
-a byte a value, which are within reach of zero. To list their places is to search those bytes: eight
-at a time, as one integer, and on the second level eight integers at a time. Where a list is there
-already, only what differs from its bytes is searched.
+An update that changes millions of values has each of them in the cache once; there it marks, a byte
+a value, the values within reach of zero. To list their places is to search the marks: eight at a
+time, as one integer, and on the second level eight integers at a time. Where a list exists already,
+only marks that changed since are searched.
 """
 
 import torch
@@ -11,16 +11,16 @@ from torch import Tensor
 
 from bnnrepro.optim.kernels.chunks import blocks, dense
 
-SHARE = 3  # no places are listed where more than one in so many values is near
-_WORD = 8  # bytes of an int64
-_LEAST = 1 << 12  # so many bytes are searched at once
+SPARSITY = 3  # no places are listed where more than numel // SPARSITY values are active
+WORD = 8  # bytes of an int64
+MAX_PLAIN_SEARCH = 1 << 12  # marks; more are searched by words first
 
 
-class Near:
+class ActiveSet:
     """The places of a dense tensor's values with an absolute value of at most ``reach``.
 
     Args:
-        values: the tensor, on the CPU; it is looked at again whenever it was changed.
+        values: the tensor, on the CPU; it is searched again after every change.
         reach: >= 0.
     """
 
@@ -28,14 +28,13 @@ class Near:
         assert dense(values)
         self.values, self.reach = values, reach
         self._listed, self._written = self._marks(), self._marks()
-        self._version = -1  # of the values that the written marks are of
-        self._current = False  # whether the list is of the written marks, too
+        self._version = -1  # of the values at the time of the written marks
+        self._current = False  # whether the list belongs to the written marks, too
         self._places: Tensor | None = None
-        self._known = False  # whether the listed marks are those of the list
 
     def _marks(self) -> Tensor:
-        """Return flat marks, all off, in number a multiple of two levels of words."""
-        count = -(-self.values.numel() // _WORD**2) * _WORD**2
+        """Return flat marks, all off; their number is a multiple of two levels of words."""
+        count = -(-self.values.numel() // WORD**2) * WORD**2
         return torch.zeros(count, dtype=torch.bool)
 
     @property
@@ -44,7 +43,7 @@ class Near:
         return self._written.as_strided(self.values.shape, self.values.stride())
 
     def marked(self) -> None:
-        """Say that the marks are those of the values as they are now."""
+        """Take the marks as those of the present values."""
         self._version, self._current = self.values._version, False
 
     def places(self) -> Tensor | None:
@@ -60,7 +59,7 @@ class Near:
         return self._places
 
     def _list(self) -> None:
-        limit = self.values.numel() // SHARE
+        limit = self.values.numel() // SPARSITY
         places = self._places
         if places is not None:
             places = _follow(places, self._listed, self._written, limit)
@@ -70,7 +69,7 @@ class Near:
 
 
 def mark(marks: Tensor, values: Tensor, reach: Tensor | float) -> None:
-    """Write which values are within reach of zero; NaN is not.
+    """Mark the values within reach of zero; NaN is not.
 
     By way of floating-point ones and zeros: torch compares floats into bools six times slower.
     """
@@ -79,34 +78,34 @@ def mark(marks: Tensor, values: Tensor, reach: Tensor | float) -> None:
 
 def true_places(marks: Tensor) -> Tensor:
     """Return where flat marks are on, ascending; their number is a multiple of a word's bytes."""
-    if len(marks) <= _LEAST or len(marks) % _WORD:
+    if len(marks) <= MAX_PLAIN_SEARCH or len(marks) % WORD:
         return marks.nonzero().squeeze(1)
     return _within(marks, true_places(marks.view(torch.int64) != 0))
 
 
 def _within(marks: Tensor, words: Tensor) -> Tensor:
-    """Return where marks are on in some words, which are given by their places, ascending."""
-    inside = marks.view(-1, _WORD).index_select(0, words).nonzero()
-    return words.index_select(0, inside[:, 0]).mul_(_WORD).add_(inside[:, 1])
+    """Return where marks are on within the words at some places, ascending."""
+    inside = marks.view(-1, WORD).index_select(0, words).nonzero()
+    return words.index_select(0, inside[:, 0]).mul_(WORD).add_(inside[:, 1])
 
 
 def _follow(places: Tensor, before: Tensor, after: Tensor, limit: int) -> Tensor | None:
-    """Return the places of the marks ``after``, knowing those of the marks ``before``."""
+    """Return the places of the marks ``after``, given those of the marks ``before``."""
     changed = before.view(torch.int64) != after.view(torch.int64)
     words = true_places(changed)
     if not len(words):
         return places
     if len(words) > max(len(places), limit // 16):
         return true_places(after) if torch.count_nonzero(after) <= limit else None
-    kept = places[~changed.index_select(0, places // _WORD)]
+    kept = places[~changed.index_select(0, places // WORD)]
     return merged(kept, _within(after, words))
 
 
-def merged(one: Tensor, other: Tensor) -> Tensor:
-    """Return two ascending lists of different integers as one; quick where the other is short."""
-    if not len(other):
-        return one
-    targets = torch.searchsorted(one, other) + torch.arange(len(other))
-    together = one.new_empty(len(one) + len(other))
-    rest = torch.ones_like(together, dtype=torch.bool).index_fill_(0, targets, False)
-    return together.masked_scatter_(rest, one).index_copy_(0, targets, other)
+def merged(long: Tensor, short: Tensor) -> Tensor:
+    """Return the union of two disjoint ascending lists, ascending."""
+    if not len(short):
+        return long
+    targets = torch.searchsorted(long, short) + torch.arange(len(short))
+    union = long.new_empty(len(long) + len(short))
+    rest = torch.ones_like(union, dtype=torch.bool).index_fill_(0, targets, False)
+    return union.masked_scatter_(rest, long).index_copy_(0, targets, short)

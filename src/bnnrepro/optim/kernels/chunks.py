@@ -1,10 +1,10 @@
-"""Walking through large tensors in pieces that stay in the processor's cache.
+"""Walk through large tensors in blocks that stay in the processor's cache.
 
 A method's update is a handful of element-wise passes over a few tensors of the weights' size. Each
 pass over a whole tensor goes to memory and back. Taken block by block, all passes but the first
 find their operands in the cache, so the update costs one pass over memory. No digit changes:
-nothing element-wise depends on how the elements are grouped. On a GPU, where a kernel's launch is
-what counts, there is one block.
+nothing element-wise depends on how the elements are grouped. On a GPU, where the number of kernel
+launches counts, there is one block.
 """
 
 from collections.abc import Iterator
@@ -51,6 +51,6 @@ def alike(*tensors: Tensor) -> bool:
 
 
 def like(tensor: Tensor, pattern: Tensor) -> Tensor:
-    """Return the tensor in the layout of another of its shape; itself where it is so already."""
+    """Return the tensor in the layout of another of its shape; itself where it has that layout."""
     same = tensor.stride() == pattern.stride()
     return tensor if same else torch.empty_like(pattern).copy_(tensor)

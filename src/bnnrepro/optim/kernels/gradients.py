@@ -1,4 +1,4 @@
-"""Gradients to work on: taken from their parameters, in memory that nobody else holds."""
+"""Take gradients from their parameters, in memory that nobody else holds."""
 
 import sys
 
@@ -12,8 +12,8 @@ from bnnrepro.optim.kernels.chunks import like
 def own_gradient(parameter: Parameter) -> Tensor:
     """Take the gradient away from a parameter, in its layout and in memory of its own.
 
-    What is done to it reaches nothing else: where the caller, another parameter or an earlier draw
-    holds the tensor or its memory too, it is copied.
+    It may be changed in place: where the caller, another parameter or an earlier draw holds the
+    tensor or its memory too, it is copied.
     """
     gradient, holders = _take(parameter)
     own = like(gradient, parameter)
@@ -33,7 +33,7 @@ def _take(parameter: Parameter) -> tuple[Tensor, tuple[int, int]]:
 
 
 def _references_of_one() -> tuple[int, int]:
-    """Return what ``_take`` counts where nobody else holds the gradient."""
+    """Return the references that ``_take`` counts where nobody else holds the gradient."""
     parameter = Parameter(torch.zeros(1, device="cpu"))
     parameter.grad = torch.zeros(1, device="cpu")
     return _take(parameter)[1]
