@@ -1,10 +1,18 @@
 """Fixtures that every test may use."""
 
+import gc
 import os
+from functools import cache
 from pathlib import Path
 
 import pytest
 import torch
+
+
+def pytest_collection_finish() -> None:
+    """Leave what is imported and collected out of every later garbage collection."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
@@ -26,13 +34,28 @@ def real_data() -> Path:
 SMALL = ("model.hidden=[32]", "checkpoint_seconds=0", "device=cpu", "threads=1")
 
 
+@cache
+def _code() -> dict[str, object]:
+    from bnnrepro.runs import provenance
+
+    return provenance.code()
+
+
 @pytest.fixture
-def run_small(tmp_path):
+def code_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs of this process take the code's hash and commit from the first one that read them."""
+    code = _code()
+    monkeypatch.setattr("bnnrepro.runs.provenance.code", lambda: code)
+
+
+@pytest.fixture
+def run_small(tmp_path, code_read_once):
     """Compose, check and run a small digits run in this process; return its Result."""
-    from bnnrepro.config.compose import compose
+    from tests.composing import composed
+
     from bnnrepro.experiment import run
 
     def run_with(*overrides: str, out: Path = tmp_path / "runs"):
-        return run(compose(*SMALL, f"out={out}", *overrides))
+        return run(composed(*SMALL, f"out={out}", *overrides))
 
     return run_with

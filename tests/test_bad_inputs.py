@@ -1,4 +1,8 @@
-"""Bad input of any kind: one or two lines that name key, value and what is allowed; exit code 2."""
+"""Bad input of any kind: one or two lines that name key, value and what is allowed; exit code 2.
+
+Some rows of each kind are command lines, as ``run.py`` takes them. The others begin where these
+lead: at a config to check, or to run. The slow tests take them from the command line as well.
+"""
 
 import json
 import os
@@ -12,11 +16,14 @@ from typing import NamedTuple
 
 import pytest
 from PIL import Image
+from tests.composing import composed
 
 from bnnrepro.cli import legacy
+from bnnrepro.cli.exit_code import exits
 from bnnrepro.cli.report import main as paper
 from bnnrepro.cli.run import main
 from bnnrepro.errors import UserError
+from bnnrepro.experiment import run
 from bnnrepro.runs import lock, process
 
 Prepare = Callable[[Path, pytest.MonkeyPatch], None]
@@ -28,31 +35,42 @@ RUNS = Path("multirun", "digits", "mlp", "bayesbinn")
 MAPS = Path("multirun", "two_moons", "toy_mlp", "bayesbinn")
 
 
+@exits
+def checked(argv: list[str]) -> int:
+    """Compose and check, as the command line does before it starts anything."""
+    composed(*argv)
+    return 0
+
+
+@exits
+def started(argv: list[str]) -> int:
+    """Do what the command line does with a config that it has checked."""
+    run(composed(*argv))
+    return 0
+
+
 class Row(NamedTuple):
     argv: list[str]
     fragments: list[str]
     prepare: Prepare | None = None  # makes files in the current folder
-    entry: Callable[[Sequence[str]], int] = main
+    entry: Callable[[Sequence[str]], int] = started
     name: str = ""
 
     def __str__(self) -> str:
         return self.name or " ".join(self.argv)
 
 
-# Command lines that cannot be composed, and fragments that the message must have.
-CONFIGS: list[tuple[list[str], list[str]]] = [
+# Settings that cannot be composed or checked, and fragments that the message must have.
+SETTINGS: list[tuple[list[str], list[str]]] = [
     # options
-    (["method=bayesbin"], ["method=bayesbin", "bop", "did you mean 'bayesbinn'?"]),
     (["dataset=cifar"], ["dataset=cifar", "digits", "did you mean"]),
     (["preset=tiny"], ["preset=tiny", "paper, quick, smoke"]),
     (["experiment=nope"], ["experiment=nope", "short_mnist_bayesbinn"]),
-    (["protocol=foo"], ["protocol=foo", "mnist_ste"]),
     (["protocol/shared=foo"], ["protocol/shared=foo", "mnist"]),
     (["method=null"], ["method=null", "bayesbinn"]),
     (["method=[ste,bop]"], ["method=[ste,bop]", "bayesbinn"]),
     (["~method"], ["method", "bayesbinn"]),
     # keys
-    (["methd=ste"], ["methd=ste", "did you mean 'method'?"]),
     (["method.lrr=1"], ["method.lrr=1", "temperature", "did you mean 'lr'?"]),
     (["methd.lr=1"], ["methd.lr=1", "did you mean 'method'?"]),
     (["evaluate.sample=3"], ["evaluate.sample=3", "did you mean 'samples'?"]),
@@ -60,10 +78,8 @@ CONFIGS: list[tuple[list[str], list[str]]] = [
     (["+foo=3"], ["foo=3", "batch_size"]),
     (["~method.lr"], ["method.lr", "missing", "a number > 0"]),
     (["~method.lrr"], ["method.lrr", "did you mean 'lr'?"]),
-    (["hydra/launchr=basic"], ["hydra/launchr=basic", "did you mean 'hydra/launcher'?"]),
     (["seed.x=1"], ["seed.x=1", "seed is a single value"]),
     # types and ranges
-    (["seed=-1"], ["seed=-1", "a whole number >= 0"]),
     (["seed=1.5"], ["seed=1.5", "whole number"]),
     (["seed=abc"], ["seed=abc", "whole number"]),
     (["seed=true"], ["seed=true", "whole number"]),
@@ -99,7 +115,6 @@ CONFIGS: list[tuple[list[str], list[str]]] = [
     (["dataset=permuted_digits", "+dataset.validation_split=0.1"], ["no such key", "tasks"]),
     (["dataset.tasks=5"], ["dataset.tasks=5", "shape"]),
     # combinations
-    (["dataset=shapes", "model=mlp"], ["model=mlp", "is for", "dataset=shapes is for segm"]),
     (["dataset=digits", "model=unet"], ["model=unet", "is for segmentation"]),
     (["dataset=shapes", "preset.stand_in=shapes", "preset.name=x"], ["stand_in=shapes", "isbi_em"]),
     (["dataset=shapes", "dataset.crop=0"], ["dataset.crop=0", ">= 1 or null"]),
@@ -135,12 +150,22 @@ CONFIGS: list[tuple[list[str], list[str]]] = [
         ["dataset.size=9", "contradicts"],
     ),
     # grammar and interpolation
-    (["seed"], ["seed", "key=value"]),
     (["seed=[1"], ["seed=[1", "key=value"]),
     (["foo bar=3"], ["foo bar=3", "key=value"]),
-    (["seed=${nothing}"], ["seed=${nothing}", "not found"]),
     (["seed=${oc.env:NO_SUCH_VARIABLE}"], ["seed=", "NO_SUCH_VARIABLE"]),
     (["method.lr=${method.lr}"], ["method.lr=", "Recursive"]),
+]
+
+# Command lines: what Hydra and the program make of sweeps and flags, and a setting of each kind.
+LINES: list[tuple[list[str], list[str]]] = [
+    (["method=bayesbin"], ["method=bayesbin", "bop", "did you mean 'bayesbinn'?"]),
+    (["methd=ste"], ["methd=ste", "did you mean 'method'?"]),
+    (["hydra/launchr=basic"], ["hydra/launchr=basic", "did you mean 'hydra/launcher'?"]),
+    (["seed=-1"], ["seed=-1", "a whole number >= 0"]),
+    (["dataset=shapes", "model=mlp"], ["model=mlp", "is for", "dataset=shapes is for segm"]),
+    (["seed"], ["seed", "key=value"]),
+    (["seed=${nothing}"], ["seed=${nothing}", "not found"]),
+    (["protocol=foo"], ["protocol=foo", "mnist_ste"]),
     # sweeps
     (["seed=1,2"], ["seed=1,2", "-m"]),
     (["seed=range(3)"], ["seed=range(3)", "-m"]),
@@ -652,10 +677,33 @@ def assert_says(err: str, fragments: list[str]) -> None:
         assert fragment in err
 
 
-ROWS = [*(Row(*each) for each in CONFIGS), *ROWS_OF_RUNS, *ROWS_OF_OLD_RUNS, *ROWS_OF_OLD_FILES]
+COMMANDS = (  # rows that fail in different places; in the slow suite as real processes
+    "method=bayesbin",
+    "-m seed=0,-1",
+    "half a cifar10",
+    "an unreadable image",
+    f"{' '.join(SMOKE)} batch_size=500",
+    f"{' '.join(SMOKE)} out=taken",
+)
+ROWS = [
+    *(Row(*each, entry=main) for each in LINES),
+    *(Row(*each, entry=checked) for each in SETTINGS),
+    *(
+        row._replace(entry=main) if str(row) in COMMANDS else row
+        for row in (*ROWS_OF_RUNS, *ROWS_OF_OLD_RUNS, *ROWS_OF_OLD_FILES)
+    ),
+]
+CASES = [
+    *(pytest.param(row, id=str(row)) for row in ROWS),
+    *(
+        pytest.param(row._replace(entry=main), id=f"run.py {row}", marks=pytest.mark.slow)
+        for row in ROWS
+        if row.entry in (checked, started)
+    ),
+]
 
 
-@pytest.mark.parametrize("row", ROWS, ids=str)
+@pytest.mark.parametrize("row", CASES)
 def test_bad_input(
     row: Row,
     request: pytest.FixtureRequest,
@@ -663,7 +711,7 @@ def test_bad_input(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    if row in ROWS_OF_OLD_RUNS:
+    if row.name in [old.name for old in ROWS_OF_OLD_RUNS]:
         shutil.copytree(request.getfixturevalue("runs"), tmp_path, dirs_exist_ok=True)
         capsys.readouterr()
     if row.prepare is not None:
@@ -679,18 +727,10 @@ def test_bad_input(
 
 @pytest.mark.slow
 def test_as_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same from outside: six rows that fail in different places, as real processes."""
+    """The same from outside, as real processes."""
     monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
-    names = (
-        "method=bayesbin",
-        "-m seed=0,-1",
-        "half a cifar10",
-        "an unreadable image",
-        f"{' '.join(SMOKE)} batch_size=500",
-        f"{' '.join(SMOKE)} out=taken",
-    )
-    rows = [next(row for row in ROWS if str(row) == name) for name in names]
-    started = []
+    rows = [next(row for row in ROWS if str(row) == name) for name in COMMANDS]
+    children = []
     for number, row in enumerate(rows):
         folder = tmp_path / str(number)
         folder.mkdir()
@@ -698,8 +738,8 @@ def test_as_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             row.prepare(folder, monkeypatch)
         command = [sys.executable, RUN_PY, *row.argv]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        started.append((row, folder, tree(folder), subprocess.Popen(command, cwd=folder, **pipes)))
-    for row, folder, before, child in started:
+        children.append((row, folder, tree(folder), subprocess.Popen(command, cwd=folder, **pipes)))
+    for row, folder, before, child in children:
         out, err = child.communicate(timeout=120)
         assert child.returncode == 2
         assert "result:" not in out

@@ -4,16 +4,16 @@ The others' are in test_compose.py (image classification) and test_toys.py.
 """
 
 import pytest
+from tests.composing import composed
 
 from bnnrepro.config import instantiate
-from bnnrepro.config.compose import compose
 
 FIGURE_5 = ("figure5_prior", "figure5_no_prior", "figure5_ste")
 SEGMENTATION = ("segmentation_bayesbinn", "segmentation_ste", "segmentation_full_precision")
 
 
-def composed(experiment: str):
-    return compose(f"experiment={experiment}", "dataset.root=anywhere")  # nothing is read
+def config_of(experiment: str):
+    return composed(f"experiment={experiment}", "dataset.root=anywhere")  # nothing is read
 
 
 def values(part, *keys: str) -> dict:
@@ -22,7 +22,7 @@ def values(part, *keys: str) -> dict:
 
 @pytest.mark.parametrize("experiment", FIGURE_5)
 def test_five_permuted_tasks_of_100_epochs(experiment: str) -> None:
-    config = composed(experiment)
+    config = config_of(experiment)
     assert (config.dataset.name, config.dataset.tasks, config.dataset.shape) == (
         "permuted_mnist", 5, [1, 28, 28],
     )  # fmt: skip
@@ -34,7 +34,7 @@ def test_five_permuted_tasks_of_100_epochs(experiment: str) -> None:
 
 @pytest.mark.parametrize("experiment", FIGURE_5)
 def test_the_network_of_the_permuted_tasks(experiment: str) -> None:
-    model = composed(experiment).effective_model
+    model = config_of(experiment).effective_model
     assert model.hidden == [100, 100]
     assert values(model, "dropout", "norm_eps", "norm_momentum", "norm_position") == {
         "dropout": 0,
@@ -48,7 +48,7 @@ def test_the_network_of_the_permuted_tasks(experiment: str) -> None:
     ("experiment", "prior"), [*zip(FIGURE_5, ("posterior", "fixed"), strict=False)]
 )
 def test_bayesbinn_on_the_permuted_tasks(experiment: str, prior: str) -> None:
-    config = composed(experiment)
+    config = config_of(experiment)
     assert config.dataset.prior == prior
     wanted = {"lr": 1e-3, "temperature": 1e-2, "momentum": 0, "train_samples": 1}
     wanted |= {"train_set_scale": 1, "prior": 0, "init": 10}
@@ -56,7 +56,7 @@ def test_bayesbinn_on_the_permuted_tasks(experiment: str, prior: str) -> None:
 
 
 def test_ste_on_the_permuted_tasks_is_mnist_s() -> None:
-    method = composed("figure5_ste").method
+    method = config_of("figure5_ste").method
     assert values(method, "lr", "grad_clip", "weight_clip") == {
         "lr": 1e-2, "grad_clip": 1, "weight_clip": 1,
     }  # fmt: skip
@@ -68,7 +68,7 @@ def test_ste_on_the_permuted_tasks_is_mnist_s() -> None:
 )
 def test_the_cosine_ends_at_nearly_nothing(experiment: str, epochs: int) -> None:
     """Of each task in continual learning, of the whole run in segmentation."""
-    config = composed(experiment)
+    config = config_of(experiment)
     assert (config.scheduler.name, config.scheduler.final) == ("cosine", 1e-16)
     lr, scheduler = config.method.lr, instantiate(config.scheduler)
     assert scheduler.value(lr, 0, epochs) == lr
@@ -86,12 +86,12 @@ METHODS = [
 
 @pytest.mark.parametrize(("experiment", "wanted"), [*zip(SEGMENTATION, METHODS, strict=True)])
 def test_methods_on_the_micrographs(experiment: str, wanted: dict) -> None:
-    assert values(composed(experiment).method, *wanted) == wanted
+    assert values(config_of(experiment).method, *wanted) == wanted
 
 
 @pytest.mark.parametrize("experiment", SEGMENTATION)
 def test_the_micrographs_and_their_network(experiment: str) -> None:
-    config = composed(experiment)
+    config = config_of(experiment)
     assert (config.epochs, config.effective_epochs, config.batch_size) == (500, 500, 6)
     data = {"name": "isbi_em", "shape": [1, 512, 512], "crop": 388, "crops": 1}
     data |= {"validation_split": 0, "classes": 2}
@@ -101,7 +101,7 @@ def test_the_micrographs_and_their_network(experiment: str) -> None:
 
 
 def test_the_u_net_sees_572_pixels_for_388_and_has_neither_biases_nor_scales() -> None:
-    part = composed(SEGMENTATION[0]).effective_model
+    part = config_of(SEGMENTATION[0]).effective_model
     network = instantiate(part, shape=(1, 512, 512), classes=2)
     assert 388 + 2 * network.margin == 572
     assert {each.ndim for each in network.parameters()} == {4}

@@ -1,9 +1,9 @@
 """The toys' settings: tables 3 and 4 of arXiv 2002.10778v4, from the paper, not from conf/."""
 
 import pytest
+from tests.composing import composed
 
 from bnnrepro.config import instantiate
-from bnnrepro.config.compose import compose
 from bnnrepro.errors import UserError
 
 MOONS = {"lr": 1e-3, "temperature": 1, "momentum": 0.99, "train_samples": 5, "init": 15}
@@ -23,7 +23,7 @@ def rate(config, epoch: int) -> float:
     [("two_moons", 3000, MOONS), ("snelson", 5000, CURVE), ("toy_regression", 5000, CURVE)],
 )
 def test_bayesbinn_on_the_toys(dataset: str, epochs: int, settings: dict) -> None:
-    config = compose(f"dataset={dataset}", "method=bayesbinn")
+    config = composed(f"dataset={dataset}", "method=bayesbinn")
     assert {key: getattr(config.method, key) for key in settings} == settings
     assert (config.epochs, config.batch_size, config.model.hidden) == (epochs, 200, [64, 64])
     assert config.model.binary_biases
@@ -32,17 +32,17 @@ def test_bayesbinn_on_the_toys(dataset: str, epochs: int, settings: dict) -> Non
 
 @pytest.mark.parametrize("dataset", ["two_moons", *REGRESSION])
 def test_ste_on_the_toys(dataset: str) -> None:
-    config = compose(f"dataset={dataset}", "method=ste")
+    config = composed(f"dataset={dataset}", "method=ste")
     assert (config.method.lr, config.method.weight_clip) == (1e-1, 1)
     assert config.method.grad_clip is None  # as in the authors' program; the paper's table: 1
     model = config.model
     assert (model.binary_biases, model.bias_lr, model.bias_clip) == (False, 1e-1, 1)
-    assert compose(f"dataset={dataset}", "method=ste", "method.lr=0.5").model.bias_lr == 0.5
+    assert composed(f"dataset={dataset}", "method=ste", "method.lr=0.5").model.bias_lr == 0.5
 
 
 @pytest.mark.parametrize("method", ["bayesbinn", "ste"])
 def test_two_moons_drops_twice(method: str) -> None:
-    config = compose("dataset=two_moons", f"method={method}")
+    config = composed("dataset=two_moons", f"method={method}")
     lr = config.method.lr
     rates = [rate(config, epoch) for epoch in (1, 1500, 1501, 2500, 2501, 3000)]
     assert rates == pytest.approx([lr, lr, lr / 10, lr / 10, lr / 100, lr / 100])
@@ -50,24 +50,24 @@ def test_two_moons_drops_twice(method: str) -> None:
 
 @pytest.mark.parametrize("dataset", REGRESSION)
 def test_regression_decays_geometrically_under_bayesbinn_and_not_under_ste(dataset: str) -> None:
-    config = compose(f"dataset={dataset}", "method=bayesbinn")
+    config = composed(f"dataset={dataset}", "method=bayesbinn")
     assert rate(config, 5000) == pytest.approx(1e-5)
     assert rate(config, 2500) == pytest.approx((1e-4 * 1e-5) ** 0.5)
-    config = compose(f"dataset={dataset}", "method=ste")
+    config = composed(f"dataset={dataset}", "method=ste")
     assert rate(config, 1) == rate(config, 5000) == 1e-1
 
 
 @pytest.mark.parametrize("dataset", REGRESSION)
 def test_regression_normalises_the_output(dataset: str) -> None:
-    model = compose(f"dataset={dataset}").model
+    model = composed(f"dataset={dataset}").model
     assert (model.output_norm, model.norm_eps, model.norm_momentum) == (True, 1e-4, 0.15)
-    assert not compose("dataset=two_moons").model.output_norm
+    assert not composed("dataset=two_moons").model.output_norm
 
 
 @pytest.mark.parametrize("method", ["bayesbinn", "ste", "bop", "pmf", "full_precision"])
 @pytest.mark.parametrize("dataset", ["two_moons", *REGRESSION])
 def test_every_method_has_settings_on_every_toy(dataset: str, method: str) -> None:
-    assert compose(f"dataset={dataset}", f"method={method}").model.name == "toy_mlp"
+    assert composed(f"dataset={dataset}", f"method={method}").model.name == "toy_mlp"
 
 
 @pytest.mark.parametrize(
@@ -92,4 +92,4 @@ def test_every_method_has_settings_on_every_toy(dataset: str, method: str) -> No
 )
 def test_what_does_not_go_together_is_refused(overrides: list[str], words: str) -> None:
     with pytest.raises(UserError, match=words):
-        compose(*overrides)
+        composed(*overrides)

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from tests.composing import composed
 
-from bnnrepro.config.compose import compose
 from bnnrepro.config.parts import conf_dir
 from bnnrepro.experiment import run
 from bnnrepro.runs.metrics import read_metrics
@@ -61,17 +61,17 @@ def signature_of(words: tuple[str, ...]) -> str:
     """The signature without a fingerprint: what the settings alone give."""
     data = words[0].removeprefix("dataset=")
     rooted = {"image_folder": ROOTED, "label_folder": ROOTED[:1], "isbi_em": ROOTED[:1]}
-    return signature(compose(*words, *rooted.get(data, ())).identity())
+    return signature(composed(*words, *rooted.get(data, ())).identity())
 
 
 def settings_of(name: str) -> dict[str, Any]:
-    return json.loads(json.dumps(compose(*SHOWN[name]).to_dict()))
+    return json.loads(json.dumps(composed(*SHOWN[name]).to_dict()))
 
 
 def figures_of(name: str, out: Path, *more: str) -> dict[str, Any]:
     """Do a short run; return its name, figures and a hash of its weights."""
     words = [word.replace("=data", f"={pictures(out)}") for word in RUNS[name]]
-    result = run(compose(*SMALL, f"out={out / 'runs'}", *words, *more))
+    result = run(composed(*SMALL, f"out={out / 'runs'}", *words, *more))
     if result.values is None:
         return {}
     rows = [

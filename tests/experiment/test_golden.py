@@ -35,6 +35,7 @@ def test_settings_stay(name: str) -> None:
     assert golden.settings_of(name) == GOLDEN["settings"][name]
 
 
+@pytest.mark.usefixtures("code_read_once")
 @pytest.mark.parametrize("resumed", [False, pytest.param(True, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", golden.RUNS)
 def test_figures_stay(name: str, resumed: bool, tmp_path: Path) -> None:

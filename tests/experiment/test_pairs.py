@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tests.composing import composed
 
 from bnnrepro.api import load
-from bnnrepro.cli.run import main
-from bnnrepro.config.compose import compose, conf_dir
+from bnnrepro.config.parts import conf_dir
 from bnnrepro.experiment import Result, run
 
 RunSmall = Callable[..., Result]
-SMALL = ["model.hidden=[32]", "checkpoint_seconds=0", "device=cpu", "threads=1"]
+pytestmark = pytest.mark.usefixtures("code_read_once")
 
 
 def idx(array: np.ndarray) -> bytes:
@@ -118,8 +118,13 @@ DATA_SETS = {
     "cifar10": [*VGG, "dataset.root={data}", "dataset.download=false"],
     "cifar100": [*VGG, "dataset.root={data}", "dataset.download=false"],
     "image_folder": ["model.hidden=[8]", "dataset.root={data}/images"],
-    "permuted_digits": ["model.hidden=[8]"],
-    "permuted_mnist": ["model.hidden=[8]", "dataset.root={data}", "dataset.download=false"],
+    "permuted_digits": ["model.hidden=[8]", "dataset.tasks=2"],
+    "permuted_mnist": [
+        "model.hidden=[8]",
+        "dataset.tasks=2",
+        "dataset.root={data}",
+        "dataset.download=false",
+    ],
     "shapes": ["model.channels=[2,2]", "dataset.size=24"],
     "label_folder": ["dataset.root={data}/micrographs", "dataset.crop=20", "model.channels=[2,2]"],
 }
@@ -129,20 +134,17 @@ METHODS = sorted(path.stem for path in (conf_dir() / "method").glob("*.yaml"))
 @pytest.mark.parametrize("dataset", DATA_SETS)
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_on_every_data_set(
-    method: str, dataset: str, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    method: str, dataset: str, data: Path, tmp_path: Path
 ) -> None:
     settings = [each.format(data=data) for each in DATA_SETS[dataset]]
-    whole = ["preset.stand_in=null", "preset.width=1", "epochs=1"]
-    common = ["preset=smoke", *whole, "batch_size=20", "device=cpu", "threads=1"]
-    common += ["evaluate.samples=2"]
-    argv = [f"method={method}", f"dataset={dataset}", *settings, *common, f"out={tmp_path}"]
-    assert main(argv) == 0
-    last = capsys.readouterr().out.splitlines()[-1]
-    result = json.loads(Path(last.removeprefix("result: ")).read_text())
-    tasks = 5 if dataset.startswith("permuted") else 1
+    short = ["preset.name=short", "preset.train_limit=200", "preset.test_limit=100", "epochs=1"]
+    common = ["batch_size=20", "device=cpu", "threads=1", "evaluate.samples=2", f"out={tmp_path}"]
+    finished = run(composed(f"dataset={dataset}", f"method={method}", *settings, *short, *common))
+    result = json.loads(finished.path.read_text())
+    tasks = 2 if dataset.startswith("permuted") else 1
     assert (result["method"], result["dataset"], result["epochs"]) == (method, dataset, tasks)
-    newest = "best.pt" if "best" in result else "checkpoint.pt"
-    state = torch.load(Path(last.removeprefix("result: ")).parent / newest)
+    folder = finished.folder
+    state = torch.load(folder.best if "best" in result else folder.checkpoint)
     weights = [value for value in state["model"].values() if value.dim() >= 2]
     assert weights
     binary = all((value.abs() == 1).all() for value in weights)
@@ -152,7 +154,7 @@ def test_every_method_on_every_data_set(
 @pytest.mark.parametrize("dataset", ["mnist", "cifar10", "cifar100"])
 def test_smoke_needs_no_data_and_says_what_stood_in(tmp_path: Path, dataset: str) -> None:
     overrides = [f"dataset={dataset}", f"dataset.root={tmp_path / 'nothing'}", "preset=smoke"]
-    config = compose(*overrides, f"out={tmp_path / 'runs'}", "device=cpu", "threads=1", "epochs=1")
+    config = composed(*overrides, f"out={tmp_path / 'runs'}", "device=cpu", "threads=1", "epochs=1")
     finished = run(config)
     result = finished.values
     assert (result["dataset"], result["stands_for"]) == ("digits", dataset)

@@ -1,0 +1,23 @@
+"""Composing for tests: config files are merged once for a choice of groups, not once a case."""
+
+from functools import cache
+
+from bnnrepro.config import Config, check
+from bnnrepro.config.compose import hydra_session
+from bnnrepro.config.sweep_points import Points, load_master
+
+
+@cache
+def points() -> Points:
+    """What composes the points of a sweep; test_points.py compares it with Hydra."""
+    with hydra_session() as hydra:
+        return Points(hydra.config_loader, load_master(hydra.config_loader, []))
+
+
+def composed(*overrides: str) -> Config:
+    """Return what ``compose`` returns, a new object at each call.
+
+    Raises:
+        UserError: an override, or what they add up to, is not allowed.
+    """
+    return check(points().compose(overrides))
