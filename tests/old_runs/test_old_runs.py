@@ -17,7 +17,7 @@ from bnnrepro.config import Config
 from bnnrepro.experiment import run
 from bnnrepro.report import cells, grid_plot
 from bnnrepro.report.cells import Cell, Expected
-from bnnrepro.report.collect import Collected, collect
+from bnnrepro.report.collect import CellResults, collect
 from bnnrepro.report.curves import band, diagnostics, metrics
 from bnnrepro.report.figures import figure4, figure5
 from bnnrepro.report.render import write_table
@@ -59,7 +59,7 @@ def cell(name: str, title: str = "") -> Cell:
     return Cell(title or name, config.preset.name, *parts, tuple(runs))
 
 
-def collected(name: str, title: str = "") -> Collected:
+def collected(name: str, title: str = "") -> CellResults:
     (runs,) = collect([cell(name, title)])
     return runs
 
