@@ -15,7 +15,7 @@ from tests.composing import composed
 from bnnrepro.cli import main
 from bnnrepro.config import Config
 from bnnrepro.experiment import run
-from bnnrepro.report import cells, grid_plot
+from bnnrepro.report import grid_plot
 from bnnrepro.report.cells import Cell, Expected
 from bnnrepro.report.collect import CellResults, collect
 from bnnrepro.report.curves import band, diagnostics, metrics
@@ -34,6 +34,7 @@ SETTINGS = {
     "toy_regression": (
         *("dataset=toy_regression", "model.hidden=[8,8]", "epochs=10", "preset=smoke"),
     ),
+    "table": ("dataset=mnist", "method=ste", "preset=smoke"),
     "interrupted": (*DIGITS, "method=bop"),
     "failed": (*DIGITS, "method=full_precision", "method.lr=1e38"),
 }
@@ -76,7 +77,7 @@ def rows_of(file: Path) -> list[dict[str, str]]:
 def test_status_names_their_states(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["status", "--all"]) == 0
     first, *lines = capsys.readouterr().out.splitlines()
-    assert first == "8 runs, done 6, interrupted 1, failed 1"
+    assert first == "9 runs, done 7, interrupted 1, failed 1"
     shown = {tuple(re.split(r" {2,}", line)[:3]) for line in lines}
     assert len(shown) == len(list(store.rglob("status.json")))
     assert ("interrupted", "digits/mlp/bop/c021deeadf seed 0", "epoch 2/3") in shown
@@ -136,10 +137,10 @@ def test_curves_are_read_as_they_were_written(store: Path, name: str) -> None:
 
 
 def test_a_table_of_them(store: Path) -> None:
-    wanted = cells.cells(["table2_mnist_ste"], preset="smoke", seeds=2, out="multirun")
-    values = [result_of(each)["best"]["test"]["mode"]["accuracy"] for each in wanted[0].runs]
-    rows = tuple(row for row in TABLES["2"].rows if row.cell == wanted[0].name)
-    files = write_table(replace(TABLES["2"], rows=rows), collect(wanted), Path("tables"))
+    results = collected("table", "table2_mnist_ste")
+    values = [result_of(run)["best"]["test"]["mode"]["accuracy"] for run in results.cell.runs]
+    rows = tuple(row for row in TABLES["2"].rows if row.cell == results.cell.name)
+    files = write_table(replace(TABLES["2"], rows=rows), [results], Path("tables"))
     (row,) = rows_of(next(file for file in files if file.suffix == ".csv"))
     assert (row["n"], row["expected"]) == ("2", "2")
     assert float(row["mean"]) == pytest.approx(np.mean(values))
@@ -149,7 +150,7 @@ def test_a_table_of_them(store: Path) -> None:
 def test_figures_of_continual_learning(store: Path) -> None:
     found = collected("permuted_digits", "figure5_prior")
     (expected,) = found.cell.runs
-    figure5.draw([found], Path("figures"))
+    figure5.plot([found], Path("figures"))
     drawn = rows_of(Path("figures/figure5.csv"))
     for task in ("task_1", "task_2"):
         written = [float(row[task]) for row in rows_of(expected.folder.metrics) if row[task]]
@@ -159,7 +160,7 @@ def test_figures_of_continual_learning(store: Path) -> None:
     for kind in ("mode", "mean"):
         (last,) = [row for row in drawn if (row["column"], row["prediction"]) == ("accuracy", kind)]
         assert float(last["mean"]) == pytest.approx(test[kind]["accuracy"])
-    figure4.draw([found], Path("figures"))
+    figure4.plot([found], Path("figures"))
     posterior = json.loads((expected.folder.path / "posterior.json").read_text())
     assert len(rows_of(Path("figures/figure4.csv"))) >= len(posterior["entropy_bits"])
 
@@ -167,17 +168,19 @@ def test_figures_of_continual_learning(store: Path) -> None:
 def test_the_predictions_of_a_regression(store: Path) -> None:
     found = collected("toy_regression")
     (expected,) = found.cell.runs
-    (mapped,) = grid_plot.mapped(found)
+    (mapped,) = grid_plot.grid_runs(found)
     test = result_of(expected)["final"]["test"]
     for kind in ("mode", "mean"):
-        assert grid_plot.value_numbers(mapped, kind)["rmse"] == test[kind]["rmse"]
+        assert grid_plot.regression_numbers(mapped, kind)["rmse"] == test[kind]["rmse"]
     assert mapped.arrays["grid"].shape == (*mapped.arrays["mean"].shape, 1)
 
 
 def test_a_finished_one_is_not_trained_again(
     store: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    config = composed("experiment=table2_mnist_ste", "preset=smoke", "device=cpu", "threads=1")
+    config = composed(
+        *("dataset=digits", "method=ste", "model.hidden=[8]", "epochs=2", "device=cpu", "threads=1")
+    )
     result = run(config)
-    assert "done before: multirun/mnist/mlp/ste/e62237e504" in capsys.readouterr().out
+    assert "done before: multirun/digits/mlp/ste/e1a3ab48b8" in capsys.readouterr().out
     assert result.values == json.loads(result.path.read_text())
