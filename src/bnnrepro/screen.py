@@ -117,7 +117,8 @@ def _guarded(stream: Any, number: int) -> TextIO:
             number = stream.fileno()
             stream.flush()
         except (AttributeError, OSError, ValueError):
-            return stream  # not a file, as under a debugger
+            unguarded: TextIO = stream  # not a file, as under a debugger
+            return unguarded
         encoding, by_line = stream.encoding, stream.line_buffering or stream.write_through
     return io.TextIOWrapper(
         io.BufferedWriter(_Screen(number, "w", closefd=False)),

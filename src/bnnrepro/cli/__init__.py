@@ -48,14 +48,12 @@ def _usage() -> str:
 
 def _command(name: str) -> Callable[..., int]:
     """Return a command, which takes the words after its name; import no other one."""
-    if name in ("run", "sweep", "submit"):
-        run = import_module("bnnrepro.cli.run").main
-        if name == "run":
-            return run
-        return lambda words: run(words if {"-h", "--help"} & set(words) else ["-m", *words])
-    module = {"data": "data", "legacy": "legacy"}.get(name)
-    if module:
-        return import_module(f"bnnrepro.cli.{module}").main
-    module = "runs" if name in ("status", "retry", "cancel") else "report"
-    main_of = import_module(f"bnnrepro.cli.{module}").main
-    return lambda words: main_of([name, *words])
+    module = {
+        **dict.fromkeys(("run", "sweep", "submit"), "run"),
+        **dict.fromkeys(("status", "retry", "cancel"), "runs"),
+        **dict.fromkeys(("data", "legacy"), name),
+    }.get(name, "report")
+    command: Callable[..., int] = import_module(f"bnnrepro.cli.{module}").main
+    if name in ("sweep", "submit"):
+        return lambda words: command(words if {"-h", "--help"} & set(words) else ["-m", *words])
+    return (lambda words: command([name, *words])) if module in ("runs", "report") else command

@@ -74,7 +74,7 @@ class BayesBiNN:
         """Return relaxed weights, equation (9), for uniforms in (0, 1)."""
         one, half, tau = self.dtype(1), self.dtype(0.5), self.dtype(self.tau)
         delta = half * np.log(uniform / (one - uniform))
-        self.w = np.tanh((self.natural + delta) / tau)
+        self.w: Array = np.tanh((self.natural + delta) / tau)
         return self.w
 
     def consume(self, g: Array) -> None:
@@ -157,8 +157,9 @@ class PMF:
         """Return the soft weights, the mean of +1 and -1 under u = softmax(beta theta)."""
         raised = self.beta * self.adam.value
         raised = np.exp(raised - raised.max(axis=0))
-        self.u = raised / raised.sum(axis=0)
-        return self.u[0] * 1 + self.u[1] * -1
+        self.u: Array = raised / raised.sum(axis=0)
+        weights: Array = self.u[0] - self.u[1]
+        return weights
 
     def step(self, g: Array) -> None:
         """Take the gradient at w through q = (+1, -1), then through du_k / dtheta_j."""

@@ -90,13 +90,14 @@ def _figures(run: CollectedRun, prediction: str) -> Mapping[str, float]:
     if final is None:
         reason = "was not evaluated with the figure's evaluate.*"
         raise UserError("result", str(run.expected.folder.result), reason)
-    return final.get("test", final["train"])[prediction]
+    figures: Mapping[str, float] = final.get("test", final["train"])[prediction]
+    return figures
 
 
 def far(arrays: Arrays) -> np.ndarray:
     """Return a mask of the grid's points far from the data, bool of shape (M,)."""
     squares = ((arrays["grid"][:, None] - arrays["inputs"][None]) ** 2).sum(2)
-    return np.sqrt(squares.min(1)) >= FAR[arrays["grid"].shape[1]]
+    return np.asarray(np.sqrt(squares.min(1)) >= FAR[arrays["grid"].shape[1]])
 
 
 def classification_numbers(run: GridRun, prediction: str) -> Numbers:

@@ -71,7 +71,7 @@ def read_result(path: str | Path) -> dict[str, Any]:
         UserError: the file is missing, or the system does not give it.
     """
     try:
-        content = reading.parsed(Path(path))
+        content: dict[str, Any] = reading.parsed(Path(path))
     except (OSError, ValueError) as error:
         reason = cannot_read(error)
         if reason:

@@ -14,7 +14,8 @@ RATES = [index / 20 for index in range(20)]  # shares of rejected samples
 
 def entropy(probabilities: Tensor) -> Tensor:
     """Return the entropy of each row of class probabilities (N, K), in nats, in [0, log K]."""
-    return torch.special.entr(probabilities.double()).sum(1)
+    entropies: Tensor = torch.special.entr(probabilities.double()).sum(1)
+    return entropies
 
 
 def brier(probabilities: Tensor, targets: Tensor) -> float:

@@ -24,7 +24,7 @@ def blocks(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
         yield tensors
         return
     size = BLOCK if tensors[0].device.type == "cpu" else max(tensors[0].numel(), 1)
-    yield from zip(*(flat(tensor).split(size) for tensor in tensors), strict=True)
+    yield from zip(*(torch.split(flat(tensor), size) for tensor in tensors), strict=True)
 
 
 def flat(tensor: Tensor) -> Tensor:

@@ -90,7 +90,10 @@ def _larger_limit() -> AbstractContextManager[None]:
     """Let torch compile more forms; only here, as setting it takes longer than a small kernel."""
     config = torch._dynamo.config
     name = next(limit for limit in LIMIT_NAMES if hasattr(config, limit))
-    return config.patch({name: max(MAX_FORMS, getattr(config, name))})
+    patch: AbstractContextManager[None] = config.patch(
+        {name: max(MAX_FORMS, getattr(config, name))}
+    )
+    return patch
 
 
 def decide(
