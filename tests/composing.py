@@ -2,6 +2,8 @@
 
 from functools import cache
 
+from hydra._internal.config_repository import CachingConfigRepository
+
 from bnnrepro.config import Config, check
 from bnnrepro.config.compose import hydra_session
 from bnnrepro.config.sweep_points import Points, load_master
@@ -9,9 +11,15 @@ from bnnrepro.config.sweep_points import Points, load_master
 
 @cache
 def points() -> Points:
-    """What composes the points of a sweep; test_points.py compares it with Hydra."""
+    """What composes the points of a sweep; test_points.py compares it with Hydra.
+
+    The files of ``conf/`` are read and listed once.
+    """
     with hydra_session() as hydra:
-        return Points(hydra.config_loader, load_master(hydra.config_loader, []))
+        loader = hydra.config_loader
+        loader.repository = CachingConfigRepository(loader.repository)
+        loader.get_group_options = cache(loader.get_group_options)
+        return Points(loader, load_master(loader, []))
 
 
 def composed(*overrides: str) -> Config:

@@ -149,15 +149,15 @@ def test_table_9(dataset: str, method: str, settings: dict, scheduler: dict) -> 
     ],
 )
 def test_normalisation_of_the_paper(dataset: str, mean: list, std: list) -> None:
-    config = composed(f"dataset={dataset}")
+    config = composed(f"dataset={dataset}", "method=bayesbinn")
     assert (config.dataset.mean, config.dataset.std) == (mean, std)
 
 
 def test_models_of_the_paper() -> None:
-    mlp = composed("dataset=mnist").model
+    mlp = composed("dataset=mnist", "method=bayesbinn").model
     assert (mlp.hidden, mlp.dropout) == ([2048, 2048, 2048], 0.2)
     assert (mlp.norm_eps, mlp.norm_momentum) == (1e-4, 0.15)
-    vgg = composed("dataset=cifar10").model
+    vgg = composed("dataset=cifar10", "method=bayesbinn").model
     assert (vgg.channels, vgg.hidden) == ([128, 128, 256, 256, 512, 512], [1024, 1024])
     assert (vgg.norm_eps, vgg.conv_norm_momentum, vgg.linear_norm_momentum) == (1e-5, 0.2, 0.1)
     assert mlp.norm_position == vgg.norm_position == "before_activation"

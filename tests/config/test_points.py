@@ -1,6 +1,7 @@
 """A sweep's points, composed quickly, are exactly what Hydra composes of each alone."""
 
 from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,7 @@ VALUES = [
 @pytest.fixture(scope="module")
 def loader() -> Iterator[Any]:
     with hydra_session() as hydra:
+        hydra.config_loader.get_group_options = cache(hydra.config_loader.get_group_options)
         yield hydra.config_loader
 
 

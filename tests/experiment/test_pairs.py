@@ -137,7 +137,7 @@ def test_every_method_on_every_data_set(
     method: str, dataset: str, data: Path, tmp_path: Path
 ) -> None:
     settings = [each.format(data=data) for each in DATA_SETS[dataset]]
-    short = ["preset.name=short", "preset.train_limit=200", "preset.test_limit=100", "epochs=1"]
+    short = ["preset.name=short", "preset.train_limit=60", "preset.test_limit=40", "epochs=1"]
     common = ["batch_size=20", "device=cpu", "threads=1", "evaluate.samples=2", f"out={tmp_path}"]
     finished = run(composed(f"dataset={dataset}", f"method={method}", *settings, *short, *common))
     result = json.loads(finished.path.read_text())
