@@ -74,8 +74,9 @@ class BayesBiNN:
         """Return relaxed weights, equation (9), for uniforms in (0, 1)."""
         one, half, tau = self.dtype(1), self.dtype(0.5), self.dtype(self.tau)
         delta = half * np.log(uniform / (one - uniform))
-        self.w: Array = np.tanh((self.natural + delta) / tau)
-        return self.w
+        weights: Array = np.tanh((self.natural + delta) / tau)
+        self.w = weights
+        return weights
 
     def consume(self, g: Array) -> None:
         """Take the gradient at the weights of the last draw."""
