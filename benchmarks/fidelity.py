@@ -8,7 +8,7 @@ only shown. Exit code 1 if a figure is off by more than 4 of its spreads or 0.35
 or 0.01 of loss, whichever is larger.
 
     python benchmarks/fidelity.py [--root DATA] [--seeds 2] [--write FILE.json]
-    python benchmarks/fidelity.py --methods bayesbinn,pmf optimizer.compile=on
+    python benchmarks/fidelity.py --methods bayesbinn,pmf compile.optimizer=on
 """
 
 import argparse

@@ -18,12 +18,12 @@ TARGET = "dataset._target_=synthetic.load"
 
 def whole_run(compiled: str, out: str) -> None:
     """Run an epoch of MNIST's protocol."""
-    run(compose("dataset=mnist", TARGET, "epochs=1", f"optimizer.compile={compiled}", f"out={out}"))
+    run(compose("dataset=mnist", TARGET, "epochs=1", f"compile.optimizer={compiled}", f"out={out}"))
 
 
 def some_steps(compiled: str, out: str) -> None:
     """Take the last steps of an epoch of CIFAR-10's protocol."""
-    parts = build(compose("dataset=cifar10", TARGET, f"optimizer.compile={compiled}"))
+    parts = build(compose("dataset=cifar10", TARGET, f"compile.optimizer={compiled}"))
     trainer, train = parts.trainer, parts.sources.train
     trainer.source = train
     trainer._begin(train, epochs=500)

@@ -42,7 +42,7 @@ VALUES = [
     *("+protocol.mlp.hidden=[7]", "++protocol.quick.epochs=9", "+protocol.exponential={}"),
     *("model={dropout:0.5}", "+model={dropout:0.5}", "++method={lr:3}", "dataset.augment={pad:1}"),
     *("dataset.augment.pad=2", "dataset.mean=[0.5]", "dataset.mean=[[0.5],x]", "dataset.name=n"),
-    *("evaluate={samples:3}", "evaluate=3", "evaluate.samples.x=1", "optimizer=null", "a.b.c=1"),
+    *("evaluate={samples:3}", "evaluate=3", "evaluate.samples.x=1", "compile=null", "a.b.c=1"),
     *("preset.epochs=2", "preset.name=quick", "scheduler.final=0", "logger.tags=[a,b]"),
     *("nokey=1", "+nokey=1", "++nokey=1", "+nokey.x=${seed}", "seed", "=1", "se ed=1"),
     *("hydra.job.name=n", "+hydra.new=1", "hydra={job:{name:n}}", "hydra.searchpath=[x]"),

@@ -122,7 +122,7 @@ def test_sigkill_at_twenty_random_moments(tmp_path, undisturbed, seed):
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["bayesbinn", "pmf"])
 def test_sigkill_of_a_compiled_run(tmp_path, method):
-    choice = (f"method={method}", "method.lr=1e-3", "optimizer.compile=on", *SETTINGS)
+    choice = (f"method={method}", "method.lr=1e-3", "compile.optimizer=on", *SETTINGS)
     if method == "pmf":
         choice = tuple(entry for entry in choice if "temperature" not in entry)
     undisturbed = finish(tmp_path / "undisturbed", settings=choice)

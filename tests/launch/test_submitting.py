@@ -201,8 +201,11 @@ def test_sequential_fail_fast_starts_nothing_after_a_failure(
             ["-m", "hydra/launcher=slurm", "+hydra.launcher.walltime=3"],
             ["hydra.launcher.walltime=3", "timeout_min"],
         ),
-        (["runs_per_job=0"], ["runs_per_job=0", "[1, 10000]"]),
-        (["code=strikt"], ["code=strikt", "warn, strict"]),
+        (
+            ["-m", "hydra/launcher=local", "hydra.launcher.runs_per_job=0"],
+            ["hydra.launcher.runs_per_job=0", "[1, 10000]"],
+        ),
+        (["on_code_change=strikt"], ["on_code_change=strikt", "warn, error"]),
         (["fail_fast=2"], ["fail_fast=2", "true or false"]),
     ],
     ids=lambda words: " ".join(words),
@@ -346,13 +349,15 @@ def test_other_code_is_said_or_refused(capsys: pytest.CaptureFixture[str]) -> No
     known = json.loads(run.folder.env.read_text())
     assert known["source"] == provenance.code()["source"]
     run.folder.env.write_text(json.dumps({**known, "source": "0123456789abcdef"}))
-    assert main([*TINY, "preset=quick", "code=strict"]) == 2
+    assert main([*TINY, "preset=quick", "on_code_change=error"]) == 2
     error = capsys.readouterr().err
-    assert "code=strict: the code differs: " in error
+    assert "on_code_change=error: the code differs: " in error
     assert "(source 01234567) when it was started" in error
     assert main([*TINY, "preset=quick", "stop_after=2"]) == 0
     assert "WARNING the code differs" in run.folder.log.read_text()
-    assert main([*TINY, "preset=quick", "code=strict"]) == 0, "the last start was by this code"
+    assert main([*TINY, "preset=quick", "on_code_change=error"]) == 0, (
+        "the last start was by this code"
+    )
 
 
 @pytest.fixture

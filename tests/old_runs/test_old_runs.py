@@ -14,6 +14,7 @@ from tests.composing import composed
 
 from bnnrepro.cli import main
 from bnnrepro.config import Config
+from bnnrepro.config.stored import check_stored, offered_targets
 from bnnrepro.experiment import run
 from bnnrepro.report import grid_plot
 from bnnrepro.report.cells import Cell, Expected
@@ -23,6 +24,8 @@ from bnnrepro.report.figures import figure4, figure5
 from bnnrepro.report.render import write_table
 from bnnrepro.report.tables import TABLES
 from bnnrepro.runs.layout import RunFolder
+from bnnrepro.runs.signature import signature
+from bnnrepro.runs.stored_config import read_config
 
 DIGITS = ("dataset=digits", "model.hidden=[8]", "preset=quick", "epochs=3")
 SETTINGS = {
@@ -184,3 +187,11 @@ def test_a_finished_one_is_not_trained_again(
     result = run(config)
     assert "done before: multirun/digits/mlp/ste/e1a3ab48b8" in capsys.readouterr().out
     assert result.values == json.loads(result.path.read_text())
+
+
+def test_their_settings_are_read_under_todays_keys(store: Path) -> None:
+    (path,) = Path("multirun").glob("digits/mlp/ste/*")
+    config = check_stored(read_config(path / "config.yaml"), offered_targets())
+    assert (config.compile.optimizer, config.compile.network) == ("auto", False)
+    assert config.on_code_change == "warn"
+    assert signature(config.identity()) == path.name

@@ -100,7 +100,7 @@ def test_the_driver_is_killed_at_once(desk: Desk) -> None:
 
 
 def test_sixty_runs_in_six_jobs(desk: Desk) -> None:
-    line = ("preset=smoke", "batch_size=20", "seed=range(60)", "runs_per_job=10")
+    line = ("preset=smoke", "batch_size=20", "seed=range(60)", "hydra.launcher.runs_per_job=10")
     out, _ = desk.finish(desk.sweep(*line))
     assert "60 runs submitted in 6 jobs" in out
     assert desk.states() == ["done"] * 60
@@ -110,7 +110,7 @@ def test_sixty_runs_in_six_jobs(desk: Desk) -> None:
 
 
 def test_side_by_side_in_a_job_and_a_signal_to_all_of_them(desk: Desk) -> None:
-    line = ("epochs=60", "model.hidden=[64]", "seed=range(3)", "runs_per_job=3")
+    line = ("epochs=60", "model.hidden=[64]", "seed=range(3)", "hydra.launcher.runs_per_job=3")
     keys = ("runs_at_once=3", "cpus_per_task=2", "mem_gb=2.5")
     driver = desk.sweep(*line, *(f"hydra.launcher.{key}" for key in keys))
     wait_for(lambda: len(desk.runs("state=running")) == 3, 90, "three runs at a time")
@@ -128,7 +128,9 @@ def test_a_run_that_kills_its_job_does_not_keep_the_others_back(desk: Desk) -> N
     shutil.copy(Path(__file__).with_name("faulty.py"), desk.folder)
     (desk.folder / "eat-16").touch()
     units = "model.hidden=[16],[17],[18]"
-    started = desk.sweep(*FAULTY, units, "runs_per_job=3", "hydra.launcher.max_deaths=1")
+    started = desk.sweep(
+        *FAULTY, units, "hydra.launcher.runs_per_job=3", "hydra.launcher.max_deaths=1"
+    )
     desk.finish(started, code=1)
     assert desk.states() == ["done", "done", "stale"]
 
@@ -161,7 +163,7 @@ def test_cancel_of_what_waits_and_of_a_part_of_a_shared_job(desk: Desk) -> None:
     assert desk.states() == ["interrupted", "queued"]
     assert desk.run("seed=0").status.error == "cancelled"
     desk.word("cancel")
-    desk.finish(desk.sweep(*line, "runs_per_job=2", "--detach"))
+    desk.finish(desk.sweep(*line, "hydra.launcher.runs_per_job=2", "--detach"))
     text = desk.word("cancel", "seed=1")
     assert "cancelled 0 runs" in text
     assert "is not cancelled: it has 1 more run" in text
@@ -177,9 +179,9 @@ def test_fail_fast_cancels_the_rest(desk: Desk) -> None:
 
 
 def test_the_code_is_compared_at_start(desk: Desk) -> None:
-    line = (*MINUTES, "code=strict,warn", "stop_after=2")
+    line = (*MINUTES, "on_code_change=error,warn", "stop_after=2")
     shifted = ("+hydra.launcher.additional_parameters.begin=now+1hour",)
-    desk.finish(desk.sweep(*MINUTES, "seed=0", "code=strict", *shifted, "--detach"))
+    desk.finish(desk.sweep(*MINUTES, "seed=0", "on_code_change=error", *shifted, "--detach"))
     desk.finish(desk.sweep(*MINUTES, "seed=1", "stop_after=2", *shifted, "--detach"))
     for run in desk.runs():
         content = json.loads(run.folder.submitted.read_text())

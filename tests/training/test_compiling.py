@@ -169,7 +169,7 @@ def test_another_wish_is_named():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("key", ["optimizer.compile=on", "compile_network=true"])
+@pytest.mark.parametrize("key", ["compile.optimizer=on", "compile.network=true"])
 def test_without_a_compiler_it_is_refused_in_one_line(tmp_path, key):
     words = [sys.executable, str(ROOT / "run.py"), *SMOKE, key, f"out={tmp_path / 'runs'}"]
     cache = tmp_path / "cache"
@@ -222,8 +222,8 @@ def test_a_compiled_network_learns_the_same():
 def test_yaml_may_write_on_and_off_as_it_likes(tmp_path, capsys):
     (tmp_path / "experiment").mkdir()
     (tmp_path / "experiment" / "mine.yaml").write_text(
-        "# @package _global_\noptimizer:\n  compile: off\n"
+        "# @package _global_\ncompile:\n  optimizer: off\n"
     )
     words = ["--config-dir", str(tmp_path), "experiment=mine", "--cfg", "job"]
-    assert main([*words, "--package", "optimizer.compile"]) == 0
+    assert main([*words, "--package", "compile.optimizer"]) == 0
     assert capsys.readouterr().out.strip() == "off"

@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from bnnrepro.config.parts import conf_dir
-from bnnrepro.config.schema import Config
+from bnnrepro.config.schema import RENAMED, Config
 from bnnrepro.config.validation import check
 from bnnrepro.errors import UserError, nearest
 
@@ -169,6 +169,8 @@ def _not_an_override(error: OverrideParseException) -> UserError:
 def _unknown_key(key: str, loader: ConfigLoader, overrides: Sequence[str], name: str) -> UserError:
     given = [line for line in overrides if line.lstrip("+~").partition("=")[0] == key]
     value = given[0].partition("=")[2] if given else ""
+    if key in RENAMED:
+        return UserError(key, value, f"is called {RENAMED[key]} now")
     others = [line for line in overrides if line not in given]
     try:
         node: Any = loader.load_configuration(name, others, run_mode=RunMode.RUN)

@@ -21,6 +21,15 @@ Name = Annotated[str, Pattern(r"[A-Za-z0-9][A-Za-z0-9_.-]*", "a name of letters,
 Text = Annotated[str, Pattern(r"(?s).*\S.*", "text, not empty")]
 Betas = Annotated[list[Fraction], Length(2, exact=True)]
 
+RENAMED = {
+    "optimizer": "compile.optimizer",
+    "optimizer.compile": "compile.optimizer",
+    "compile_network": "compile.network",
+    "code": "on_code_change",
+    "runs_per_job": "hydra.launcher.runs_per_job",
+}
+"""Keys of an earlier version, by their names now."""
+
 REGISTRY: dict[tuple[str, str], type] = {}
 Class = TypeVar("Class", bound=type)
 AnyModel = TypeVar("AnyModel", bound="Model")
@@ -301,11 +310,13 @@ class Preset:
 
 
 @dataclass
-class Optimizer:
-    """Execution of the method's update; changes no number beyond rounding."""
+class Compile:
+    """Use of torch.compile; changes no number beyond rounding."""
 
-    compile: Literal["auto", "on", "off"]
-    """torch.compile for the update; auto: where it pays off in a long run"""
+    optimizer: Literal["auto", "on", "off"]
+    """for the method's update; auto: where it pays off in a long run"""
+    network: bool
+    """for the training steps' forward and backward pass"""
 
 
 @dataclass
@@ -342,13 +353,11 @@ class Config:
     """schedule of the method's step size"""
     preset: Preset
     """limits on the protocol"""
-    optimizer: Optimizer
-    """execution of the method's update"""
+    compile: Compile
+    """use of torch.compile"""
     precision: Literal["float32", "tf32", "bf16", "auto"]
     """arithmetic of the training steps; float32 is the published protocols', tf32 needs a GPU, auto
     is bf16 where that is measured to be faster, else float32"""
-    compile_network: bool
-    """torch.compile for the training steps' forward and backward pass"""
     evaluate: Evaluate
     """evaluation of the trained network"""
     logger: Logger
@@ -372,12 +381,10 @@ class Config:
     on_failed: Literal["retry", "skip"]
     """action for a run that failed before"""
     # Defaults are for the config.yaml of runs that are older than these keys.
-    code: Literal["warn", "strict"] = "warn"
-    """strict: refuse to start with other code than the run was submitted with"""
+    on_code_change: Literal["warn", "error"] = "warn"
+    """error: refuse to start with other code than the run was submitted with"""
     fail_fast: bool = False
     """in a sweep: the first failure cancels the other runs"""
-    runs_per_job: Annotated[int, Range(1, 10_000)] = 1
-    """in a sweep on a cluster: runs that share a job, one after another or side by side"""
 
     @property
     def effective_epochs(self) -> int:

@@ -13,7 +13,7 @@ import yaml
 
 from bnnrepro.config.constraints import shown
 from bnnrepro.config.parts import BASES, conf_dir
-from bnnrepro.config.schema import Config
+from bnnrepro.config.schema import RENAMED, Config
 from bnnrepro.config.validation import typed
 from bnnrepro.errors import UserError
 
@@ -65,7 +65,18 @@ def check_stored(values: Mapping[str, Any], targets: Targets) -> Config:
                 "it, if you trust it"
             )
             raise UserError(key, shown(target), allowed)
-    return typed(values)
+    return typed(_renamed(values))
+
+
+def _renamed(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the values of a run's ``config.yaml`` under today's keys; see ``RENAMED``."""
+    if "compile_network" not in values:
+        return values
+    kept = {key: value for key, value in values.items() if key not in RENAMED}
+    kept["compile"] = {**values["optimizer"], "network": values["compile_network"]}
+    kept["compile"]["optimizer"] = kept["compile"].pop("compile", "auto")
+    kept["on_code_change"] = "error" if values.get("code") == "strict" else "warn"
+    return kept
 
 
 def _targets(node: object, key: str) -> Iterator[tuple[str, object]]:

@@ -11,7 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 from bnnrepro.config import datasets, schema
 from bnnrepro.config.constraints import build, refuse_unknown, shown
 from bnnrepro.config.parts import BASES, OOD_KEY, check_part, ood_dataset
-from bnnrepro.config.schema import Config
+from bnnrepro.config.schema import RENAMED, Config
 from bnnrepro.errors import UserError
 
 DROPPED = ("hydra", "protocol", "experiment")  # serve composition only
@@ -34,6 +34,8 @@ def typed(values: Mapping[str, Any]) -> Config:
             in conflict with another one.
     """
     tree = {**values}
+    for key in RENAMED.keys() & tree.keys():
+        raise UserError(key, shown(tree[key]), f"is called {RENAMED[key]} now")
     refuse_unknown("", tree, [field.name for field in fields(Config)])
     for group in BASES:
         if not isinstance(tree.get(group), Mapping):

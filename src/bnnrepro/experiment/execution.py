@@ -205,7 +205,7 @@ def _train_locked(parts: Parts, folder: RunFolder, key: str) -> dict[str, Any] |
     exit_code = 1
     try:
         status.write(folder, "running", epochs=cfg.effective_epochs)
-        provenance.check_code(folder, cfg.code)
+        provenance.check_code(folder, cfg.on_code_change)
         describe(parts, folder)
         values = _fit_and_evaluate(parts, folder, key, [recorder, bar])
         exit_code = 0

@@ -64,12 +64,12 @@ def build(cfg: Config) -> Parts:
         device=str(device),
         seed=cfg.seed,
         precision=cfg.precision,
-        compile_network=cfg.compile_network,
+        compile_network=cfg.compile.network,
     )
     trainer.compile(
         method,
         scheduler=instantiate(cfg.scheduler),
-        compile_optimizer=cfg.optimizer.compile,
+        compile_optimizer=cfg.compile.optimizer,
     )
     trainer.source = sources.train  # set even if a finished run is only evaluated
     try:
@@ -120,8 +120,8 @@ def _check_device(cfg: Config, device: torch.device) -> None:
     if reason := unsupported(cfg.precision, device):
         raise UserError("precision", cfg.precision, reason)
     for key, required in (
-        ("optimizer.compile", cfg.optimizer.compile == "on"),
-        ("compile_network", cfg.compile_network),
+        ("compile.optimizer", cfg.compile.optimizer == "on"),
+        ("compile.network", cfg.compile.network),
     ):
         if required and (reason := why_not(device)):
             raise UserError(key, "on", f"nothing can be compiled for {device}: {reason}")

@@ -7,6 +7,7 @@ from bnnrepro.config.constraints import Pattern, Range
 from bnnrepro.config.schema import Count, Name, Positive, Text
 
 NotNegativeCount = Annotated[int, Range(0)]
+RunsPerJob = Annotated[int, Range(1, 10_000)]
 Line = Annotated[str, Pattern(r".*\S.*", "text on one line, not empty")]
 """A value in sbatch's script, in which a second line would be a command."""
 
@@ -25,6 +26,8 @@ class Local:
     """numbers of the GPUs that may be used; null: all that are visible"""
     runs_per_gpu: Count
     """runs that share a GPU"""
+    runs_per_job: RunsPerJob = 1
+    """runs that share a process, one after another"""
 
 
 @dataclass
@@ -65,10 +68,13 @@ class Slurm:
     """shell lines before Python starts: modules, environments"""
     additional_parameters: dict[str, Any]
     """any other option of sbatch: {mail-type: END}"""
+    runs_per_job: RunsPerJob = 1
+    """runs that share a job, one after another or side by side"""
 
     def parameters(self) -> dict[str, Any]:
         """Return the parameters of submitit's executor that need no change."""
-        own = ("max_num_timeout", "max_deaths", "runs_at_once", "setup", "additional_parameters")
+        own = {"max_num_timeout", "max_deaths", "runs_at_once", "runs_per_job"}
+        own |= {"setup", "additional_parameters"}
         shared = ("timeout_min", "cpus_per_task", "mem_gb", "gpus_per_node")
         values = {key: value for key, value in asdict(self).items() if key not in own}
         del values["name"]

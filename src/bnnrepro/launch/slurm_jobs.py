@@ -126,7 +126,7 @@ class SlurmJobs(Submitter):
         """Submit one array of jobs, or several if the cluster limits their size."""
         _refuse_path(todo[0].config.out, submission.folder)
         values = self.values
-        at_once = min(values.runs_at_once, todo[0].config.runs_per_job)
+        at_once = min(values.runs_at_once, values.runs_per_job)
         threads = max(1, values.cpus_per_task // at_once)
         batches = self.batches(todo, submission, threads, at_once)
         jobs = submission.jobs

@@ -114,7 +114,7 @@ class Submitter:
             print(f"{self._summary(todo)}; before: {counts(plan)}", flush=True)
 
     def _submit(self, todo: Sequence[PlannedRun]) -> None:
-        size = todo[0].config.runs_per_job
+        size = int(self.settings()["runs_per_job"])
         groups = [todo[first : first + size] for first in range(0, len(todo), size)]
         paths = [[str(run.run.folder.path.absolute()) for run in group] for group in groups]
         launcher = {"kind": self.kind, **self.settings()}

@@ -102,7 +102,7 @@ def _measure(config: Config) -> dict[str, Any]:
 
 def _offline(config: Config) -> Config:
     """Return the configuration changed to fetch no data and compile nothing."""
-    changes: dict[str, Any] = {"optimizer": replace(config.optimizer, compile="off")}
+    changes: dict[str, Any] = {"compile": replace(config.compile, optimizer="off")}
     dataset: Any = config.dataset
     if hasattr(dataset, "download"):
         changes["dataset"] = replace(dataset, download=False)

@@ -222,7 +222,7 @@ def _sweep(request: Request, requested: Sequence[Cell], launcher: Sequence[str])
         f"seed=range({seeds})" if seeds > 1 else "seed=0",
         f"experiment={','.join(cell.name for cell in requested)}",
         f"preset={request.preset}",
-        f"runs_per_job={RUNS_PER_JOB.get(request.preset, 1)}",
+        f"hydra.launcher.runs_per_job={RUNS_PER_JOB.get(request.preset, 1)}",
         *launcher,
         *request.overrides,
     ]

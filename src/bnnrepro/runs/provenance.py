@@ -220,19 +220,19 @@ def check_code(folder: RunFolder, mode: str) -> None:
 
     Args:
         folder: of the run.
-        mode: ``warn``, or ``strict`` to refuse.
+        mode: ``warn``, or ``error`` to refuse.
 
     Raises:
-        UserError: it differs, and the mode is strict.
+        UserError: it differs, and the mode is ``error``.
     """
     before, when = _earlier_code(folder)
     now = code()
     if before is None or before.get("source") in (None, now["source"]):
         return
     change = f"{_code_name(before)} when it was {when}, {_code_name(now)} now"
-    if mode == "strict":
-        cure = "code=warn runs it all the same; a new submission takes the code as it is"
-        raise UserError("code", "strict", f"the code differs: {change}; {cure}")
+    if mode == "error":
+        cure = "on_code_change=warn runs it all the same; a new submission takes the code as it is"
+        raise UserError("on_code_change", "error", f"the code differs: {change}; {cure}")
     log.warning("the code differs: %s", change)
 
 

@@ -15,16 +15,13 @@ EXCLUDED = frozenset(
         "logger",
         "device",
         "threads",
-        "optimizer",
-        "compile_network",
+        "compile",
         "checkpoint_every",
         "checkpoint_seconds",
         "stop_after",
         "evaluate",  # more evaluation of a finished run never trains it again
         "summary",
-        "code",
         "fail_fast",
-        "runs_per_job",
         "dataset.root",  # data given by a path enter by content: the fingerprint
         "dataset.download",
     }
