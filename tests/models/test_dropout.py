@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from bnnrepro.models.dropout import Dropout
+from bnnrepro.models.blocks import Dropout
 
 
 @pytest.mark.parametrize("p", [0.05, 0.2, 0.5, 0.9])

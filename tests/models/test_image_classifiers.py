@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from bnnrepro.models.dropout import Dropout
+from bnnrepro.models.blocks import Dropout
 from bnnrepro.models.lrnet import LRNetBig, LRNetSmall
 from bnnrepro.models.mlp import MLP
 from bnnrepro.models.vgg import VGG

@@ -12,8 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bnnrepro.models.blocks import check_size
-from bnnrepro.models.dropout import Dropout
+from bnnrepro.models.blocks import Dropout, check_size
 
 
 def margin_of(depth: int) -> int:
