@@ -25,8 +25,8 @@ RENAMED = {
     "optimizer": "compile.optimizer",
     "optimizer.compile": "compile.optimizer",
     "compile_network": "compile.network",
-    "code": "on_code_change",
-    "runs_per_job": "hydra.launcher.runs_per_job",
+    "code": "on_code_change (warn or error)",
+    "runs_per_job": "hydra.launcher.runs_per_job (with -m hydra/launcher=local or slurm)",
 }
 """Keys of an earlier version, by their names now."""
 
