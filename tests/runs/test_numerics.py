@@ -66,7 +66,9 @@ def test_code_that_makes_numbers_uses_no_other_code_that_might() -> None:
                 if not name.startswith("bnnrepro.") or place.startswith(tuple(USED)):
                     continue
                 parents = [place, place.rpartition("/")[0]]
-                ours = [f"{parent}.py" for parent in parents if f"{parent}.py" in FILES]
+                known = [f"{parent}{end}" for parent in parents for end in (".py", "/__init__.py")]
+                ours = [module for module in known if module in FILES]
+                assert ours, name
                 assert all(map(makes_numbers, ours)), f"{file} imports {name}"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from bnnrepro.cli.exit_code import exits
+from bnnrepro.cli.exit_code import exits, refuse_in_a_line
 from bnnrepro.errors import UserError, nearest
 
 NAMES = ("mnist", "cifar10", "cifar100")
@@ -16,10 +16,11 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="bnnrepro data", description=__doc__)
     parser.add_argument("names", nargs="*", help=f"of {', '.join(NAMES)}; all if none is given")
     parser.add_argument("--root", default="data", help="folder of the data sets")
+    refuse_in_a_line(parser, argv)
     options = parser.parse_args(argv)
     for name in options.names:
         if name not in NAMES:
-            allowed = f"one of {', '.join(NAMES)}{nearest(name, NAMES)}"
+            allowed = f"must be one of {', '.join(NAMES)}{nearest(name, NAMES)}"
             raise UserError("names", name, allowed)
     for name in options.names or NAMES:
         fetch(name, options.root)

@@ -2,8 +2,10 @@
 
 import os
 import sys
+from argparse import ArgumentParser
 from collections.abc import Callable, Sequence
 from functools import wraps
+from typing import NoReturn
 
 from bnnrepro.errors import UserError
 
@@ -36,3 +38,21 @@ def exits(main: Main) -> Callable[..., int]:
             return 130
 
     return command
+
+
+def refuse_in_a_line(parser: ArgumentParser, words: Sequence[str]) -> Callable[[str], NoReturn]:
+    """Have a parser raise UserError instead of printing its usage and exiting.
+
+    Args:
+        parser: of a command.
+        words: the command line, which the error quotes.
+
+    Returns:
+        A function that raises the same error with a message.
+    """
+
+    def refuse(message: str) -> NoReturn:
+        raise UserError("command line", " ".join(words), f"{message}; see --help")
+
+    parser.error = refuse  # type: ignore[method-assign]
+    return refuse

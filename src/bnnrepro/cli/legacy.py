@@ -12,10 +12,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 from bnnrepro.cli import run
-from bnnrepro.cli.exit_code import exits
+from bnnrepro.cli.exit_code import exits, refuse_in_a_line
 from bnnrepro.config.compose import compose
 from bnnrepro.config.constraints import Range, convert, refuse_unknown, shown
 from bnnrepro.config.schema import Count, Fraction, NotNegative, Positive, Share
@@ -330,10 +330,7 @@ def _parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("rest", nargs="*", help="wandb_on; key=value, passed on to run.py")
     parser.add_argument("--print", action="store_true", help="print run.py's line; run nothing")
 
-    def refuse(message: str) -> NoReturn:
-        raise UserError("command line", " ".join(argv), f"{message}; see --help")
-
-    parser.error = refuse  # type: ignore[method-assign]
+    refuse_in_a_line(parser, argv)
     request = parser.parse_intermixed_args(words)
     request.wandb = "wandb_on" in request.rest
     overrides = [word for word in request.rest if word != "wandb_on"]

@@ -2,9 +2,8 @@
 
 import argparse
 from collections.abc import Sequence
-from typing import NoReturn
 
-from bnnrepro.cli.exit_code import exits
+from bnnrepro.cli.exit_code import exits, refuse_in_a_line
 from bnnrepro.errors import UserError
 from bnnrepro.report.reproduce import MAX_SEEDS, Request, report, reproduce
 
@@ -65,10 +64,7 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
 
-    def refuse(message: str) -> NoReturn:
-        raise UserError("command line", " ".join(words), f"{message}; see --help")
-
-    parser.error = refuse  # type: ignore[method-assign]
+    refuse_in_a_line(parser, words)
     parser.add_argument(
         "action", choices=ACTIONS, help="; ".join(f"{key}: {text}" for key, text in ACTIONS.items())
     )

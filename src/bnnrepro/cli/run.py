@@ -10,7 +10,6 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
 
 from hydra._internal.callbacks import Callbacks
 from hydra._internal.hydra import Hydra
@@ -21,7 +20,7 @@ from omegaconf import OmegaConf
 
 import bnnrepro
 from bnnrepro import screen
-from bnnrepro.cli.exit_code import exits
+from bnnrepro.cli.exit_code import exits, refuse_in_a_line
 from bnnrepro.config.compose import CONFIG_NAME, explain, hydra_session, load
 from bnnrepro.config.schema import Config
 from bnnrepro.config.validation import check
@@ -38,10 +37,7 @@ def main(argv: list[str]) -> int:
 def _parse(argv: list[str]) -> argparse.Namespace:
     parser = get_args_parser()
 
-    def refuse(message: str) -> NoReturn:
-        raise UserError("command line", " ".join(argv), f"{message}; see --help")
-
-    parser.error = refuse  # type: ignore[method-assign]
+    refuse = refuse_in_a_line(parser, argv)
     if "--version" in argv:
         return argparse.Namespace(version=True)
     submitting = parser.add_argument_group("submitting")

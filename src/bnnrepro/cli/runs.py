@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bnnrepro import screen
-from bnnrepro.cli.exit_code import exits
+from bnnrepro.cli.exit_code import exits, refuse_in_a_line
 from bnnrepro.runs.query import Run, find, parse, update_states
 from bnnrepro.runs.status_table import overview
 
@@ -22,7 +22,9 @@ or, with -m, a sweep's overrides: -m method=ste,bop 'seed=range(5)'. Default: al
 @exits
 def main(argv: list[str]) -> int:
     """Run ``status``, ``retry`` or ``cancel``, the first word; return the exit code."""
-    arguments = _parser().parse_intermixed_args(argv)
+    parser = _parser()
+    refuse_in_a_line(parser, argv)
+    arguments = parser.parse_intermixed_args(argv)
     actions: dict[str, Callable[[argparse.Namespace], int]]
     actions = {"status": _status, "retry": _retry, "cancel": _cancel}
     return actions[arguments.action](arguments)
