@@ -25,7 +25,6 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from bnnrepro import optim
-from bnnrepro.data.splits import make_sources
 from bnnrepro.experiment.threads import set_threads
 from bnnrepro.models.mlp import MLP
 from bnnrepro.models.vgg import VGG
@@ -211,8 +210,8 @@ def vgg(device: torch.device, repetitions: int) -> list[Measurement]:
 
 def epoch(device: torch.device, repetitions: int) -> list[Measurement]:
     """Measure parts of an epoch of MNIST against bare steps, and evaluation against an epoch."""
-    data = synthetic.load("mnist")
-    sources = make_sources(data, validation_split=0.1, seed=0, device=device, batch_size=BATCH)
+    data = synthetic.load(name="mnist")
+    sources = data.sources(seed=0, device=device, batch_size=BATCH)
     trainer = TrainingLoop(MLP((1, 28, 28), 10), Classification(), device=str(device))
     trainer.compile("bayesbinn", lr=1e-4, compile_optimizer="off")
     trainer._begin(sources.train, epochs=500)
@@ -282,10 +281,11 @@ def on_gpu(device: torch.device, peak: float | None) -> list[Measurement]:
     """Measure whole epochs on a GPU, in seconds, and the share of its peak throughput."""
     rows = []
     for name, network, size in (("mnist", MLP, 100), ("cifar10", VGG, 50)):
-        data = synthetic.load(name)
-        sources = make_sources(data, validation_split=0.1, seed=0, device=device, batch_size=size)
+        augment = {"pad": 4, "flip": True} if name == "cifar10" else {}
+        data = synthetic.load(name=name, augment=augment)
+        sources = data.sources(seed=0, device=device, batch_size=size)
         for precision in ("float32", "tf32", "bf16"):
-            model = network(data.shape, 10)
+            model = network(data.facts.shape, 10)
             trainer = TrainingLoop(model, Classification(), device=str(device), precision=precision)
             trainer.compile("bayesbinn", lr=1e-4, compile_optimizer="on")
             trainer._begin(sources.train, epochs=500)

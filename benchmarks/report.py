@@ -18,14 +18,15 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from tests.report import synthetic
 
 from bnnrepro.report.collect import collect
-from bnnrepro.report.render import write_table
-from bnnrepro.report.tables import TABLES
+from bnnrepro.report.render.document import write
+from bnnrepro.report.table_report import document
+from bnnrepro.report.tables import tables
 
 
 def make(out: Path, runs: int, epochs: int) -> list[synthetic.Cell]:
     """Make the folders and return their cells."""
-    table = TABLES["2"]
-    cells = synthetic.cells(table.cells, out, seeds=max(1, runs // len(table.cells)))
+    table = tables()["2"]
+    cells = synthetic.cells(table.sweep, out, seeds=max(1, runs // len(table.cells)))
     hows = list(synthetic.DAMAGES)
     for place, cell in enumerate(cells):
         for run in cell.runs:
@@ -54,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         started = time.perf_counter()
         collected = collect(cells)
         read = time.perf_counter()
-        files = write_table(TABLES["2"], collected, Path(out) / ".tables")
+        files = write(document(tables()["2"], collected), Path(out) / "reports")
         written = time.perf_counter()
         size = sum(file.stat().st_size for file in files)
         runs = sum(len(cell.runs) for cell in cells)

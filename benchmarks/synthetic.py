@@ -1,8 +1,13 @@
 """Random images of a real data set's size, to measure speed and memory on."""
 
+from typing import Literal
+
 import torch
 
-from bnnrepro.data.dataset import Augmentation, ImageData, Split
+from bnnrepro.constraints import Text
+from bnnrepro.data.batches import Samples
+from bnnrepro.data.dataset import Arrays, dataset
+from bnnrepro.data.images import ImageSet
 
 SIZES = {  # training images, test images, shape
     "mnist": (60_000, 10_000, (1, 28, 28)),
@@ -10,25 +15,22 @@ SIZES = {  # training images, test images, shape
 }
 
 
-def load(name: str, **_: object) -> ImageData:
-    """Return random uint8 images and labels of 10 classes; cifar10's are cropped and flipped.
+@dataset(ImageSet)
+def load(
+    name: Literal["mnist", "cifar10"], root: Text | None = None, download: bool = False
+) -> Arrays:
+    """Return random uint8 images and labels of 10 classes.
 
-    All other settings of the real data set's configuration are ignored.
+    Args:
+        name: the data set whose size they have
+        root: not used
+        download: not used
     """
     n_train, n_test, shape = SIZES[name]
     stream = torch.Generator().manual_seed(0)
 
-    def split(count: int) -> Split:
+    def samples(count: int) -> Samples:
         images = torch.empty(count, *shape, dtype=torch.uint8).random_(0, 256, generator=stream)
-        return Split(images, torch.randint(10, (count,), generator=stream))
+        return Samples(images, torch.randint(10, (count,), generator=stream))
 
-    channels = shape[0]
-    return ImageData(
-        name=name,
-        train=split(n_train),
-        test=split(n_test),
-        classes=tuple("0123456789"),
-        mean=(0.5,) * channels,
-        std=(0.29,) * channels,
-        augmentation=Augmentation(pad=4, flip=True) if name == "cifar10" else None,
-    )
+    return Arrays(samples(n_train), samples(n_test), tuple("0123456789"))

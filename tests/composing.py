@@ -6,7 +6,7 @@ from hydra._internal.config_repository import CachingConfigRepository
 
 from bnnrepro.config import Config, check
 from bnnrepro.config.compose import hydra_session
-from bnnrepro.config.sweep_points import Points, load_master
+from bnnrepro.launch.sweep_points import Points, load_master
 
 
 @cache

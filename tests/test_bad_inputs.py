@@ -66,7 +66,8 @@ SETTINGS: list[tuple[list[str], list[str]]] = [
     (["dataset=cifar"], ["dataset=cifar", "digits", "did you mean"]),
     (["preset=tiny"], ["preset=tiny", "paper, quick, smoke"]),
     (["experiment=nope"], ["experiment=nope", "short_mnist_bayesbinn"]),
-    (["protocol/shared=foo"], ["protocol/shared=foo", "mnist"]),
+    (["+protocol.bayesbinn.lrr=1"], ["protocol.bayesbinn.lrr=1", "did you mean 'lr'"]),
+    (["sweep=tabel7"], ["sweep=tabel7", "did you mean 'table7'"]),
     (["method=null"], ["method=null", "bayesbinn"]),
     (["method=[ste,bop]"], ["method=[ste,bop]", "bayesbinn"]),
     (["~method"], ["method", "bayesbinn"]),
@@ -120,14 +121,20 @@ SETTINGS: list[tuple[list[str], list[str]]] = [
     (["dataset.tasks=5"], ["dataset.tasks=5", "shape"]),
     # combinations
     (["dataset=digits", "model=unet"], ["model=unet", "is for segmentation"]),
-    (["dataset=shapes", "preset.stand_in=shapes", "preset.name=x"], ["stand_in=shapes", "isbi_em"]),
+    (
+        ["dataset=shapes", "preset.stand_in=shapes", "preset.name=x"],
+        ["stand_in=shapes", "dataset=shapes"],
+    ),
     (["dataset=shapes", "dataset.crop=0"], ["dataset.crop=0", ">= 1 or null"]),
     (["dataset=shapes", "dataset.crops=0"], ["dataset.crops=0", ">= 1"]),
     (["dataset=shapes", "dataset.size=15"], ["dataset.size=15", ">= 16"]),
     (["dataset=shapes", "dataset.augment.pad=4"], ["dataset.augment.pad=4", "flip, rotate"]),
     (["dataset=shapes", "dataset.std=[1]"], ["dataset.mean=null", "both"]),
     (["dataset=shapes", "model.channels=[]"], ["model.channels=[]", "length >= 1"]),
-    (["dataset=isbi_em", "dataset.shape=[1,184,184]"], ["model=unet", "185x185", "184x184"]),
+    (
+        ["dataset=isbi_em", "dataset.shape=[1,184,184]", "dataset.crop=null"],
+        ["model=unet", "185x185", "184x184"],
+    ),
     (["model=vgg", "dataset.shape=[1,7,7]"], ["model=vgg", "8x8", "7x7"]),
     (["dataset=two_moons", "model=mlp"], ["model=mlp", "takes images", "two_moons has points"]),
     (["dataset=toy_regression", "model=vgg"], ["model=vgg", "is for classification"]),
@@ -169,7 +176,7 @@ LINES: list[tuple[list[str], list[str]]] = [
     (["dataset=shapes", "model=mlp"], ["model=mlp", "is for", "dataset=shapes is for segm"]),
     (["seed"], ["seed", "key=value"]),
     (["seed=${nothing}"], ["seed=${nothing}", "not found"]),
-    (["protocol=foo"], ["protocol=foo", "mnist_ste"]),
+    (["protocol=foo"], ["protocol=foo", "mnist"]),
     # sweeps
     (["seed=1,2"], ["seed=1,2", "-m"]),
     (["seed=range(3)"], ["seed=range(3)", "-m"]),
@@ -193,7 +200,7 @@ LINES: list[tuple[list[str], list[str]]] = [
     (["-m", "method=pmf,ste", "method.weight_decay=1"], ["method.weight_decay=1", "grad_clip"]),
     (["-m", "seed=0,-1", "hydra/launcher=basic"], ["seed=-1", ">= 0"]),
     (["-m", "method=ste,bayesbin"], ["method=bayesbin", "did you mean"]),
-    (["-m", "protocol=mnist_bayesbinn,foo"], ["protocol=foo", "mnist_ste"]),
+    (["-m", "protocol=mnist,foo"], ["protocol=foo", "mnist"]),
     (["-m", "hydra/launcher=slrm"], ["hydra/launcher=slrm", "sequential"]),
     (["-m", "hydra/launcher=basic,sequential"], ["hydra/launcher", "cannot be swept"]),
     # flags
@@ -347,7 +354,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a finished run (SMOKE), one stopped after two of three epochs (STOPPED), and
     one of figure 3's, judged with a single draw."""
     folder = tmp_path_factory.mktemp("runs")
-    moons = ["experiment=figure3_bayesbinn", "preset=smoke", "evaluate.samples=1", "threads=1"]
+    moons = ["dataset=two_moons", "preset=smoke", "evaluate.samples=1", "threads=1"]
     for argv in (SMOKE, [*STOPPED, "stop_after=2"], moons):
         assert main([f"out={folder / 'multirun'}", *argv]) == 0
     return folder
@@ -498,7 +505,7 @@ ROWS_OF_RUNS: list[Row] = [
         name="em without labels",
     ),
     Row(
-        ["dataset=isbi_em", "dataset.root=tree", "dataset.shape=null", "dataset.crop=68"],
+        ["dataset=label_folder", "dataset.root=tree", "dataset.crop=68"],
         ["dataset.crop=68", "at most 24"],
         micrographs(),
         name="isbi, small images",
@@ -574,7 +581,7 @@ ROWS_OF_RUNS: list[Row] = [
         [*SMOKE, "method=full_precision", "method._target_=torch.optim.Adam"],
         ["method=full_precision", "BinaryOptimizer"],
     ),
-    Row([*SMOKE, "dataset._target_=bnnrepro.data.mnist.load"], ["dataset.root", "missing"]),
+    Row([*SMOKE, "dataset._target_=bnnrepro.data.image_folder.load"], ["dataset.root", "missing"]),
     # places
     Row([*SMOKE, "out=taken"], ["out=taken", "must be a folder"], taken),
     Row([*SMOKE, "out=taken/deep"], ["out=taken/deep", "must be a folder"], taken),
@@ -618,14 +625,14 @@ ROWS_OF_OLD_RUNS: list[Row] = [
     ),
     Row(
         FIGURE_3,
-        ["map=multirun/two_moons/", "not that of 10 draws", "python run.py experiment=figure3_b"],
+        ["map=multirun/two_moons/", "not that of 10 draws", "python run.py sweep=figure3 "],
         entry=paper,
         name="a map of other draws",
     ),
     *(
         Row(
             FIGURE_3,
-            ["map=multirun/two_moons/", "damaged or cut short", "python run.py experiment=figure3"],
+            ["map=multirun/two_moons/", "damaged or cut short", "python run.py sweep=figure3 "],
             of_a_run("map.npz", spoil, among=MAPS),
             paper,
             f"a map {name}",

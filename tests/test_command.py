@@ -1,5 +1,6 @@
 """``bnnrepro COMMAND``: every command is there, and refuses in one or two lines."""
 
+import shutil
 import subprocess
 import sys
 
@@ -34,6 +35,11 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         ["figure", "2", "--seeds", "x"],
         ["reproduce-table", "--foo"],
         ["legacy"],
+        ["info", "--foo"],
+        ["results", "--foo"],
+        ["compare", "--by"],
+        ["--completion"],
+        ["--completion", "bsh"],
         ["run", "--foo"],
         ["sweep", "epochs=0"],
     ],
@@ -45,6 +51,30 @@ def test_refused_in_a_line_or_two(words: list[str], capsys: pytest.CaptureFixtur
     assert shown.out == ""
     assert shown.err.startswith("error: ")
     assert len(shown.err.splitlines()) <= 2
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [(["comp"], "compare"), (["compare", "--met"], "--metric"), (["sweep", "--de"], "--detach")],
+)
+def test_bash_completes_commands_and_options(
+    words: list[str], expected: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--completion", "bash"]) == 0
+    script = capsys.readouterr().out
+    line = " ".join(["bnnrepro", *words])
+    script += f"\nCOMP_WORDS=({line}); COMP_CWORD={len(words)}; _shtab_bnnrepro\n"
+    script += 'echo "${COMPREPLY[@]}"'
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [expected]
+
+
+def test_info_names_versions_and_folders(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info"]) == 0
+    lines = dict(line.split(None, 1) for line in capsys.readouterr().out.splitlines())
+    assert lines["versions.bnnrepro"] == bnnrepro.__version__
+    assert lines["folders.conf"].endswith("conf")
 
 
 @pytest.mark.parametrize("command", COMMANDS)

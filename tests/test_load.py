@@ -12,7 +12,9 @@ import yaml
 
 import bnnrepro
 from bnnrepro.errors import UserError
-from bnnrepro.experiment import Result, build
+from bnnrepro.experiment import Result
+from bnnrepro.experiment.parts import load_data
+from bnnrepro.runs import stored_config
 
 
 @pytest.fixture(scope="module")
@@ -39,14 +41,14 @@ def test_a_loaded_run_predicts_what_its_result_says(finished: Result, which: str
         assert ((probability >= 0) & (probability <= 1)).all()
         assert torch.equal(probability > 0.5, value > 0)
 
-    split = build(check_again(check, loaded)).sources.test.split
-    inputs = loaded.preprocess(split.images)
+    split = load_data(check_again(check, loaded)).test
+    inputs = loaded.preprocess(split.inputs)
     expected = finished.values[which]["test"]
     actual = loaded.trainer.predict(inputs)
-    accuracy = 100 * (actual.argmax(1) == split.labels).double().mean()
+    accuracy = 100 * (actual.argmax(1) == split.targets).double().mean()
     assert float(accuracy) == pytest.approx(expected["mode"]["accuracy"])
-    assert loaded.trainer.evaluate((inputs, split.labels)) == pytest.approx(expected["mode"])
-    mean = loaded.trainer.evaluate((inputs, split.labels), samples=10)
+    assert loaded.trainer.evaluate((inputs, split.targets)) == pytest.approx(expected["mode"])
+    mean = loaded.trainer.evaluate((inputs, split.targets), samples=10)
     assert mean == pytest.approx(expected["mean"], rel=1e-4, abs=1e-4)
     assert len(loaded.classes) == 10
     assert loaded.result == finished.values
@@ -75,6 +77,7 @@ def test_a_config_is_called_damaged_for_its_content_alone(
         raise trouble
 
     monkeypatch.setattr(yaml, "load", fail)
+    stored_config._block.cache_clear()
     with pytest.raises(UserError, match=rf"^folder=.*config\.yaml: {said}"):
         bnnrepro.load(finished.folder.path, device="cpu")
 
@@ -111,13 +114,13 @@ def test_images_of_every_range_are_the_same_inputs(finished: Result, form: str) 
     from bnnrepro.config import check
 
     loaded = bnnrepro.load(finished.folder.path, "final", device="cpu")
-    split = build(check_again(check, loaded)).sources.test.split
-    given = FORMS[form](split.images)
+    split = load_data(check_again(check, loaded)).test
+    given = FORMS[form](split.inputs)
     kept = torch.as_tensor(given).clone()
     inputs = loaded.preprocess(given)
     assert torch.equal(torch.as_tensor(given), kept)  # the caller's
-    assert torch.allclose(inputs, loaded.preprocess(split.images), atol=1e-6)
-    accuracy = loaded.trainer.evaluate((inputs, split.labels))["accuracy"]
+    assert torch.allclose(inputs, loaded.preprocess(split.inputs), atol=1e-6)
+    accuracy = loaded.trainer.evaluate((inputs, split.targets))["accuracy"]
     assert accuracy == pytest.approx(finished.values["final"]["test"]["mode"]["accuracy"])
 
 

@@ -1,6 +1,11 @@
 """The pinned set, the ranges and the conda environment say the same."""
 
+import os
 import re
+import subprocess
+import sys
+import sysconfig
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -68,3 +73,29 @@ def test_the_makefile_lists_its_targets(tmp_path):
     assert {"setup", "run", "test", "test-slow", "lint", "format", "types", "clean"} <= set(
         described
     )
+
+
+@pytest.mark.slow
+def test_the_wheel_works_outside_the_checkout(tmp_path):
+    """Installed in an environment of its own, which borrows the dependencies alone."""
+    run = partial(subprocess.run, cwd=tmp_path, check=True, capture_output=True, text=True)
+    build = ["-m", "pip", "wheel", "--no-build-isolation", "--no-deps", "--no-index", "-w", "dist"]
+    run([sys.executable, *build, str(ROOT)])
+    (wheel,) = tmp_path.glob("dist/*.whl")
+    run([sys.executable, "-m", "venv", "clean"])
+    python = tmp_path / "clean" / "bin" / "python"
+    run([python, "-m", "pip", "install", "--no-deps", "--no-index", wheel])
+    (site,) = tmp_path.glob("clean/lib/python*/site-packages")
+    site.joinpath("dependencies.pth").write_text(sysconfig.get_path("purelib"))
+
+    def bnnrepro(*words):
+        env = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+        return run([python.with_name("bnnrepro"), *words], env=env).stdout
+
+    where = run([python, "-c", "import bnnrepro; print(bnnrepro.__file__)"]).stdout
+    assert where.startswith(str(tmp_path))
+    small = ["preset=smoke", "model.hidden=[8]", "device=cpu", "threads=1"]
+    assert "result: multirun/" in bnnrepro("run", *small)
+    bnnrepro("sweep", *small, "method=ste,bop", "seed=range(2)")
+    assert bnnrepro("results", "--csv").count("/bayesbinn/")
+    assert "paired by seed" in bnnrepro("compare", "method=ste,bop", "--by", "method")

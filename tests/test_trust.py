@@ -195,10 +195,12 @@ def test_whatever_lists_runs_reads_data_alone(
 ) -> None:
     poisoned(run, change)
     config = compose(*SMALL)
-    cell = Cell("x", "smoke", "digits", "mlp", "bayesbinn", (Expected(0, run, config),))
+    cell = Cell("mine", {}, "smoke", "digits", "mlp", "bayesbinn", (Expected(0, run, config),))
     assert collect([cell])[0].used
-    for words in (["status", "--all"], ["status", "method.lr=1", "seed=x"], ["cancel"]):
+    for words in (["status", "--all"], ["status", "epochs=7", "seed=x"], ["cancel"]):
         assert store(words) == 0
+    assert len(bnnrepro.results("multirun", "epochs=7").groupby("folder")) <= 1
+    assert set(bnnrepro.results("multirun")["state"]) == {"done"}
     assert cli.main([*SMALL, "--dry-run"]) == 0
     out, err = capsys.readouterr()
     assert not err

@@ -5,6 +5,7 @@ The top level is a small facade whose names are imported when used, so importing
 - ``Trainer(model).compile(method="bayesbinn", lr=1e-4).fit(...)``: training without Hydra;
 - ``run(cfg)``: one run from its typed configuration, as in ``run.py``;
 - ``load(folder)``: a finished run's model and posterior;
+- ``results(folder, filters)``, ``curves(folder, filters)``: all runs' figures as pandas DataFrames;
 - ``optim``: the methods as torch optimizers.
 """
 
@@ -13,14 +14,21 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-_HOMES = {"Trainer": "bnnrepro.api", "run": "bnnrepro.experiment", "load": "bnnrepro.api"}
+_HOMES = {
+    "Trainer": "bnnrepro.api",
+    "curves": "bnnrepro.runs.results",
+    "load": "bnnrepro.api",
+    "results": "bnnrepro.runs.results",
+    "run": "bnnrepro.experiment",
+}
 
-__all__ = ["Trainer", "load", "optim", "run"]
+__all__ = ["Trainer", "curves", "load", "optim", "results", "run"]
 
 if TYPE_CHECKING:
     from bnnrepro import optim
     from bnnrepro.api import Trainer, load
     from bnnrepro.experiment import run
+    from bnnrepro.runs.results import curves, results
 
 
 def __getattr__(name: str) -> Any:

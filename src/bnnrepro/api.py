@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bnnrepro.data.augment import normalise
+from bnnrepro.data.images import normalise
 from bnnrepro.errors import UserError
 from bnnrepro.models.summary import ModelSummary, summarise
 from bnnrepro.runs.layout import RunFolder

@@ -31,6 +31,10 @@ class UserError(Exception):
         return type(self), (self.key, self.value, self.allowed)
 
 
+class DataError(Exception):
+    """The data at a loader's ``root`` are not what is needed, which the message says."""
+
+
 class BusyError(UserError):
     """A run that another process is running."""
 

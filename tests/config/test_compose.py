@@ -111,8 +111,7 @@ def test_every_file_composes(choice: str) -> None:
     list(itertools.product(PROTOCOLS, options("method"))),
 )
 def test_every_pair_has_a_protocol(dataset: str, method: str) -> None:
-    assert (CONF / "protocol" / f"{dataset}_{method}.yaml").is_file()
-    assert (CONF / "protocol" / "shared" / f"{dataset}.yaml").is_file()
+    assert (CONF / "protocol" / f"{dataset}.yaml").is_file()
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,14 @@ from tests.composing import composed
 from bnnrepro.config import instantiate
 
 FIGURE_5 = ("figure5_prior", "figure5_no_prior", "figure5_ste")
-SEGMENTATION = ("segmentation_bayesbinn", "segmentation_ste", "segmentation_full_precision")
+SEGMENTATION = ("bayesbinn", "ste", "full_precision")
 
 
-def config_of(experiment: str):
-    return composed(f"experiment={experiment}", "dataset.root=anywhere")  # nothing is read
+def config_of(name: str):
+    """The config of an experiment, or of a method on the micrographs; nothing is read."""
+    isbi = ("dataset=isbi_em", f"method={name}")
+    words = isbi if name in SEGMENTATION else (f"experiment={name}",)
+    return composed(*words, "dataset.root=anywhere")
 
 
 def values(part, *keys: str) -> dict:

@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from omegaconf import DictConfig, OmegaConf
 
 from bnnrepro.cli.run import main
-from bnnrepro.config.compose import explain, hydra_session, refuse_unknown_protocol
-from bnnrepro.config.sweep_points import Points, load_master
+from bnnrepro.config.compose import explain, hydra_session
+from bnnrepro.config.protocol import check_protocol
 from bnnrepro.config.validation import check
 from bnnrepro.errors import UserError
+from bnnrepro.launch.sweep_points import Points, load_master
 
 CHOICES = [
     *("method=ste", "method=bop", "method=full_precision", "method=pmf", "method=nope"),
@@ -23,9 +24,9 @@ CHOICES = [
     *("model=vgg", "model=toy_mlp", "model@other=mlp", "+model@other=mlp", "~model"),
     *("scheduler=step", "scheduler=exponential", "~scheduler", "~scheduler=cosine"),
     *("preset=quick", "preset=smoke", "logger=wandb", "logger@logger=wandb", "+logger=wandb"),
-    *("experiment=table2_mnist_bop", "experiment=figure5_ste", "+experiment=figure5_ste"),
-    *("experiment=short_mnist_bayesbinn", "hparams_search=table6_learning_rate"),
-    *("protocol=cifar10_ste", "protocol=nowhere", "protocol/shared=mnist", "~protocol"),
+    *("experiment=short_mnist_bop", "experiment=figure5_ste", "+experiment=figure5_ste"),
+    *("experiment=short_mnist_bayesbinn", "sweep=table6"),
+    *("protocol=cifar10", "protocol=nowhere", "~protocol", "+protocol.bayesbinn.lr=0.1"),
     *("cluster=example_cpu", "+group/nowhere=1"),
 ]
 VALUES = [
@@ -84,7 +85,7 @@ def by_hydra(loader: Any, master: DictConfig, point: Sequence[str]) -> Any:
     """What Hydra composes of a point, or how that is refused."""
     try:
         cfg = loader.load_sweep_config(master, list(point))
-        refuse_unknown_protocol(cfg, loader)
+        check_protocol(cfg, loader)
     except UserError as error:
         return str(error)
     except Exception as error:
@@ -125,7 +126,7 @@ def test_every_kind_of_override(loader: Any, master: DictConfig, points: Points,
 AT_EASE = [
     *("method=ste", "method=bop", "method=pmf", "dataset=mnist", "dataset=cifar10"),
     *("dataset=shapes", "dataset=snelson", "model=vgg", "scheduler=step", "scheduler=exponential"),
-    *("preset=quick", "preset=smoke", "experiment=figure5_ste", "protocol/shared=mnist"),
+    *("preset=quick", "preset=smoke", "experiment=figure5_ste", "protocol=mnist"),
     *("seed=3", "epochs=${seed}", "out='a b'", "out=${method.name}", "preset.epochs=2"),
     *("++method.lr=2", "++method.new={a:1,b:[1,{c:2}]}", "++model.hidden=[8,9]", "~stop_after"),
     *("++model={dropout:0.5}", "++protocol.mlp.hidden=[7]", "++protocol.quick.epochs=9"),

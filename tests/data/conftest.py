@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from bnnrepro.data import mnist
-from bnnrepro.data.torchvision_import import torchvision
+from bnnrepro.data.download import torchvision
 
 
 def md5(content):
@@ -68,8 +68,8 @@ def small_mnist(server, monkeypatch):
         archive = gzip.compress(content)
         (server.folder / f"{name}.gz").write_bytes(archive)
         resources.append((f"{name}.gz", md5(archive)))
-    monkeypatch.setattr(torchvision.datasets.MNIST, "resources", resources)
-    monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", [server.url])
+    monkeypatch.setattr(torchvision().datasets.MNIST, "resources", resources)
+    monkeypatch.setattr(torchvision().datasets.MNIST, "mirrors", [server.url])
     monkeypatch.setattr(mnist, "RAW_MD5", {name: md5(content) for name, content in raw.items()})
     return raw
 
@@ -88,7 +88,7 @@ def cifar_files(source, n_classes):
 def small_cifar(request, server, monkeypatch):
     """One CIFAR with few images on the local mirror: its name and the unpickled files."""
     name, n_classes = request.param
-    source = getattr(torchvision.datasets, name.upper())
+    source = getattr(torchvision().datasets, name.upper())
     files = dict(cifar_files(source, n_classes))
     pickled = {file: pickle.dumps(content) for file, content in files.items()}
     folder = server.folder / source.base_folder

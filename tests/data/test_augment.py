@@ -2,8 +2,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bnnrepro.data.augment import augment, normalise, sample_changes
-from bnnrepro.data.dataset import Augmentation
+from bnnrepro.data.images import Augment, changed, normalise, sample_changes
 
 
 def stream(seed):
@@ -33,12 +32,12 @@ def one_by_one(images, changes, pad):
 )
 def test_crops_and_mirrors_as_a_loop_over_pixels_does(shape, pad, flip, seed):
     images = torch.randint(1, 256, shape, dtype=torch.uint8, generator=stream(seed + 1))
-    changes = sample_changes(shape[0], Augmentation(pad, flip), stream(seed))
-    assert torch.equal(augment(images, changes, pad), one_by_one(images, changes, pad))
+    changes = sample_changes(Augment(pad, flip), shape[0], stream(seed))
+    assert torch.equal(changed(images, changes, pad), one_by_one(images, changes, pad))
 
 
 def test_draws_are_uniform_and_of_each_image_by_itself():
-    down, right, mirrored = sample_changes(20_000, Augmentation(4, True), stream(0))
+    down, right, mirrored = sample_changes(Augment(4, True), 20_000, stream(0))
     for offsets in (down, right):
         shares = offsets.bincount(minlength=9) / 20_000
         assert len(shares) == 9
@@ -50,8 +49,8 @@ def test_draws_are_uniform_and_of_each_image_by_itself():
 
 def test_nothing_asked_for_changes_nothing():
     images = torch.randint(0, 256, (6, 3, 5, 4), dtype=torch.uint8, generator=stream(0))
-    changes = sample_changes(6, Augmentation(), stream(1))
-    assert torch.equal(augment(images, changes, 0), images)
+    changes = sample_changes(Augment(), 6, stream(1))
+    assert torch.equal(changed(images, changes, 0), images)
 
 
 def test_normalise_has_each_channels_mean_and_std_in_units_of_255():

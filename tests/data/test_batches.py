@@ -5,17 +5,26 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bnnrepro.data.batches import Batches
-from bnnrepro.data.dataset import Augmentation, Split
+from bnnrepro.data.batches import Samples
+from bnnrepro.data.dataset import Facts
+from bnnrepro.data.images import Augment, image_batches
 from bnnrepro.errors import UserError
+
+
+def facts(**known):
+    usual = {"name": "x", "task": "classification", "fingerprint": None, "shape": (1, 4, 4)}
+    return Facts(**usual | {"outputs": 10, "mean": (0.0,), "std": (1.0,)} | known)
 
 
 def batches(n=23, **options):
     """Batches of n images; an image's label is its number and its pixels' value."""
+    return image_batches(numbered(n), facts(std=(1 / 255,)), **({"batch_size": 5} | options))
+
+
+def numbered(n):
     labels = torch.arange(n)
     images = labels.to(torch.uint8).view(n, 1, 1, 1).expand(n, 1, 4, 4).contiguous()
-    given = {"batch_size": 5, "mean": (0.0,), "std": (1 / 255,)}
-    return Batches(Split(images, labels), **(given | options))
+    return Samples(images, labels)
 
 
 def labels_of(epoch):
@@ -25,7 +34,7 @@ def labels_of(epoch):
 @settings(max_examples=60, deadline=None)
 @given(n=st.integers(1, 60), size=st.integers(1, 60), shuffle=st.booleans())
 def test_an_epoch_has_every_sample_once(n, size, shuffle):
-    source = batches(n, batch_size=min(size, n) if shuffle else size, shuffle=shuffle)
+    source = batches(n, batch_size=size, shuffle=shuffle)
     labels = labels_of(source.epoch(1))
     seen = list(itertools.chain.from_iterable(labels))
     assert sorted(seen) == list(range(n))
@@ -59,7 +68,7 @@ def test_each_epoch_and_each_seed_has_an_order_of_its_own():
 
 @pytest.mark.parametrize("start", range(6))
 def test_a_resumed_epoch_equals_the_undisturbed_one_bit_for_bit(start):
-    options = {"shuffle": True, "augmentation": Augmentation(3, True), "seed": 7}
+    options = {"shuffle": True, "augment": Augment(3, True), "seed": 7}
     whole = list(batches(**options).epoch(4))
     resumed = list(batches(**options).epoch(4, start=start))
     assert len(resumed) == len(whole) - start
@@ -70,23 +79,22 @@ def test_a_resumed_epoch_equals_the_undisturbed_one_bit_for_bit(start):
 
 def test_batches_and_epochs_are_augmented_differently():
     images = torch.randint(0, 256, (1, 1, 8, 8), dtype=torch.uint8).expand(64, 1, 8, 8)
-    split = Split(images.contiguous(), torch.arange(64))
-    options = {"batch_size": 16, "mean": (0.0,), "std": (1.0,), "augmentation": Augmentation(4)}
-    source = Batches(split, **options)
+    samples = Samples(images.contiguous(), torch.arange(64))
+    source = image_batches(samples, facts(), Augment(4), batch_size=16)
     seen = [x for number in (1, 2) for x, _ in source.epoch(number)]
     assert all(not torch.equal(seen[0], other) for other in seen[1:])
 
 
 def test_the_data_are_never_changed():
-    source = batches(augmentation=Augmentation(2, True), shuffle=True)
-    before = source.split.images.clone()
-    for x, _ in source.epoch(1):
+    samples = numbered(23)
+    settings = {"batch_size": 5, "shuffle": True}
+    for x, _ in image_batches(samples, facts(), Augment(2, True), **settings).epoch(1):
         x.zero_()
-    assert torch.equal(source.split.images, before)
+    assert torch.equal(samples.inputs, numbered(23).inputs)
 
 
-@pytest.mark.parametrize(("size", "shuffle"), [(0, True), (-1, False), (24, True)])
-def test_a_batch_size_that_does_not_fit_is_refused(size, shuffle):
+@pytest.mark.parametrize(("size", "shuffle"), [(0, True), (-1, False)])
+def test_a_batch_size_below_one_is_refused(size, shuffle):
     with pytest.raises(UserError, match="batch_size"):
         batches(batch_size=size, shuffle=shuffle)
 
@@ -102,5 +110,5 @@ def test_a_start_outside_the_epoch_is_refused(start):
 
 
 def test_an_empty_split_is_refused():
-    with pytest.raises(ValueError, match="empty"):
+    with pytest.raises(ValueError, match="no samples"):
         batches(n=0)

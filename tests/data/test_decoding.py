@@ -65,7 +65,7 @@ def test_a_jpeg_photograph_is_turned(tmp_path):
     stored = np.zeros((8, 8, 3), np.uint8)
     stored[:, :4] = 255
     root = make_tree(tmp_path, ("jpg", Image.fromarray(stored), {"tag": 6, "quality": 95}))
-    photo = image_folder.load(root=root, size=8).train.images[0].float()
+    photo = image_folder.load(root=root, size=8).train.inputs[0].float()
     assert photo[:, :4].mean() > 250
     assert photo[:, 4:].mean() < 5
 
@@ -75,7 +75,7 @@ def test_sizes_are_compared_as_shown(tmp_path):
         shape, tag = ((4, 6, 3), 1) if number % 2 else ((6, 4, 3), 8)
         image = Image.fromarray(random_pixels(*shape))
         save(tmp_path / split / label / "0.png", image, tag=tag)
-    assert image_folder.load(root=tmp_path).shape == (3, 4, 6)
+    assert image_folder.load(root=tmp_path).facts.shape == (3, 4, 6)
 
 
 def test_a_tag_that_is_no_exif_turns_nothing(tmp_path):
@@ -97,9 +97,9 @@ def test_an_image_and_its_label_are_turned_by_one_rule(part, split, tmp_path):
             stored = np.rot90(shown, 1) if turned else shown
             path = tmp_path / f"{folder}_{'imgs' if name == 'img' else 'labels'}/{name}_0.png"
             save(path, Image.fromarray(np.ascontiguousarray(stored)), tag=6 if turned else 1)
-    data = label_folder.load(root=tmp_path)
+    data = label_folder.load(root=tmp_path, crop=2)
     for pairs in (data.train, data.test):
-        assert (pairs.labels == (pairs.images[:, 0] > 100)).all()
+        assert (pairs.targets == (pairs.inputs[:, 0] > 100)).all()
 
 
 def transparent_at_first(mode):
@@ -146,16 +146,16 @@ def test_transparent_grey_and_colour_trees(tmp_path):
     for split in ("train", "test"):
         for label in ("a", "b"):
             save(tmp_path / split / label / "0.png", grey)
-    images = image_folder.load(root=tmp_path).train.images
+    images = image_folder.load(root=tmp_path).train.inputs
     assert images.shape == (2, 1, 5, 5)
     assert images[0, 0, 0, 0] == 255
     save(tmp_path / "test" / "a" / "1.png", transparent_at_first("RGBA")[0])
     colour = image_folder.load(root=tmp_path)
-    assert (colour.train.images == images).all()
-    assert colour.test.images[1, :, 0, 0].tolist() == [255] * 3
+    assert (colour.train.inputs == images).all()
+    assert colour.test.inputs[1, :, 0, 0].tolist() == [255] * 3
     resized = image_folder.load(root=tmp_path, size=3)
     expected = np.asarray(decoding.on_white(grey, "L").resize((3, 3), Image.Resampling.BILINEAR))
-    assert (resized.train.images.numpy() == expected).all()
+    assert (resized.train.inputs.numpy() == expected).all()
 
 
 @pytest.mark.parametrize("mode", ["L", "LA"])
@@ -192,7 +192,7 @@ def of_labels(root):
         save(root / f"{split}_imgs/img_0.png", Image.fromarray(image))
         label = np.where(image > 100, 255, 0).astype(np.uint8)
         save(root / f"{split}_labels/label_0.png", Image.fromarray(label))
-    return label_folder.load(root=root)
+    return label_folder.load(root=root, crop=2)
 
 
 @pytest.mark.parametrize("load", [of_images, of_labels])

@@ -13,7 +13,7 @@ from PIL import Image
 from bnnrepro.config.compose import compose
 from bnnrepro.config.instantiation import instantiate
 from bnnrepro.data import image_folder
-from bnnrepro.data.torchvision_import import torchvision
+from bnnrepro.data.download import torchvision
 from bnnrepro.errors import UserError
 
 
@@ -47,29 +47,29 @@ def refused(match, **options):
 
 def test_pixels_and_labels_are_the_files(make_tree):
     data = image_folder.load(root=make_tree())
-    assert data.shape == (3, 6, 4)
-    assert data.classes == ("cat", "dog")
-    assert data.train.labels.tolist() == [0, 0, 0, 1, 1, 1]
-    assert data.test.labels.tolist() == [0, 0, 1, 1]
-    for pixels, seed in zip(data.train.images, [0, 1, 2, 10, 11, 12], strict=True):
+    assert data.facts.shape == (3, 6, 4)
+    assert data.facts.classes == ("cat", "dog")
+    assert data.train.targets.tolist() == [0, 0, 0, 1, 1, 1]
+    assert data.test.targets.tolist() == [0, 0, 1, 1]
+    for pixels, seed in zip(data.train.inputs, [0, 1, 2, 10, 11, 12], strict=True):
         assert np.array_equal(pixels.permute(1, 2, 0).numpy(), np.asarray(image(seed)))
 
 
 def test_channel_statistics_are_measured(make_tree):
     data = image_folder.load(root=make_tree())
-    pixels = data.train.images.double() / 255
-    assert data.mean == pytest.approx(pixels.mean((0, 2, 3)).tolist(), abs=1e-9)
-    assert data.std == pytest.approx(pixels.std((0, 2, 3), correction=0).tolist(), abs=1e-9)
+    pixels = data.train.inputs.double() / 255
+    assert data.facts.mean == pytest.approx(pixels.mean((0, 2, 3)).tolist(), abs=1e-9)
+    assert data.facts.std == pytest.approx(pixels.std((0, 2, 3), correction=0).tolist(), abs=1e-9)
 
 
 def test_a_grayscale_tree_has_one_channel_and_one_colour_image_makes_it_three(make_tree):
     root = make_tree(mode="L")
     gray = image_folder.load(root=root)
-    assert gray.shape == (1, 6, 4)
+    assert gray.facts.shape == (1, 6, 4)
     image(99).save(root / "test" / "cat" / "0.png")
     colour = image_folder.load(root=root)
-    assert colour.shape == (3, 6, 4)
-    assert (colour.train.images == gray.train.images).all()
+    assert colour.facts.shape == (3, 6, 4)
+    assert (colour.train.inputs == gray.train.inputs).all()
 
 
 def test_val_is_the_test_set_where_there_is_no_other_and_the_log_says_so(make_tree, caplog):
@@ -82,22 +82,22 @@ def test_size_resizes_every_image(make_tree):
     root = make_tree()
     image(99, shape=(9, 9)).save(root / "test" / "dog" / "1.png")
     data = image_folder.load(root=root, size=5)
-    assert data.shape == (3, 5, 5)
+    assert data.facts.shape == (3, 5, 5)
     expected = image(0).resize((5, 5), Image.Resampling.BILINEAR)
-    assert np.array_equal(data.train.images[0].permute(1, 2, 0).numpy(), np.asarray(expected))
+    assert np.array_equal(data.train.inputs[0].permute(1, 2, 0).numpy(), np.asarray(expected))
 
 
 def test_the_fingerprint_is_of_content_not_of_place(make_tree, tmp_path):
     root = make_tree()
-    first = image_folder.load(root=root).fingerprint
+    first = image_folder.load(root=root).facts.fingerprint
     moved = root.rename(tmp_path / "elsewhere")
-    assert image_folder.load(root=moved).fingerprint == first
-    assert image_folder.load(root=moved, size=6).fingerprint != first
+    assert image_folder.load(root=moved).facts.fingerprint == first
+    assert image_folder.load(root=moved, size=6).facts.fingerprint != first
     (moved / "train" / "cat" / "0.png").rename(moved / "train" / "cat" / "00.png")
-    renamed = image_folder.load(root=moved).fingerprint
+    renamed = image_folder.load(root=moved).facts.fingerprint
     assert renamed != first
     Image.new("RGB", (4, 6)).save(moved / "train" / "cat" / "00.png")
-    assert image_folder.load(root=moved).fingerprint not in (first, renamed)
+    assert image_folder.load(root=moved).facts.fingerprint not in (first, renamed)
 
 
 def test_unequal_sizes_name_the_first_two_files(make_tree):
@@ -144,7 +144,8 @@ def test_folders_without_images_are_refused(make_tree, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "declared", [{"shape": [3, 4, 6]}, {"classes": 3}, {"size": 0}, {"mean": [0.5]}]
+    "declared",
+    [{"shape": [3, 4, 6]}, {"classes": 3}, {"size": 0}, {"mean": [0.5], "std": [0.5]}],
 )
 def test_a_declared_value_that_does_not_fit_is_refused(make_tree, declared):
     refused(f"dataset.{next(iter(declared))}", root=make_tree(), **declared)
@@ -161,9 +162,9 @@ def test_real_photographs(real_data, tmp_path):
                 tar.extract(member, tmp_path, filter="data")
     data = image_folder.load(root=tmp_path, shape=[3, 32, 32], classes=10)
     assert (len(data.train), len(data.test)) == (200, 200)
-    assert data.train.labels.bincount().tolist() == [20] * 10
-    assert data.classes[0] == "airplane"
-    assert data.mean == pytest.approx([0.49, 0.48, 0.45], abs=0.05)
+    assert data.train.targets.bincount().tolist() == [20] * 10
+    assert data.facts.classes[0] == "airplane"
+    assert data.facts.mean == pytest.approx([0.49, 0.48, 0.45], abs=0.05)
 
 
 def test_other_pixels_in_files_of_the_same_names_and_sizes_are_other_data(make_tree):
@@ -173,7 +174,7 @@ def test_other_pixels_in_files_of_the_same_names_and_sizes_are_other_data(make_t
     names = []
     for row in rows:
         row.save(path, compress_level=0)
-        names.append((path.stat().st_size, image_folder.load(root=root).fingerprint))
+        names.append((path.stat().st_size, image_folder.load(root=root).facts.fingerprint))
     (size, first), (same_size, second) = names
     assert size == same_size
     assert first != second
@@ -182,19 +183,19 @@ def test_other_pixels_in_files_of_the_same_names_and_sizes_are_other_data(make_t
 def test_the_fingerprint_tells_labels_from_names_alone(make_tree):
     """The same pictures, sorted otherwise into the classes, are other data."""
     root = make_tree()
-    first = image_folder.load(root=root).fingerprint
+    first = image_folder.load(root=root).facts.fingerprint
     cat, dog = (root / "train" / kind / "0.png" for kind in ("cat", "dog"))
     held = cat.read_bytes()
     cat.write_bytes(dog.read_bytes())
     dog.write_bytes(held)
-    assert image_folder.load(root=root).fingerprint != first
+    assert image_folder.load(root=root).facts.fingerprint != first
 
 
 def test_another_rule_of_decoding_makes_other_runs(make_tree, monkeypatch):
     root = make_tree()
-    first = image_folder.load(root=root).fingerprint
+    first = image_folder.load(root=root).facts.fingerprint
     monkeypatch.setattr(image_folder, "DECODING", "another")
-    assert image_folder.load(root=root).fingerprint != first
+    assert image_folder.load(root=root).facts.fingerprint != first
 
 
 def checkpoints(folder):
@@ -221,8 +222,8 @@ def test_what_programs_leave_in_folders_is_no_data(hide, make_tree):
     plain = image_folder.load(root=root)
     hide(root)
     data = image_folder.load(root=root)
-    assert (data.classes, data.fingerprint) == (plain.classes, plain.fingerprint)
-    assert torch.equal(data.train.images, plain.train.images)
+    assert data.facts == plain.facts
+    assert torch.equal(data.train.inputs, plain.train.inputs)
 
 
 def test_files_come_in_the_order_in_which_torchvision_has_them(make_tree, tmp_path):
@@ -233,12 +234,17 @@ def test_files_come_in_the_order_in_which_torchvision_has_them(make_tree, tmp_pa
     (tmp_path / "far").mkdir()
     shutil.copy(root / "train/cat/0.png", tmp_path / "far" / "0.PNG")
     (root / "train" / "dog" / "linked").symlink_to(tmp_path / "far")
-    expected = torchvision.datasets.ImageFolder(root / "train").samples
-    files = image_folder.find_tree(root, root / "train").files
+    expected = torchvision().datasets.ImageFolder(root / "train").samples
+    found = image_folder.find_files(root / "train")
+    files = [(path, label) for label, paths in enumerate(found.values()) for path in paths]
     assert [(str(path), label) for path, label in files] == [
         file for file in expected if "/." not in file[0]
     ]
     assert any(path.name == "0.PNG" for path, _ in files)
+
+
+def test_the_endings_are_torchvision_s():
+    assert image_folder.ENDINGS == torchvision().datasets.folder.IMG_EXTENSIONS
 
 
 def test_files_of_other_kinds_are_named(make_tree, caplog):
@@ -263,7 +269,7 @@ def test_a_file_whose_name_is_not_utf8_is_an_image_like_others(make_tree):
     (root / "train/cat/0.png").rename(root / "train/cat/caf\udce9.png")  # the byte E9
     data = image_folder.load(root=root)
     assert len(data.train) == 6
-    assert data.fingerprint
+    assert data.facts.fingerprint
 
 
 def test_a_folder_that_cannot_be_read_is_not_passed_over(make_tree, monkeypatch):

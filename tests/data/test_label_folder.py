@@ -31,6 +31,10 @@ def root(tmp_path):
     return tmp_path
 
 
+def loaded(root):
+    return label_folder.load(root=root, augment={"rotate": False})
+
+
 def refused(match, root, **options):
     with pytest.raises(UserError, match=match) as caught:
         label_folder.load(root=root, **options)
@@ -38,31 +42,31 @@ def refused(match, root, **options):
 
 
 def test_pixels_and_labels_are_the_files_in_the_order_of_their_numbers(root):
-    data = label_folder.load(root=root)
+    data = loaded(root)
     assert data.train.names == ("img_0", "img_2", "img_10")
     assert data.test.names == ("img_11", "img_12")
-    assert (data.shape, data.classes) == ((1, 8, 6), ("membrane", "cell"))
+    assert (data.facts.shape, data.facts.classes) == ((1, 8, 6), ("membrane", "cell"))
     for k, number in enumerate((0, 2, 10)):
         with Image.open(root / f"train_imgs/img_{number}.png") as image:
-            assert np.array_equal(data.train.images[k, 0].numpy(), np.asarray(image))
-    assert torch.equal(data.train.labels, (data.train.images[:, 0] > 100).byte())
+            assert np.array_equal(data.train.inputs[k, 0].numpy(), np.asarray(image))
+    assert torch.equal(data.train.targets, (data.train.inputs[:, 0] > 100).byte())
     assert data.unlabelled.names == ("img_0",)
-    pixels = data.train.images.double() / 255
-    assert data.mean == pytest.approx([float(pixels.mean())], abs=1e-9)
-    assert data.std == pytest.approx([float(pixels.std(correction=0))], abs=1e-9)
+    pixels = data.train.inputs.double() / 255
+    assert data.facts.mean == pytest.approx([float(pixels.mean())], abs=1e-9)
+    assert data.facts.std == pytest.approx([float(pixels.std(correction=0))], abs=1e-9)
 
 
 def test_the_unlabelled_folder_may_be_missing_and_a_folder_isbi_em_may_hold_all(root, tmp_path):
     shutil.rmtree(root / "test_imgs")
-    first = label_folder.load(root=root)
+    first = loaded(root)
     assert first.unlabelled is None
     for part in ("train_imgs", "train_labels", "val_imgs", "val_labels"):
         shutil.copytree(root / part, tmp_path / "above" / "isbi-em" / part)
-    assert label_folder.load(root=tmp_path / "above").fingerprint == first.fingerprint
+    assert loaded(tmp_path / "above").facts.fingerprint == first.facts.fingerprint
 
 
 def test_the_fingerprint_is_of_content_not_of_place_or_form(root, tmp_path):
-    first = label_folder.load(root=root).fingerprint
+    first = loaded(root).facts.fingerprint
     assert first
     moved = root / "moved"
     for part in ("train_imgs", "train_labels", "val_imgs", "val_labels"):
@@ -71,15 +75,15 @@ def test_the_fingerprint_is_of_content_not_of_place_or_form(root, tmp_path):
     with Image.open(path) as image:
         pixels = np.array(image)
     Image.fromarray(pixels).save(path, compress_level=0)
-    assert label_folder.load(root=moved).fingerprint == first
+    assert loaded(moved).facts.fingerprint == first
     pixels[0, 0] ^= 1
     Image.fromarray(pixels).save(path)
-    changed = label_folder.load(root=moved).fingerprint
+    changed = loaded(moved).facts.fingerprint
     assert changed != first
     label = moved / "train_labels/label_2.png"
     with Image.open(label) as image:
         Image.fromarray(255 - np.array(image)).save(label)
-    assert label_folder.load(root=moved).fingerprint not in (first, changed)
+    assert loaded(moved).facts.fingerprint not in (first, changed)
 
 
 def test_a_label_of_another_size_is_named(root):
@@ -133,10 +137,10 @@ def test_two_files_of_one_number_are_named(root, file):
 
 
 def test_what_is_no_png_and_hidden_files_are_passed_over(root):
-    first = label_folder.load(root=root)
+    first = loaded(root)
     for name in ("README.txt", "Thumbs.db", "._img_0.png", ".DS_Store"):
         (root / "train_imgs" / name).write_bytes(b"something else")
-    assert label_folder.load(root=root).fingerprint == first.fingerprint
+    assert loaded(root).facts.fingerprint == first.facts.fingerprint
 
 
 @pytest.mark.parametrize("value", [1, 128, 254])
@@ -178,8 +182,8 @@ def test_colour_and_sixteen_bits_are_refused(root):
 
 
 def test_turning_needs_squares(root):
-    refused(r"dataset.augment.rotate=true.*6x8", root, augment={"flip": False, "rotate": True})
-    label_folder.load(root=root, augment={"flip": False, "rotate": True}, crop=6)
+    refused(r"dataset.augment.rotate=true.*6x8", root)
+    label_folder.load(root=root, crop=6)
     refused(r"dataset.crop=7.*at most 6", root, crop=7)
 
 
@@ -191,8 +195,8 @@ def test_isbi_is_isbis_alone(root):
 @pytest.mark.realdata
 def test_the_real_micrographs_are_recognised(real_data):
     data = label_folder.isbi(root=real_data, crop=388)
-    assert label_folder.load(root=real_data).fingerprint == label_folder.ISBI
+    assert label_folder.load(root=real_data).facts.fingerprint == label_folder.ISBI
     assert (len(data.train), len(data.test), len(data.unlabelled)) == (24, 6, 30)
-    assert data.shape == (1, 512, 512)
-    assert data.fingerprint is None
-    assert float(data.test.labels.double().mean()) == pytest.approx(0.8035, abs=1e-4)
+    assert data.facts.shape == (1, 512, 512)
+    assert data.facts.fingerprint is None
+    assert float(data.test.targets.double().mean()) == pytest.approx(0.8035, abs=1e-4)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from bnnrepro.data import mnist
-from bnnrepro.data.torchvision_import import torchvision
+from bnnrepro.data.download import torchvision
 from bnnrepro.errors import UserError
 
 PROCESSES = 6
@@ -28,7 +28,7 @@ def whole(root, small_mnist):
 
 def refused(root, **options):
     with pytest.raises(UserError, match=r"^dataset\.root=") as caught:
-        mnist.load(root=root, **options)
+        mnist.load(**{"root": root, "download": False} | options)
     lines = str(caught.value).splitlines()
     assert len(lines) <= 2
     assert str(root) in lines[0]
@@ -38,9 +38,9 @@ def refused(root, **options):
 def test_what_is_fetched_is_what_is_loaded(root, small_mnist, server):
     data = mnist.load(root=root, download=True)
     raw = small_mnist["train-images-idx3-ubyte"][16:]
-    assert data.train.images.numpy().tobytes() == raw
-    assert data.shape == (1, 28, 28)
-    assert data.train.labels.tolist() == [k % 10 for k in range(30)]
+    assert data.train.inputs.numpy().tobytes() == raw
+    assert data.facts.shape == (1, 28, 28)
+    assert data.train.targets.tolist() == [k % 10 for k in range(30)]
     assert len(data.test) == 20
     assert set(server.gets.values()) == {1}
 
@@ -87,7 +87,7 @@ def test_a_file_that_cannot_be_read_is_neither_damaged_nor_fetched(
         raise trouble
 
     with monkeypatch.context() as patch:
-        patch.setattr(torchvision.datasets.utils, "calculate_md5", fail)
+        patch.setattr(torchvision().datasets.utils, "calculate_md5", fail)
         for download in (False, True):
             message = refused(whole, download=download)
             assert f"train-images-idx3-ubyte: cannot be read ({reason})" in message
@@ -124,7 +124,7 @@ def test_no_network_is_two_lines(root, small_mnist, server, monkeypatch):
 
 def test_a_mirror_that_fails_is_passed_over(root, small_mnist, server, monkeypatch):
     mirrors = [f"{server.url}nothing/here/", server.url]
-    monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", mirrors)
+    monkeypatch.setattr(torchvision().datasets.MNIST, "mirrors", mirrors)
     assert len(mnist.load(root=root, download=True).train) == 30
 
 
@@ -147,8 +147,8 @@ def test_many_processes_fetch_once(root, small_mnist, server):
 
 @pytest.mark.realdata
 def test_the_real_one(real_data):
-    data = mnist.load(root=real_data, shape=[1, 28, 28], classes=10)
+    data = mnist.load(root=real_data, mean=None, std=None)
     assert (len(data.train), len(data.test)) == (60_000, 10_000)
-    assert data.mean == pytest.approx([0.1307], abs=1e-4)
-    assert data.std == pytest.approx([0.3081], abs=1e-4)
-    assert torch.equal(data.train.labels[:5], torch.tensor([5, 0, 4, 1, 9]))
+    assert data.facts.mean == pytest.approx([0.1307], abs=1e-4)
+    assert data.facts.std == pytest.approx([0.3081], abs=1e-4)
+    assert torch.equal(data.train.targets[:5], torch.tensor([5, 0, 4, 1, 9]))

@@ -1,4 +1,6 @@
-"""Pairs of image and label: what is cut, turned and mirrored happens to both alike."""
+"""Images and labels: what is cut, turned and mirrored happens to both alike."""
+
+from dataclasses import replace
 
 import pytest
 import torch
@@ -6,27 +8,27 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bnnrepro.data import shapes
-from bnnrepro.data.label_maps import (
-    Crops,
-    Pairs,
-    SegmentationAugment,
-    SegmentationData,
-    WholeImages,
-    mirrored,
-)
-from bnnrepro.data.splits import make_sources
+from bnnrepro.data.batches import Samples
+from bnnrepro.data.dataset import Arrays
+from bnnrepro.data.segmentation import SegmentationSet, Turn, mirrored
 from bnnrepro.errors import UserError
 
 
-def dataset(count=5, size=20, crop=8, crops=2, augmentation=None, **more):
+def dataset(count=5, size=20, **keys):
     """Images that are their labels, 255 times."""
     source = torch.Generator().manual_seed(3)
     labels = torch.randint(2, (count, size, size), generator=source, dtype=torch.uint8)
-    pairs = Pairs(labels[:, None] * 255, labels, tuple(f"img_{k}" for k in range(count)))
-    augmentation = augmentation or SegmentationAugment(True, True)
-    return SegmentationData(
-        "made", pairs, pairs, ("a", "b"), (0.0,), (1.0,), crop, crops, augmentation, **more
-    )
+    samples = Samples(labels[:, None] * 255, labels, tuple(f"img_{k}" for k in range(count)))
+    return made(samples, **{"crop": 8, "crops": 2} | keys)
+
+
+def made(samples, **keys):
+    usual = {"name": "made", "mean": (0.0,), "std": (1.0,)}
+    return SegmentationSet(Arrays(samples, samples, ("a", "b")), **usual | keys)
+
+
+def crops_of(data, batch_size=3, seed=0, margin=0):
+    return data.training(data.train, batch_size=batch_size, seed=seed, margin=margin)
 
 
 def inner(images, margin):
@@ -37,7 +39,7 @@ def inner(images, margin):
 @pytest.mark.parametrize("crop", [8, 20, None])
 def test_a_label_made_from_the_image_is_so_after_every_change(crop, margin):
     data = dataset(crop=crop)
-    source = Crops(data.train, data, batch_size=3, seed=0, margin=margin)
+    source = crops_of(data, margin=margin)
     side = crop or 20
     seen = 0
     for number in range(3):
@@ -52,9 +54,9 @@ def test_a_label_made_from_the_image_is_so_after_every_change(crop, margin):
 
 def test_a_crop_shows_the_images_own_surroundings():
     """The surroundings are the image's pixels, and beyond its edge their mirror image."""
-    data = dataset(count=1, crop=6, crops=40, augmentation=SegmentationAugment(False, False))
-    source = Crops(data.train, data, batch_size=40, seed=0, margin=5)
-    image = mirrored(data.train.images[0, 0], 5) / 255
+    data = dataset(count=1, crop=6, crops=40, augment=Turn(False, False))
+    source = crops_of(data, batch_size=40, margin=5)
+    image = mirrored(data.train.inputs[0, 0], 5) / 255
     places = {
         image[top : top + 16, left : left + 16].numpy().tobytes(): (top, left)
         for top in range(15)
@@ -68,13 +70,12 @@ def test_a_crop_shows_the_images_own_surroundings():
 
 def test_all_eight_turnings_occur_and_none_where_none_is_asked_for():
     pixels = torch.arange(16, dtype=torch.uint8).view(1, 4, 4)
-    pairs = Pairs(pixels[:, None], pixels, ("one",))
+    one = Samples(pixels[:, None], pixels % 2, ("one",))
 
     def kinds(flip, rotate):
-        data = dataset(crop=None, crops=100, augmentation=SegmentationAugment(flip, rotate))
-        source = Crops(pairs, data, batch_size=100, seed=0)
-        ((_, labels),) = source.epoch(0)
-        return {tuple(label.flatten().tolist()) for label in labels}
+        data = made(one, crops=100, augment=Turn(flip, rotate), std=(1 / 255,))
+        ((images, _),) = crops_of(data, batch_size=100).epoch(0)
+        return {tuple(image.flatten().round().tolist()) for image in images}
 
     assert [len(kinds(f, r)) for f in (False, True) for r in (False, True)] == [1, 4, 2, 8]
 
@@ -83,7 +84,7 @@ def test_an_epoch_is_a_function_of_seed_and_number():
     data = dataset()
 
     def batches(seed, number, start=0):
-        source = Crops(data.train, data, batch_size=3, seed=seed)
+        source = crops_of(data, seed=seed)
         return [torch.cat([x.flatten(), y.flatten()]) for x, y in source.epoch(number, start)]
 
     first = batches(0, 4)
@@ -106,68 +107,71 @@ def test_mirroring_walks_back_and_forth(size, margin):
 
 
 def test_whole_images_come_one_by_one_with_their_margin():
-    data = dataset()
-    source = WholeImages(data.test, mean=(0.5,), std=(2.0,)).with_margin(7)
+    data = dataset(mean=(0.5,), std=(2.0,))
+    source = data.evaluation(data.test, margin=7)
     for k, (inputs, labels) in enumerate(source.epoch(0)):
         assert inputs.shape == (1, 1, 34, 34)
-        assert torch.equal(labels[0], data.test.labels[k].long())
+        assert torch.equal(labels[0], data.test.targets[k].long())
         assert torch.allclose(inner(inputs, 7)[:, 0], (labels - 0.5) / 2.0)
     assert k + 1 == len(source) == source.n_samples == 5
 
 
 def sources(data, **more):
-    settings = {"validation_split": 0.0, "seed": 0, "device": "cpu", "batch_size": 3}
-    return make_sources(data, **{**settings, **more})
+    return data.sources(**{"seed": 0, "device": "cpu", "batch_size": 3} | more)
 
 
 def test_splits_and_limits_are_of_images():
-    limited = sources(dataset(10, crops=3), validation_split=0.2, train_limit=5, test_limit=2)
+    data = dataset(10, crops=3, validation_split=0.2)
+    limited = sources(data, train_limit=5, test_limit=2)
     counts = [source.n_samples for source in vars(limited).values()]
     assert counts == [4 * 3, 1, 2]
-    assert sources(dataset(10)).validation is None
-    held = sources(dataset(10), validation_split=0.3)
-    assert not set(held.train.pairs.names) & set(held.validation.pairs.names)
+    assert sources(dataset(10, validation_split=0.0)).validation is None
 
 
 def test_a_batch_larger_than_an_epoch_is_refused():
     with pytest.raises(UserError, match=r"batch_size=11.*at most 10"):
-        sources(dataset(), batch_size=11)
+        sources(dataset(validation_split=0.0), batch_size=11)
+
+
+def test_images_have_names_by_which_pictures_are_named():
+    with pytest.raises(ValueError, match="images without names"):
+        made(replace(dataset().train, names=()))
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_a_split_of_one_class_is_refused(split):
-    data = dataset()
-    vars(data)[split] = Pairs(data.train.images, torch.ones_like(data.train.labels), ("x",) * 5)
+    data = dataset(validation_split=0.2)
+    data.__dict__[split] = replace(data.train, targets=torch.ones_like(data.train.targets))
     with pytest.raises(UserError, match="without a pixel of class a"):
         sources(data)
 
 
 def test_generated_shapes_are_the_same_ones_every_time_and_have_both_classes():
     first, again = (shapes.load(size=48, images=6, test_images=3) for _ in range(2))
-    assert torch.equal(first.train.images, again.train.images)
-    assert first.shape == (1, 48, 48)
+    assert torch.equal(first.train.inputs, again.train.inputs)
+    assert first.facts.shape == (1, 48, 48)
     assert (len(first.train), len(first.test)) == (6, 3)
     assert not torch.equal(
-        first.train.images, shapes.load(size=48, images=6, generator_seed=1).train.images
+        first.train.inputs, shapes.load(size=48, images=6, generator_seed=1).train.inputs
     )
-    assert not any(torch.equal(a, b) for a in first.test.images for b in first.train.images)
-    share = first.train.labels.double().mean((1, 2))
+    assert not any(torch.equal(a, b) for a in first.test.inputs for b in first.train.inputs)
+    share = first.train.targets.double().mean((1, 2))
     assert ((share > 0.5) & (share < 0.95)).all()
     # Brightness tells something, not everything: membranes are darker, discs as dark.
-    inside, border = first.train.labels[:, None] == 1, first.train.labels[:, None] == 0
-    assert first.train.images[inside].double().mean() > first.train.images[border].double().mean()
+    inside, border = first.train.targets[:, None] == 1, first.train.targets[:, None] == 0
+    assert first.train.inputs[inside].double().mean() > first.train.inputs[border].double().mean()
 
 
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"size": 8}, r"dataset.size=8: .*at least 16"),
+        ({"size": 8}, r"dataset.size=8: .*>= 16"),
         ({"size": 20, "crop": 21}, r"dataset.crop=21.*at most 20"),
         ({"size": 20, "shape": [1, 21, 21]}, r"dataset.shape=\[1, 21, 21\].*\[1, 20, 20\]"),
         ({"size": 20, "classes": 3}, r"dataset.classes=3.*2 classes"),
-        ({"size": 20, "mean": [0.1, 0.1], "std": [1, 1]}, r"dataset.mean=.*1 each|one a channel"),
+        ({"size": 20, "mean": [0.1, 0.1], "std": [1, 1]}, r"dataset.mean=.*one number a channel"),
     ],
 )
 def test_settings_that_the_images_contradict_are_named(settings, words):
     with pytest.raises(UserError, match=words):
-        shapes.load(images=2, test_images=1, **settings)
+        shapes.load(**{"images": 2, "test_images": 1} | settings)

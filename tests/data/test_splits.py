@@ -3,8 +3,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bnnrepro.data.dataset import Augmentation, ImageData, Split
-from bnnrepro.data.splits import hold_out, make_sources
+from bnnrepro.data.batches import Samples
+from bnnrepro.data.dataset import Arrays, hold_out
+from bnnrepro.data.images import Augment, ImageSet
 from bnnrepro.errors import UserError
 
 
@@ -13,16 +14,16 @@ def data():
     def split(n):
         labels = torch.arange(n)
         images = (labels % 200 + 1).to(torch.uint8).view(n, 1, 1, 1).expand(n, 1, 4, 4)
-        return Split(images.contiguous(), labels)
+        return Samples(images.contiguous(), labels)
 
     names = tuple(map(str, range(1200)))
-    augmentation = Augmentation(pad=2, flip=True)
-    return ImageData("x", split(1200), split(600), names, (0.0,), (1.0,), augmentation)
+    arrays = Arrays(split(1200), split(600), names)
+    return ImageSet(arrays, name="x", mean=(0.0,), std=(1.0,), augment=Augment(pad=2, flip=True))
 
 
-def sources_of(data, **options):
-    settings = {"validation_split": 0.1, "seed": 0, "device": "cpu", "batch_size": 32}
-    return make_sources(data, **(settings | options))
+def sources_of(data, validation_split=0.1, **options):
+    data.validation_split = validation_split
+    return data.sources(**{"seed": 0, "device": "cpu", "batch_size": 32} | options)
 
 
 def samples(batches, epoch=1):
@@ -71,7 +72,13 @@ def test_a_limit_above_the_data_takes_all(data):
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("train_limit", 0), ("test_limit", -1), ("batch_size", 1081), ("validation_split", 1)],
+    [
+        ("train_limit", 0),
+        ("test_limit", -1),
+        ("batch_size", 1081),
+        ("batch_size", 0),
+        ("validation_split", 1),
+    ],
 )
 def test_what_does_not_fit_is_named(data, key, value):
     with pytest.raises(UserError, match=key):

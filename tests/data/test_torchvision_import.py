@@ -1,14 +1,15 @@
-import importlib
 import subprocess
 import sys
+
+from bnnrepro.data.download import torchvision
 
 SOUND = """
 import sys
 from types import ModuleType
 sys.modules["torchvision"] = fake = ModuleType("torchvision")
-from bnnrepro.data import torchvision_import
+from bnnrepro.data.download import torchvision
 import torch
-assert torchvision_import.torchvision is fake
+assert torchvision() is fake
 assert not hasattr(torch.ops.torchvision, "nms")
 """
 
@@ -19,7 +20,8 @@ class Finder:
         if name == "torchvision":
             raise RuntimeError("another failure")
 sys.meta_path.insert(0, Finder())
-import bnnrepro.data.torchvision_import
+from bnnrepro.data.download import torchvision
+torchvision()
 """
 
 
@@ -28,11 +30,9 @@ def python(code):
 
 
 def test_torchvision_can_be_imported_and_again():
-    from bnnrepro.data import torchvision_import
-
-    before = torchvision_import.torchvision
-    importlib.reload(torchvision_import)
-    assert torchvision_import.import_torchvision() is before
+    before = torchvision()
+    torchvision.cache_clear()
+    assert torchvision() is before
     assert hasattr(before.datasets, "MNIST")
 
 

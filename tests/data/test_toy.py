@@ -6,20 +6,24 @@ import pytest
 import torch
 
 from bnnrepro.data import snelson, toy_regression, two_moons
-from bnnrepro.data.splits import make_sources
-from bnnrepro.data.toy import PointBatches, Points, standardised
+from bnnrepro.data.batches import Samples
+from bnnrepro.data.dataset import Arrays
+from bnnrepro.data.points import PointSet, standardised
 from bnnrepro.errors import UserError
 
 GENERATED = [two_moons.load, toy_regression.load]
 
 
-def points(count: int) -> Points:
-    return Points(torch.arange(float(count))[:, None], torch.arange(count))
+def training(count: int, batch_size: int, seed: int = 0):
+    """Batches of points whose class is their number."""
+    samples = Samples(torch.arange(float(count))[:, None], torch.arange(count))
+    data = PointSet(Arrays(samples, None), name="x")
+    return data.training(data.train, batch_size=batch_size, seed=seed)
 
 
-def sources(data, **settings):
-    keys = {"validation_split": 0.0, "seed": 0, "device": "cpu", "batch_size": 200}
-    return make_sources(data, **keys | settings)
+def sources(data, validation_split=0.0, **settings):
+    data.validation_split = validation_split
+    return data.sources(**{"seed": 0, "device": "cpu", "batch_size": 200} | settings)
 
 
 def written(folder: Path, inputs: str = "0\n1\n2\n", outputs: str = "3\n5\n4\n") -> Path:
@@ -34,9 +38,9 @@ def test_generated_sets_are_the_same_every_time_and_standardised(load) -> None:
     assert torch.equal(first.train.inputs, second.train.inputs)
     assert len(first.train) == 200
     torch.testing.assert_close(
-        first.train.inputs.mean(0), torch.zeros(first.shape), atol=1e-5, rtol=0
+        first.train.inputs.mean(0), torch.zeros(first.facts.shape), atol=1e-5, rtol=0
     )
-    torch.testing.assert_close(first.train.inputs.std(0), torch.ones(first.shape))
+    torch.testing.assert_close(first.train.inputs.std(0), torch.ones(first.facts.shape))
 
 
 @pytest.mark.parametrize("load", GENERATED)
@@ -49,7 +53,7 @@ def test_regression_targets_are_standardised_too() -> None:
     data = toy_regression.load()
     assert abs(float(data.train.targets.mean())) < 1e-5
     assert float(data.train.targets.std()) == pytest.approx(1)
-    assert data.about()["target_std"] > 0
+    assert data.facts.about()["target_std"] > 0
 
 
 def test_the_test_points_take_the_training_points_scale() -> None:
@@ -65,7 +69,7 @@ def test_snelson_is_read_from_two_text_files(
     data = snelson.load(root=written(tmp_path, "  0.0e+00\n  1.0\n2\n"))
     assert data.train.inputs.flatten().tolist() == pytest.approx([-1, 0, 1])
     assert data.train.targets.flatten().tolist() == pytest.approx([-1, 1, 0])
-    assert (data.test, data.fingerprint) == (None, None)
+    assert (data.test, data.facts.fingerprint) == (None, None)
 
 
 @pytest.mark.parametrize(
@@ -93,13 +97,12 @@ def test_missing_files_say_where_they_come_from(tmp_path: Path) -> None:
 def test_the_real_snelson_set(real_data: Path) -> None:
     data = snelson.load(root=real_data / "snelson")
     assert len(data.train) == 200
-    assert data.mean[0] == pytest.approx(2.98, abs=0.01)
+    assert data.facts.mean[0] == pytest.approx(2.98, abs=0.01)
 
 
 @pytest.mark.parametrize(
     ("inputs", "targets"),
     [
-        (torch.zeros(2, 1, dtype=torch.float64), torch.zeros(2, dtype=torch.int64)),
         (torch.zeros(2), torch.zeros(2, dtype=torch.int64)),
         (torch.zeros(2, 1), torch.zeros(2)),
         (torch.zeros(2, 1), torch.zeros(3, dtype=torch.int64)),
@@ -109,7 +112,7 @@ def test_the_real_snelson_set(real_data: Path) -> None:
 )
 def test_points_that_are_none_are_refused(inputs: torch.Tensor, targets: torch.Tensor) -> None:
     with pytest.raises(ValueError, match=r"inputs|targets"):
-        Points(inputs, targets)
+        Samples(inputs, targets)
 
 
 def test_a_constant_column_is_refused() -> None:
@@ -119,7 +122,7 @@ def test_a_constant_column_is_refused() -> None:
 
 @pytest.mark.parametrize("count", [6, 7, 8])
 def test_an_epoch_has_each_point_once_and_no_batch_of_one(count: int) -> None:
-    batches = PointBatches(points(count), batch_size=3, shuffle=True)
+    batches = training(count, 3)
     epoch = [targets for _, targets in batches.epoch(4)]
     assert len(epoch) == len(batches)
     assert min(map(len, epoch)) > 1
@@ -127,19 +130,20 @@ def test_an_epoch_has_each_point_once_and_no_batch_of_one(count: int) -> None:
 
 
 def test_an_epoch_entered_late_goes_on_as_it_would_have() -> None:
-    batches = PointBatches(points(9), batch_size=3, seed=5, shuffle=True)
+    batches = training(9, 3, seed=5)
     whole, late = list(batches.epoch(2)), list(batches.epoch(2, 1))
     assert all(torch.equal(a[1], b[1]) for a, b in zip(whole[1:], late, strict=True))
     assert not torch.equal(whole[0][1], next(batches.epoch(3))[1])
 
 
-def test_a_full_batch_is_in_the_data_s_order() -> None:
-    batches = PointBatches(points(9), batch_size=9, shuffle=True)
+@pytest.mark.parametrize("size", [8, 9])
+def test_a_full_batch_is_in_the_data_s_order(size: int) -> None:
+    batches = training(9, size)
     ((_, targets),) = batches.epoch(7)
     assert targets.tolist() == list(range(9))
 
 
-def test_prepare_makes_batches_of_points() -> None:
+def test_sources_are_batches_of_points() -> None:
     limited = sources(two_moons.load(), test_limit=50)
     assert (limited.train.n_samples, limited.validation, limited.test.n_samples) == (200, None, 50)
     assert sources(two_moons.load(), validation_split=0.1).validation.n_samples == 20

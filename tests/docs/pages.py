@@ -39,6 +39,21 @@ class Block:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(self.text)
 
+    def apply(self, folder: Path) -> list[str]:
+        """Make a ``diff`` block's replacements in files below a folder; return their names."""
+        files = re.findall(r"(?ms)^--- (\S+)\n(.*?)(?=^--- |\Z)", self.text)
+        if self.language != "diff":
+            return []
+        for name, hunks in files:
+            text = (folder / name).read_text()
+            for hunk in hunks.split("@@\n")[1:]:
+                lines = hunk.splitlines()
+                old, new = ([x[1:] for x in lines if x[0] in f" {sign}"] for sign in "-+")
+                assert "\n".join(old) in text, (name, old)
+                text = text.replace("\n".join(old), "\n".join(new), 1)
+            (folder / name).write_text(text)
+        return [name for name, _ in files]
+
     def commands(self) -> list[list[str]]:
         """The words of each command; a backslash at a line's end continues it."""
         lines = self.text.replace("\\\n", " ").splitlines()

@@ -261,33 +261,31 @@ def test_the_own_method_works_in_a_project_of_its_own(reader, tmp_path, monkeypa
 
 
 @pytest.mark.slow
-def test_the_own_method_passes_the_shared_suite(tmp_path):
-    for folder in ("src", "conf", "benchmarks", "tests/optim"):
-        shutil.copytree(ROOT / folder, tmp_path / folder)
-    for name in ("pyproject.toml", "README.md"):
-        shutil.copy(ROOT / name, tmp_path)
-    for block in blocks(EXTENDING):
-        if block.file:
-            block.write(tmp_path)
-    package = tmp_path / "src" / "bnnrepro" / "optim" / "__init__.py"
-    exported = "from bnnrepro.optim.signum import Signum\n__all__ += ['Signum']\n"
-    package.write_text(package.read_text() + exported)
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "pytest",
-            "-q",
-            "-p",
-            "no:cacheprovider",
-            "tests/optim",
-            "-k",
-            "Signum",
-        ],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(tmp_path / "src")},
-        capture_output=True,
-        text=True,
-        check=False,
+@pytest.mark.timeout(1500)
+def test_the_own_method_passes_the_whole_fast_suite(tmp_path):
+    copy = shutil.copytree(
+        ROOT, tmp_path / "copy", ignore=shutil.ignore_patterns(".*", "multirun", "reports", "data")
     )
-    assert done.returncode == 0, done.stdout
+    changed = [
+        block.file
+        for block in blocks(EXTENDING)
+        if block.file in ("src/bnnrepro/optim/signum.py", "conf/method/signum.yaml")
+        and block.write(copy) is None
+    ]
+    changed += [name for block in blocks(EXTENDING) for name in block.apply(copy)]
+    assert len(changed) <= 7
+    for command in (FAST_SUITE, TABLE_2):
+        done = subprocess.run(
+            [sys.executable, *command],
+            cwd=copy,
+            env={**os.environ, "PYTHONPATH": str(copy / "src")},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-1000:]
+    assert re.search(r"Signum .* 1 of 1", done.stdout), done.stdout
+
+
+FAST_SUITE = ["-m", "pytest", "-q", "-n", "2", "-m", "not slow", "-p", "no:cacheprovider"]
+TABLE_2 = ["-m", "bnnrepro", "reproduce-table", "2", "--preset", "smoke"]

@@ -6,11 +6,13 @@
 import hashlib
 import json
 import tempfile
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+import yaml
 from PIL import Image
 from tests.composing import composed
 
@@ -48,18 +50,30 @@ def names(group: str) -> list[str]:
 
 
 def choices() -> list[tuple[str, ...]]:
-    """Every experiment, and every pair of a data set and a method."""
+    """Every experiment, every pair of a data set and a method, every point of a sweep."""
     pairs = [
         (f"dataset={data}", f"method={method}")
         for data in names("dataset")
         for method in names("method")
     ]
-    return [*[(f"experiment={name}",) for name in names("experiment")], *pairs]
+    return [*[(f"experiment={name}",) for name in names("experiment")], *pairs, *points()]
+
+
+def points() -> list[tuple[str, ...]]:
+    """Every point of a file of conf/sweep/, without its seed."""
+    found = []
+    for name in names("sweep"):
+        file = yaml.safe_load((conf_dir() / "sweep" / f"{name}.yaml").read_text())
+        params = {k: v for k, v in file["hydra"]["sweeper"]["params"].items() if k != "seed"}
+        for values in product(*(str(value).split(",") for value in params.values())):
+            words = (f"{key}={value}" for key, value in zip(params, values, strict=True))
+            found.append((f"sweep={name}", *words))
+    return found
 
 
 def signature_of(words: tuple[str, ...]) -> str:
     """The signature without a fingerprint: what the settings alone give."""
-    data = words[0].removeprefix("dataset=")
+    data = next((w.removeprefix("dataset=") for w in words if w.startswith("dataset=")), "")
     rooted = {"image_folder": ROOTED, "label_folder": ROOTED[:1], "isbi_em": ROOTED[:1]}
     return signature(composed(*words, *rooted.get(data, ())).identity())
 

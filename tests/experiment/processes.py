@@ -17,7 +17,6 @@ from bnnrepro.training.loop import TrainingLoop
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(
     [
-        "bnnrepro.data.torchvision_import",
         "bnnrepro.cli.run",
         "bnnrepro.experiment",
         "sklearn.datasets",

@@ -21,13 +21,14 @@ def numbers(node: object, key: str = "") -> Iterator[tuple[str, float]]:
             yield f"{key}.{name}", value
 
 
-def test_every_choice_is_recorded() -> None:
-    assert {" ".join(words) for words in golden.choices()} == set(GOLDEN["signatures"])
+def test_every_recorded_choice_still_exists() -> None:
+    """A method or data set that is new since then has no names to keep."""
+    assert {" ".join(words) for words in golden.choices()} >= set(GOLDEN["signatures"])
 
 
-@pytest.mark.parametrize("words", golden.choices(), ids=" ".join)
-def test_signatures_stay(words: tuple[str, ...]) -> None:
-    assert golden.signature_of(words) == GOLDEN["signatures"][" ".join(words)]
+@pytest.mark.parametrize("words", GOLDEN["signatures"])
+def test_signatures_stay(words: str) -> None:
+    assert golden.signature_of(tuple(words.split(" "))) == GOLDEN["signatures"][words]
 
 
 @pytest.mark.parametrize("name", golden.SHOWN)

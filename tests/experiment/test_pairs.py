@@ -46,9 +46,9 @@ def write_mnist(root: Path) -> list[tuple[Any, str, Any]]:
 
 
 def write_cifar(root: Path, name: str) -> list[tuple[Any, str, Any]]:
-    from bnnrepro.data.cifar import SETS
+    from bnnrepro.data.cifar import archive
 
-    source, random = SETS[name], np.random.default_rng(0)
+    source, random = archive(name), np.random.default_rng(0)
     classes, key = (10, "labels") if name == "cifar10" else (100, "fine_labels")
     folder = root / source.base_folder
     folder.mkdir(parents=True)

@@ -241,7 +241,8 @@ def test_the_seed_decides_split_weights_and_order() -> None:
         source = parts.sources.train
         batch, _ = next(source.epoch(0))
         weights = torch.cat([p.detach().flatten() for p in parts.trainer.model.parameters()])
-        return source.split.labels, batch, weights
+        held_out = torch.cat([y for _, y in parts.sources.validation.epoch(0)])
+        return held_out, batch, weights
 
     for one, same, other in zip(built(0), built(0), built(1), strict=True):
         assert torch.equal(one, same)

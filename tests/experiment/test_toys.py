@@ -10,8 +10,10 @@ import torch
 
 from bnnrepro import load
 from bnnrepro.config.compose import compose
-from bnnrepro.data import ood_images, snelson
-from bnnrepro.data.dataset import ImageData, Split
+from bnnrepro.data import mnist, snelson
+from bnnrepro.data.batches import Samples
+from bnnrepro.data.dataset import Arrays
+from bnnrepro.data.images import ImageSet, ood_batches, resized
 from bnnrepro.errors import UserError
 from bnnrepro.experiment import run
 from bnnrepro.runs.metrics import read_metrics
@@ -153,20 +155,22 @@ def test_without_test_points_the_training_points_are_evaluated_and_named_so(
 # -- uncertainty --------------------------------------------------------------------------------
 
 
-def images(name: str, side: int, channels: int = 1) -> ImageData:
+def images(side: int, channels: int = 1) -> Arrays:
     source = torch.Generator().manual_seed(side)
     pixels = torch.randint(0, 256, (20, channels, side, side), generator=source)
-    split = Split(pixels.to(torch.uint8), torch.arange(20) % 10)
-    labels = tuple(map(str, range(10)))
-    return ImageData(name, split, split, labels, (0.5,) * channels, (0.2,) * channels, None)
+    samples = Samples(pixels.to(torch.uint8), torch.arange(20) % 10)
+    return Arrays(samples, samples, tuple(map(str, range(10))))
+
+
+def image_set(name: str, side: int, channels: int = 1) -> ImageSet:
+    statistics = {"mean": (0.5,) * channels, "std": (0.2,) * channels}
+    return ImageSet(images(side, channels), name=name, **statistics)
 
 
 def test_a_finished_run_is_told_from_other_images_without_training(
     run_small, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from bnnrepro.data import mnist
-
-    monkeypatch.setattr(mnist, "load", lambda **_: images("mnist", 28))
+    monkeypatch.setattr(mnist.load, "arrays", lambda **_: images(28))
     done = run_small("preset=smoke")
     before = {path: path.stat().st_mtime_ns for path in done.folder.path.iterdir()}
     assert "ood" not in done.values["final"]
@@ -206,15 +210,15 @@ def test_curves_stand_beside_the_test_figures(run_small) -> None:
 
 
 def test_other_images_are_resized_and_take_the_run_s_normalisation() -> None:
-    own, other = images("own", 8), images("other", 28)
-    batches = ood_images.ood_batches(own, other, device="cpu")
+    own, other = image_set("own", 8), image_set("other", 28)
+    batches = ood_batches(own.facts, other, device="cpu")
     ((inputs, _),) = batches.epoch(0)
     assert inputs.shape == (20, 1, 8, 8)
-    pixels = ood_images.resized(other.test.images, 8, 8)
+    pixels = resized(other.test.inputs, 8, 8)
     torch.testing.assert_close(inputs, (pixels / 255 - 0.5) / 0.2)
-    assert ood_images.resized(own.test.images, 8, 8) is own.test.images
+    assert resized(own.test.inputs, 8, 8) is own.test.inputs
     with pytest.raises(UserError, match=r"evaluate\.ood=other: has 3 channels, own 1"):
-        ood_images.ood_batches(own, images("other", 8, channels=3), device="cpu")
+        ood_batches(own.facts, image_set("other", 8, channels=3), device="cpu")
 
 
 # -- writing, where epochs are short ------------------------------------------------------------

@@ -1,6 +1,5 @@
 """What is left to do, how it is frozen and announced, and what is refused; nothing is started."""
 
-import functools
 import itertools
 import json
 import shutil
@@ -16,9 +15,8 @@ import yaml
 from PIL import Image
 
 from bnnrepro.cli.run import main
-from bnnrepro.config.annotated_yaml import field_docs
 from bnnrepro.config.compose import compose, conf_dir, hydra_session, load
-from bnnrepro.config.constraints import build
+from bnnrepro.constraints import build, meanings
 from bnnrepro.data import image_folder
 from bnnrepro.errors import UserError
 from bnnrepro.launch import job
@@ -239,21 +237,23 @@ def test_every_key_of_a_launcher_is_explained() -> None:
         from bnnrepro.launch import settings
 
         cls = getattr(settings, name.capitalize())
-        assert set(field_docs(cls)) == keys
+        assert set(meanings(cls)) == keys
 
 
 def test_a_dry_run_estimates_from_measured_epochs(capsys: pytest.CaptureFixture[str]) -> None:
-    (first,) = planned(["seed=0"])
-    first.run.folder.path.mkdir(parents=True)
-    write_metrics(first.run.folder.metrics, [{"epoch": 1, "seconds": 1800.0}])
-    status.write(first.run.folder, "interrupted", epoch=1, epochs=1)
+    other, first = planned(["seed=7"], ["seed=7", "preset=quick"])
+    for each, seconds in ((other, 7.0), (first, 1800.0)):  # of another preset, of this one
+        each.run.folder.path.mkdir(parents=True)
+        each.run.folder.config.write_text(yaml.safe_dump(each.config.to_dict()))
+        write_metrics(each.run.folder.metrics, [{"epoch": 1, "seconds": seconds}])
+        status.write(each.run.folder, "interrupted", epoch=1, epochs=1)
     line = ["-m", *TINY, "preset=quick", "seed=0,1", "method=bayesbinn,ste", "--dry-run"]
     assert main(line) == 0
     text = capsys.readouterr().out
     assert text.count("start  new") == 4
     assert text.count("  1.5 h") == 2, "three epochs of half an hour each"
     assert "4 of 4 to start (new 4); about 3.0 h" in text
-    assert "no epoch was measured of digits/mlp/ste" in text
+    assert "no epoch was measured of digits/mlp/ste at quick" in text
     assert [path.name for path in Path().iterdir()] == ["multirun"]
 
 
@@ -325,13 +325,12 @@ def test_data_known_by_content_are_read_once_for_many_runs(
     words = folder_of_pictures(tmp_path / "pictures", 0)
     read = []
 
-    @functools.wraps(image_folder.load)
     def counting(**options: object) -> object:
         read.append(options)
-        return load_pictures(**options)
+        return read_pictures(**options)
 
-    load_pictures = image_folder.load
-    monkeypatch.setattr(image_folder, "load", counting)
+    read_pictures = image_folder.load.arrays
+    monkeypatch.setattr(image_folder.load, "arrays", counting)
     runs = planned(*[[*words, f"seed={seed}"] for seed in range(4)])
     assert len(read) == 1
     for item in runs:

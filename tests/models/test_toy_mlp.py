@@ -66,7 +66,9 @@ def test_binary_biases_are_signs_and_real_ones_stay_within_their_bound() -> None
             optimizer.step()
         return [p.detach() for name, p in model.named_parameters() if name.endswith("bias")]
 
-    binary = trained(ToyMLP(**SMALL), lambda groups: BayesBiNN(groups, 1e-2, 20, temperature=1.0))
+    binary = trained(
+        ToyMLP(**SMALL), lambda groups: BayesBiNN(groups, 1e-2, train_set_size=20, temperature=1.0)
+    )
     assert all(bool((weight.abs() == 1).all()) for weight in binary)
     settings = {"binary_biases": False, "bias_lr": 0.05}
     clipped = torch.cat(trained(ToyMLP(**SMALL, **settings, bias_clip=1.0), STE))

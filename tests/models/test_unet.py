@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from bnnrepro.data.label_maps import mirrored
+from bnnrepro.data.segmentation import mirrored
 from bnnrepro.models.unet import UNet, centre, margin_of, whole_size
 
 

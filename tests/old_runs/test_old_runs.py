@@ -4,6 +4,7 @@ import csv
 import json
 import re
 import shutil
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,13 +17,14 @@ from bnnrepro.cli import main
 from bnnrepro.config import Config
 from bnnrepro.config.stored import check_stored, offered_targets
 from bnnrepro.experiment import run
-from bnnrepro.report import grid_plot
 from bnnrepro.report.cells import Cell, Expected
+from bnnrepro.report.charts import bands
 from bnnrepro.report.collect import CellResults, collect
-from bnnrepro.report.curves import band, diagnostics, metrics
-from bnnrepro.report.figures import figure4, figure5
-from bnnrepro.report.render import write_table
-from bnnrepro.report.tables import TABLES
+from bnnrepro.report.figures import FIGURES, toys
+from bnnrepro.report.figures.common import IDS, curves
+from bnnrepro.report.render.document import write
+from bnnrepro.report.table_report import document
+from bnnrepro.report.tables import tables
 from bnnrepro.runs.layout import RunFolder
 from bnnrepro.runs.signature import signature
 from bnnrepro.runs.stored_config import read_config
@@ -51,7 +53,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return Path(shutil.copytree(Path(__file__).with_name("multirun"), "multirun"))
 
 
-def cell(name: str, title: str = "") -> Cell:
+def cell(name: str, choices: Mapping[str, str]) -> Cell:
     """Return a cell of old runs. Their names need not be today's: see FORMATS in signature.py."""
     config: Config = composed(*SETTINGS[name])
     parts = (config.dataset.name, config.model.name, config.method.name)
@@ -60,11 +62,11 @@ def cell(name: str, title: str = "") -> Cell:
         seed = int(yaml.safe_load(path.read_text())["seed"])
         runs.append(Expected(seed, RunFolder(path.parent), replace(config, seed=seed)))
     runs.sort(key=lambda each: each.seed)
-    return Cell(title or name, config.preset.name, *parts, tuple(runs))
+    return Cell(name, choices, config.preset.name, *parts, tuple(runs))
 
 
-def collected(name: str, title: str = "") -> CellResults:
-    (runs,) = collect([cell(name, title)])
+def collected(name: str, **choices: str) -> CellResults:
+    (runs,) = collect([cell(name, choices)])
     return runs
 
 
@@ -130,30 +132,28 @@ def test_curves_are_read_as_they_were_written(store: Path, name: str) -> None:
         for column, values in each.metrics.items():
             written = [float(row[column] or "nan") for row in rows]
             np.testing.assert_array_equal(values, written)
-    assert metrics(columns) == [found.metric]
-    assert "flipped" in diagnostics(columns)
-    over_seeds = band(columns, "test_loss")
-    assert over_seeds is not None
+    assert {f"test_{found.metric}", "flipped"} <= set(columns[0])
+    over_seeds = bands(curves([found]), "test_loss", IDS)
     last = [float(rows_of(each.expected.folder.metrics)[-1]["test_loss"]) for each in found.used]
-    assert over_seeds.mean[-1] == pytest.approx(np.mean(last))
-    assert over_seeds.n[-1] == len(found.used)
+    assert over_seeds["mean"].iloc[-1] == pytest.approx(np.mean(last))
+    assert over_seeds["n"].iloc[-1] == len(found.used)
 
 
 def test_a_table_of_them(store: Path) -> None:
-    results = collected("table", "table2_mnist_ste")
+    results = collected("table", dataset="mnist", method="ste")
     values = [result_of(run)["best"]["test"]["mode"]["accuracy"] for run in results.cell.runs]
-    rows = tuple(row for row in TABLES["2"].rows if row.cell == results.cell.name)
-    files = write_table(replace(TABLES["2"], rows=rows), [results], Path("tables"))
+    own = tuple(entry for entry in tables()["2"].entries if entry.cell == results.cell.name)
+    files = write(document(replace(tables()["2"], entries=own), [results]), Path("tables"))
     (row,) = rows_of(next(file for file in files if file.suffix == ".csv"))
     assert (row["n"], row["expected"]) == ("2", "2")
     assert float(row["mean"]) == pytest.approx(np.mean(values))
-    assert float(row["sample_std"]) == pytest.approx(np.std(values, ddof=1))
+    assert float(row["std"]) == pytest.approx(np.std(values, ddof=1))
 
 
 def test_figures_of_continual_learning(store: Path) -> None:
-    found = collected("permuted_digits", "figure5_prior")
+    found = collected("permuted_digits", experiment="figure5_prior")
     (expected,) = found.cell.runs
-    figure5.plot([found], Path("figures"))
+    FIGURES["5"].plot([found], Path("figures"))
     drawn = rows_of(Path("figures/figure5.csv"))
     for task in ("task_1", "task_2"):
         written = [float(row[task]) for row in rows_of(expected.folder.metrics) if row[task]]
@@ -163,7 +163,7 @@ def test_figures_of_continual_learning(store: Path) -> None:
     for kind in ("mode", "mean"):
         (last,) = [row for row in drawn if (row["column"], row["prediction"]) == ("accuracy", kind)]
         assert float(last["mean"]) == pytest.approx(test[kind]["accuracy"])
-    figure4.plot([found], Path("figures"))
+    FIGURES["4"].plot([found], Path("figures"))
     posterior = json.loads((expected.folder.path / "posterior.json").read_text())
     assert len(rows_of(Path("figures/figure4.csv"))) >= len(posterior["entropy_bits"])
 
@@ -171,10 +171,10 @@ def test_figures_of_continual_learning(store: Path) -> None:
 def test_the_predictions_of_a_regression(store: Path) -> None:
     found = collected("toy_regression")
     (expected,) = found.cell.runs
-    (mapped,) = grid_plot.grid_runs(found)
+    (mapped,) = toys.grid_runs(found)
     test = result_of(expected)["final"]["test"]
     for kind in ("mode", "mean"):
-        assert grid_plot.regression_numbers(mapped, kind)["rmse"] == test[kind]["rmse"]
+        assert toys.numbers(mapped, kind)["rmse"] == test[kind]["rmse"]
     assert mapped.arrays["grid"].shape == (*mapped.arrays["mean"].shape, 1)
 
 

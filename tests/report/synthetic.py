@@ -9,10 +9,9 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from bnnrepro.config.compose import hydra_session, load
-from bnnrepro.config.validation import check
 from bnnrepro.launch.plan import run_folder_of
 from bnnrepro.report.cells import Cell, Expected
+from bnnrepro.report.cells import cells as report_cells
 from bnnrepro.runs import process
 
 CODE = "c0de" * 4
@@ -20,24 +19,18 @@ DATE = "2026-01-02T03:04:05+00:00"
 
 
 @cache
-def configs(names: tuple[str, ...], preset: str):
-    with hydra_session() as hydra:
-        return [
-            check(load(hydra.config_loader, [f"experiment={name}", f"preset={preset}"]))
-            for name in names
-        ]
+def _once(sweep: str, preset: str) -> list[Cell]:
+    return report_cells(sweep, preset=preset, seeds=1, out="multirun")
 
 
-def cells(names, out: Path, *, preset: str = "paper", seeds: int = 5) -> list[Cell]:
+def cells(sweep: str, out: Path, *, preset: str = "paper", seeds: int = 5) -> list[Cell]:
     """As ``bnnrepro.report.cells.cells``; composed once for all tests."""
     planned = []
-    for name, config in zip(names, configs(tuple(names), preset), strict=True):
-        runs = []
-        for seed in range(seeds):
-            seeded = replace(config, seed=seed, out=str(out))
-            runs.append(Expected(seed, run_folder_of(seeded, {}), seeded))
-        c = config
-        planned.append(Cell(name, preset, c.dataset.name, c.model.name, c.method.name, tuple(runs)))
+    for cell in _once(sweep, preset):
+        config = replace(cell.runs[0].config, out=str(out))
+        seeded = [replace(config, seed=seed) for seed in range(seeds)]
+        runs = tuple(Expected(one.seed, run_folder_of(one, {}), one) for one in seeded)
+        planned.append(replace(cell, runs=runs))
     return planned
 
 

@@ -5,12 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from bnnrepro.config.compose import compose, conf_dir
+from bnnrepro.config.compose import compose
 from bnnrepro.errors import UserError
-from bnnrepro.launch.dry_run import plan_of
+from bnnrepro.launch.dry_run import points_of
+from bnnrepro.launch.plan import run_folder_of
 from bnnrepro.report.cells import Cell, cells
 from bnnrepro.report.figures import FIGURES
-from bnnrepro.report.tables import TABLES
+from bnnrepro.report.tables import tables
+from bnnrepro.runs.layout import RunFolder
 
 DATA_SETS = ("mnist", "cifar10", "cifar100")
 METHODS = ("bayesbinn", "ste", "bop", "pmf", "full_precision")
@@ -20,7 +22,7 @@ TEMPERATURES = tuple(float(f"1e-{digit}") for digit in range(3, 13))
 
 @cache
 def of(table: str) -> list[Cell]:
-    return cells(TABLES[table].cells, preset="paper", seeds=1, out="multirun")
+    return cells(tables()[table].sweep, preset="paper", seeds=1, out="multirun")
 
 
 def folders(composed: list[Cell]) -> set[Path]:
@@ -30,13 +32,13 @@ def folders(composed: list[Cell]) -> set[Path]:
 def test_table_2_is_every_method_on_every_data_set_with_its_published_settings() -> None:
     composed = of("2")
     assert {cell.name for cell in composed} == {
-        f"table2_{d}_{m}" for d in DATA_SETS for m in METHODS
+        f"dataset={d} method={m}" for d in DATA_SETS for m in METHODS
     }
     for cell in composed:
         # tests/config/test_compose.py holds this composition to the paper's table 9
         published = compose(f"dataset={cell.dataset}", f"method={cell.method}")
         assert cell.runs[0].config == published
-        assert cell.name == f"table2_{cell.dataset}_{cell.method}"
+        assert cell.choices == {"dataset": cell.dataset, "method": cell.method}
 
 
 @pytest.mark.parametrize(
@@ -52,18 +54,33 @@ def test_tables_6_and_7_change_one_key(table: str, key: str, values: tuple[float
         assert own == published
 
 
-@pytest.mark.parametrize(
-    ("table", "search"), [("6", "table6_learning_rate"), ("7", "table7_temperature")]
-)
-def test_the_searches_and_the_cells_are_the_same_runs(table: str, search: str) -> None:
-    swept = {planned.run.folder.path for planned in plan_of([f"hparams_search={search}", "seed=0"])}
-    assert swept == folders(of(table))
+@pytest.mark.parametrize("table", ["2", "6", "7", "10", "11"])
+def test_the_sweep_and_the_cells_are_the_same_runs(table: str) -> None:
+    sweep = "table2" if table == "10" else f"table{table}"
+    swept = points_of([f"sweep={sweep}", "seed=0"])
+    assert {run_folder_of(config, {}).path for _, config in swept} == folders(of(table))
+
+
+def test_a_sweep_of_a_file_may_set_its_points_own_keys_and_keeps_seeds_slowest() -> None:
+    """The default data set has no folder, the swept one has."""
+    words = [
+        "sweep=segmentation",
+        "dataset.root=elsewhere",
+        "seed=range(2)",
+        "method=ste,bayesbinn",
+    ]
+    points = points_of(words)
+    assert {config.dataset.root for _, config in points} == {"elsewhere"}
+    order = [(config.seed, config.method.name) for _, config in points]
+    assert order == [(0, "ste"), (0, "bayesbinn"), (1, "ste"), (1, "bayesbinn")]
 
 
 def test_a_cell_that_tables_share_is_one_set_of_runs() -> None:
     second = folders(of("2"))
     assert folders(of("10")) == second
-    shared = folders(cells(["table2_mnist_bayesbinn"], preset="paper", seeds=1, out="multirun"))
+    one = {"dataset": ("mnist",), "method": ("bayesbinn",)}
+    shared = folders(cells("table2", preset="paper", seeds=1, out="multirun", where=one))
+    assert len(shared) == 1
     assert folders(of("6")) & second == folders(of("7")) & folders(of("6")) == shared
 
 
@@ -81,31 +98,41 @@ def test_table_11_has_no_split_and_a_cosine_over_its_own_epochs(
     assert (config.scheduler.name, config.scheduler.span) == ("cosine", None)
 
 
-def test_every_cell_of_a_table_or_figure_is_an_experiment() -> None:
-    files = {file.stem for file in (conf_dir() / "experiment").glob("*.yaml")}
-    named = {cell for item in [*TABLES.values(), *FIGURES.values()] for cell in item.cells}
-    assert named <= files
+@pytest.mark.parametrize("table", tables())
+def test_the_cells_of_a_table_are_the_points_of_its_sweep(table: str) -> None:
+    assert set(tables()[table].cells) == {cell.name for cell in of(table)}
+
+
+@pytest.mark.parametrize("figure", FIGURES)
+def test_a_figure_has_points_in_its_sweep(figure: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = FIGURES[figure]
+    folder = RunFolder(Path("read without data"))
+    monkeypatch.setattr("bnnrepro.report.cells.run_folder_of", lambda *_: folder)
+    composed = cells(shown.sweep, preset="paper", seeds=1, out="multirun", where=shown.where)
+    for key, values in shown.where.items():
+        assert {cell.choices[key] for cell in composed} == set(values)
+    assert composed
 
 
 def test_runs_of_presets_and_seeds_never_share_a_folder() -> None:
-    names = ["table2_mnist_ste", "table2_cifar10_ste", "table11_mnist_bayesbinn"]
     every = [
-        folders(cells(names, preset=preset, seeds=3, out="multirun"))
+        folders(cells(sweep, preset=preset, seeds=3, out="multirun"))
         for preset in ("paper", "quick", "smoke")
+        for sweep in ("table11", "figure3")
     ]
-    assert [len(paths) for paths in every] == [9, 9, 9]
-    assert len(set.union(*every)) == 27
+    assert [len(paths) for paths in every] == [6] * 6
+    assert len(set.union(*every)) == 36
 
 
 def test_what_changes_no_number_leaves_the_runs_where_they_are() -> None:
-    names = ["table2_mnist_ste", "table2_cifar10_ste"]
-    plain = cells(names, preset="quick", seeds=2, out="multirun")
+    plain = cells("table11", preset="quick", seeds=2, out="multirun")
     words = ["dataset.root=elsewhere", "threads=1", "device=cpu", "evaluate.samples=3"]
     words += ["hydra/launcher=local", "hydra.launcher.processes=2"]
-    changed = cells(names, preset="quick", seeds=2, out="multirun", overrides=words)
+    changed = cells("table11", preset="quick", seeds=2, out="multirun", overrides=words)
     assert folders(changed) == folders(plain)
     assert {run.config.dataset.root for cell in changed for run in cell.runs} == {"elsewhere"}
-    moved = cells(names, preset="quick", seeds=2, out="multirun", overrides=["out=there"])
+    assert [cell.choices for cell in changed] == [cell.choices for cell in plain]
+    moved = cells("table11", preset="quick", seeds=2, out="multirun", overrides=["out=there"])
     assert {path.parts[0] for path in folders(moved)} == {"there"}
 
 
@@ -116,16 +143,16 @@ def test_what_changes_no_number_leaves_the_runs_where_they_are() -> None:
 def test_what_changes_numbers_is_refused(override: str) -> None:
     words = ["threads=1", override, "device=cpu"]
     with pytest.raises(UserError, match=f"^{override}: would make other runs"):
-        cells(["table2_mnist_ste"], preset="quick", seeds=1, out="multirun", overrides=words)
+        cells("figure3", preset="quick", seeds=1, out="multirun", overrides=words)
 
 
 def test_quick_narrows_the_vgg_alone_and_says_so_in_the_signature() -> None:
-    names = ["table2_mnist_ste", "table2_cifar10_ste"]
+    where = {"dataset": ("mnist", "cifar10"), "method": ("ste",)}
     composed = {
-        cell.name: cell.runs[0].config
-        for cell in cells(names, preset="quick", seeds=1, out="multirun")
+        cell.dataset: cell.runs[0].config
+        for cell in cells("table2", preset="quick", seeds=1, out="multirun", where=where)
     }
-    vgg, mlp = composed["table2_cifar10_ste"], composed["table2_mnist_ste"]
+    vgg, mlp = composed["cifar10"], composed["mnist"]
     assert vgg.effective_model.channels == [32, 32, 64, 64, 128, 128]
     assert vgg.effective_model.hidden == [256, 256]
     assert mlp.effective_model == mlp.model

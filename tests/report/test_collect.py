@@ -4,21 +4,21 @@ import json
 
 import pytest
 
-from bnnrepro.errors import UserError
 from bnnrepro.report.collect import collect
 
 from . import synthetic
 
-NAME = "table2_mnist_bayesbinn"
+NAME = "dataset=mnist method=bayesbinn"
 
 
 @pytest.fixture
 def cell(tmp_path):
-    return synthetic.cells([NAME], tmp_path, seeds=5)[0]
+    cells = synthetic.cells("table2", tmp_path, seeds=5)
+    return next(cell for cell in cells if cell.name == NAME)
 
 
-def only(cell, **options):
-    return collect([cell], **options)[0]
+def only(cell):
+    return collect([cell])[0]
 
 
 def test_every_state_is_told_from_the_others(cell):
@@ -85,10 +85,6 @@ def test_runs_of_two_codes_are_never_put_together(cell):
     assert [run.expected.seed for run in results.used] == [0, 1, 2]
     assert [run.state for run in results.runs[3:]] == ["left out"] * 2
     assert "other" in results.runs[3].reason
-    chosen = only(cell, code="oth")
-    assert [run.expected.seed for run in chosen.used] == [3, 4]
-    with pytest.raises(UserError, match="code=nothing"):
-        only(cell, code="nothing")
 
 
 def test_where_two_codes_are_as_frequent_the_newest_stands(cell):

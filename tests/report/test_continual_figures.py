@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from bnnrepro.config.compose import compose
@@ -15,7 +16,7 @@ from bnnrepro.report.cells import Cell, Expected
 from bnnrepro.report.cells import cells as planned
 from bnnrepro.report.collect import CellResults, collect
 from bnnrepro.report.figures import FIGURES
-from bnnrepro.report.figures.figure5 import with_average
+from bnnrepro.report.figures.continual import with_average
 from bnnrepro.runs.metrics import read_metrics
 
 SMALL = (
@@ -47,7 +48,7 @@ def collected(run_small: Callable[..., Result]) -> list[CellResults]:
             run = run_small(*SMALL, choice, f"seed={seed}")
             runs.append(Expected(seed, run.folder, replace(config, seed=seed)))
         parts = (config.dataset.name, config.model.name, config.method.name)
-        cells.append(Cell(name, "smoke", *parts, tuple(runs)))
+        cells.append(Cell("figure5", {"experiment": name}, "smoke", *parts, tuple(runs)))
     return collect(cells)
 
 
@@ -66,9 +67,9 @@ def only(rows: list[dict[str, str]], **values: str) -> dict[str, str]:
 
 def test_the_average_is_over_the_tasks_seen() -> None:
     nan = np.nan
-    columns = {"epoch": np.arange(2), "task_1": np.array([80.0, 60]), "task_2": np.array([nan, 90])}
-    assert with_average(columns)["average"].tolist() == [80, 75]
-    assert "average" not in with_average({"epoch": np.arange(2)})
+    curves = pd.DataFrame({"epoch": [1, 2], "task_1": [80.0, 60], "task_2": [nan, 90]})
+    assert with_average(curves)["average"].tolist() == [80, 75]
+    assert with_average(curves[["epoch"]])["average"].isna().all()
 
 
 def test_figure_5_is_what_rows_and_results_say(
@@ -83,7 +84,7 @@ def test_figure_5_is_what_rows_and_results_say(
                 values = [table[epoch - 1][column] for table in tables]
                 row = only(rows, cell=name, column=column, epoch=str(epoch), prediction="")
                 assert float(row["mean"]) == pytest.approx(np.mean(values))
-                assert float(row["population_std"]) == pytest.approx(np.std(values))
+                assert float(row["std"]) == pytest.approx(np.std(values, ddof=1))
         tests = [run.result["final"]["test"] for run in cell.used]
         for prediction in ("mode", "mean"):
             values = [test[prediction]["forgetting"] for test in tests]
@@ -119,15 +120,15 @@ def test_a_damaged_posterior_is_left_out(
     run = collected[0].used[0]
     (run.expected.folder.path / "posterior.json").write_text(content)
     rows = drawn("4", collected, tmp_path)
-    assert {row["n"] for row in rows if row["cell"] == "figure5_prior"} == {"1"}
-    assert {row["n"] for row in rows if row["cell"] == "figure5_no_prior"} == {"2"}
+    assert {row["n"] for row in rows if row["cell"] == "experiment=figure5_prior"} == {"1"}
+    assert {row["n"] for row in rows if row["cell"] == "experiment=figure5_no_prior"} == {"2"}
 
 
 def test_the_cells_are_known_without_the_data(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("BNNREPRO_DATA", str(tmp_path / "nowhere"))
-    planned_cells = planned(FIGURES["5"].cells, preset="quick", seeds=3, out=str(tmp_path))
+    planned_cells = planned(FIGURES["5"].sweep, preset="quick", seeds=3, out=str(tmp_path))
     folders = [run.folder.path for cell in planned_cells for run in cell.runs]
     assert len(set(folders)) == 9
     assert {run.config.effective_epochs for cell in planned_cells for run in cell.runs} == {50}

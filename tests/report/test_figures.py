@@ -6,24 +6,34 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
-from bnnrepro.config.compose import conf_dir
+from bnnrepro.report.charts import bands
 from bnnrepro.report.collect import collect
-from bnnrepro.report.curves import band, read_columns
 from bnnrepro.report.figures import FIGURES
-from bnnrepro.report.tables import TABLES
+from bnnrepro.report.tables import tables
 from bnnrepro.runs.metrics import read_metrics
+from bnnrepro.runs.results import read_columns
 
 from . import synthetic
 
 OWN = ("6", "table6", "table7", "flips", "entropy", "time")  # of the tables' cells
 
 
+def cells_of(figure, out, preset="paper"):
+    """The cells that a figure shows, of two runs each."""
+    return [
+        cell
+        for cell in synthetic.cells(figure.sweep, out, preset=preset, seeds=2)
+        if all(cell.choices[key] in values for key, values in figure.where.items())
+    ]
+
+
 def drawn(name, out, *, preset="paper", fill=True):
     figure = FIGURES[name]
-    cells = synthetic.cells(figure.cells, out, preset=preset, seeds=2)
+    cells = cells_of(figure, out, preset)
     if fill:
         for cell in cells:
             for run in cell.runs:
@@ -52,7 +62,7 @@ def test_every_figure_is_drawn_with_its_data(name, preset, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", OWN)
+@pytest.mark.parametrize("name", [*OWN, "4", "5", "segmentation"])
 def test_a_figure_without_runs_is_drawn_all_the_same(name, tmp_path):
     _, rows = drawn(name, tmp_path, fill=False)
     assert all(row["n"] == "0" for row in rows)
@@ -67,11 +77,11 @@ def test_a_figures_data_are_the_mean_and_spread_over_seeds(tmp_path):
         (row,) = [
             row
             for row in rows
-            if (row["cell"], row["split"], row["epoch"])
-            == (cell.cell.name, "validation", str(epoch + 1))
+            if (row["cell"], row["column"], row["epoch"])
+            == (cell.cell.name, "validation_accuracy", str(epoch + 1))
         ]
         assert float(row["mean"]) == pytest.approx(np.mean(values))
-        assert float(row["population_std"]) == pytest.approx(np.std(values))
+        assert float(row["std"]) == pytest.approx(np.std(values, ddof=1))
 
 
 def test_columns_read_fast_are_the_stores(tmp_path):
@@ -81,9 +91,8 @@ def test_columns_read_fast_are_the_stores(tmp_path):
     for name, column in fast.items():
         expected = [np.nan if row[name] is None else row[name] for row in slow]
         assert np.array_equal(column, expected, equal_nan=True)
-    curve = band([fast, {"epoch": np.array([1.0])}], "test_accuracy")
-    assert curve.x.tolist() == [1, 3]
-    assert band([fast], "absent") is None
+    curve = bands(pd.DataFrame(fast).assign(cell="a"), "test_accuracy", ["cell"])
+    assert curve["epoch"].tolist() == [1, 3]
     for text in ("", "epoch\n", "epoch,a\n1\n", "epoch,a\n1,x\n", "a,b\n1,2\n"):
         file.write_text(text)
         assert read_columns(file) is None
@@ -99,21 +108,17 @@ print(sorted({"torch", "matplotlib", "scipy", "jinja2"} & set(sys.modules)))
     assert done.stdout == "[]\n"
 
 
-def test_figures_are_named_and_use_experiments():
+def test_figures_are_named_and_use_the_tables_sweeps():
     assert {"2", "3", "4", "5", "uncertainty", *OWN} <= set(FIGURES)
-    names = {name for table in TABLES.values() for name in table.cells}
-    for name in OWN:
-        assert set(FIGURES[name].cells) <= names
-    files = {file.stem for file in (conf_dir() / "experiment").glob("*.yaml")}
-    for figure in FIGURES.values():
-        assert set(figure.cells) <= files
+    sweeps = {table.sweep for table in tables().values()}
+    assert {FIGURES[name].sweep for name in OWN} <= sweeps
 
 
 def test_the_pages_figure_of_ones_own_is_drawn(tmp_path):
     page = (Path(__file__).parents[2] / "docs" / "reports.md").read_text()
     names: dict = {}
     exec(page.split("```python\n")[1].split("```")[0], names)
-    cells = synthetic.cells(names["FIGURE"].cells, tmp_path, seeds=2)
+    cells = cells_of(names["FIGURE"], tmp_path)
     for cell in cells:
         synthetic.done(cell.runs[0], 90.0)
     files = names["FIGURE"].plot(collect(cells), tmp_path / "figures")

@@ -5,9 +5,9 @@ import re
 import pytest
 
 from bnnrepro.report.collect import collect
-from bnnrepro.report.render import write_table
-from bnnrepro.report.render.layout import make_report, row_texts
-from bnnrepro.report.tables import TABLES
+from bnnrepro.report.render.document import write
+from bnnrepro.report.table_report import document
+from bnnrepro.report.tables import tables
 
 from . import browser, synthetic
 
@@ -27,7 +27,7 @@ def opened(tmp_path_factory):
 def report(request, tmp_path_factory):
     """Table 2 with a run of every kind in it."""
     out = tmp_path_factory.mktemp("runs")
-    cells = synthetic.cells(TABLES["2"].cells, out, preset=request.param, seeds=4)
+    cells = synthetic.cells("table2", out, preset=request.param, seeds=4)
     for cell in cells[:-1]:
         synthetic.done(cell.runs[0], 71.5, epochs=40)
         synthetic.done(cell.runs[1], 72.25, epochs=40, env=synthetic.environment(dirty=True))
@@ -35,9 +35,9 @@ def report(request, tmp_path_factory):
         synthetic.failed(cell.runs[3], "<script>alert(1)</script> & a path/without/any/blank" * 3)
     synthetic.running(cells[-1].runs[0])
     collected = collect(cells)
-    folder = out / ".tables" / f"2_{request.param}"
-    write_table(TABLES["2"], collected, folder)
-    return folder / "table.html", make_report(TABLES["2"], collected)
+    content = document(tables()["2"], collected)
+    files = write(content, out / "reports" / f"table2_{request.param}")
+    return files[-1], content
 
 
 @pytest.mark.parametrize("width", [360, 1200])
@@ -51,27 +51,26 @@ def test_it_is_whole_in_a_browser(opened, report, width, dark):
     assert opened.value("document.documentElement.scrollWidth") <= width
     assert opened.value("document.body.getBoundingClientRect().right") <= width
     text = re.sub(r"\s+", " ", opened.value("document.body.textContent"))
-    for line in content.lines:
-        for column in row_texts(content, line):
-            assert column in text
-    for line in content.unused:
+    texts = [cell for part in content.sections for row in part.rows for cell in row]
+    for line in [*texts, *(entry for _, entries in content.lists for entry in entries)]:
         assert re.sub(r"\s+", " ", line) in text
     assert content.title in text
     assert content.warning in text
 
 
-def test_every_cell_has_curves_with_an_extent(opened, report):
-    page, _ = report
+def test_every_chart_has_lines_with_an_extent(opened, report):
+    page, content = report
     opened.open(page, 360)
-    boxes = opened.value(
-        "[...document.querySelectorAll('.card')].map(card => "
-        "[card.id, ...[...card.querySelectorAll('.curves > svg .line')].map(line => {"
-        "const box = line.getBoundingClientRect(); return Math.min(box.width, box.height)})])"
+    sizes = opened.value(
+        "[...document.querySelectorAll('svg.chart')].filter(svg => /by epoch/.test("
+        "svg.getAttribute('aria-label'))).map(svg => [...svg.querySelectorAll('path[clip-path]')]"
+        ".filter(path => /stroke: var.--(?!dddddd)/.test(path.getAttribute('style'))).map(line => {"
+        "const box = line.getBoundingClientRect(); return Math.max(box.width, box.height)}))"
     )
-    assert [name for name, *_ in boxes] == list(TABLES["2"].cells)
-    for name, *sizes in boxes:
-        assert len(sizes) == 3, name
-        assert min(sizes) > 20, name
+    assert len(sizes) == len([chart for chart in content.charts if "by epoch" in chart])
+    for lines in sizes:
+        assert lines
+        assert min(lines) > 20
 
 
 def test_dark_and_light_are_legible(opened, report):
@@ -101,14 +100,11 @@ def test_links_lead_to_the_runs(opened, report):
     page, content = report
     opened.open(page, 1200)
     links = opened.value(
-        "[...document.querySelectorAll('.card a')].map(a => a.getAttribute('href'))"
+        "[...document.querySelectorAll('details a')].map(a => a.getAttribute('href'))"
     )
-    used = [run for results in content.collected for run in results.used]
-    assert len(links) == len(used) > 0
-    for link, run in zip(links, used, strict=True):
-        assert (
-            page.parent / link / "result.json"
-        ).resolve() == run.expected.folder.result.resolve()
+    assert len(links) == len(content.runs) > 0
+    for link, (_, folder) in zip(links, content.runs, strict=True):
+        assert (page.parent / link / "result.json").resolve() == folder.resolve() / "result.json"
 
 
 def test_nothing_from_a_run_becomes_markup(opened, report):

@@ -5,12 +5,13 @@ import io
 import json
 import re
 
+import numpy as np
 import pytest
 
-from bnnrepro.report.collect import collect
-from bnnrepro.report.render import text, write_table
-from bnnrepro.report.render.layout import ranges
-from bnnrepro.report.tables import NOTES, TABLES
+from bnnrepro.report.collect import collect, ranges
+from bnnrepro.report.render.document import terminal, write
+from bnnrepro.report.table_report import document
+from bnnrepro.report.tables import NOTES, tables
 
 from . import synthetic
 
@@ -20,15 +21,15 @@ FORMS = ["table.md", "table.tex", "table.csv", "table.json", "table.html"]
 
 def written(number, out, *, preset="paper", seeds=5, fill=None):
     """Make runs, by ``fill(cell)``, and read the report's files by their ends."""
-    cells = synthetic.cells(TABLES[number].cells, out, preset=preset, seeds=seeds)
+    cells = synthetic.cells(tables()[number].sweep, out, preset=preset, seeds=seeds)
     for cell in cells:
         if fill:
             fill(cell)
-    collected = collect(cells)
-    files = write_table(TABLES[number], collected, out / ".tables" / number)
+    content = document(tables()[number], collect(cells))
+    files = write(content, out / "reports" / number)
     assert [file.name for file in files] == FORMS
     forms = {file.suffix[1:]: file.read_text(encoding="utf-8") for file in files}
-    forms["text"] = text(TABLES[number], collected)
+    forms["text"] = terminal(content)
     return forms
 
 
@@ -62,115 +63,117 @@ def markdown_rows(form):
     return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
 
 
-def test_markdown_has_a_row_a_figure_and_as_many_cells_as_columns(table2):
-    rows = markdown_rows(table2["md"])
-    assert rows[0] == [
-        "",
-        "Paper",
-        "Earlier reproduction",
-        "Ours",
-        "n",
-        "Sample std",
-        "95 % interval",
-        "Difference",
-        "Verdict",
-    ]
-    assert {len(row) for row in rows} == {9}
-    assert len(rows) == 3 + len(TABLES["2"].rows)
-    mode = next(row for row in rows if row[0] == "BayesBiNN (mode)")
-    assert mode == [
-        "BayesBiNN (mode)",
-        "98.86 ± 0.05",
-        "—",
-        "98.86 ± 0.05",
-        "5 of 5",
-        "0.06",
-        "98.78 to 98.93",
-        "+0.00",
-        "agrees",
-    ]
-    ste = next(row for row in rows if row[0] == "STE")
-    assert ste[2] == "98.860 ± 0.119"
+def rows_by_name(form):
+    """The table's rows by the name of their first cell, a mark left out; the header as ''."""
+    return {re.sub(r" \\\[\d\\\]$", "", row[0]): row[1:] for row in markdown_rows(form)}
+
+
+def test_markdown_has_the_papers_shape(table2):
+    rows = rows_by_name(table2["md"])
+    data, parts = ("MNIST", "CIFAR-10"), ("paper", "ours", "verdict")
+    assert rows[""] == [f"{name}: {part}" for name in data for part in parts]
+    assert list(rows)[1:] == list(dict.fromkeys(entry.row for entry in tables()["2"].entries))
+    mode = ["98.86 ± 0.05", "98.86 ± 0.06 (5)", "agrees"]
+    assert rows["BayesBiNN (mode)"] == [*mode, "93.72 ± 0.16", "90.00 (1)", "—"]
+    assert rows["PMF"][-2:] == ["no run done", "—"]
+
+
+def test_what_the_table_has_no_place_for_stands_below(table2):
+    for form in ("md", "html", "text", "tex"):
+        plain = table2[form].replace("\\", "").replace("$pm$", "±")
+        assert "MNIST, STE: 98.860 ± 0.119 (n = 4, sample std)" in plain
+        assert "too few runs: n is 1: CIFAR-10, STE; CIFAR-10, Bop; " in plain
+        assert "no column for CIFAR-100, of which no run is done" in plain
+        assert "mean ± sample standard deviation (n - 1)" in plain
+        assert "Paper: mean ± population std of 5 runs" in plain
 
 
 def test_latex_is_balanced_and_escaped(table2):
     form = table2["tex"]
-    for rule in ("\\toprule", "\\bottomrule"):
+    for rule in ("\\toprule", "\\midrule", "\\bottomrule"):
         assert form.count(rule) == 1
-    assert form.count("\\midrule") == 3
     assert form.count("\\begin{") == form.count("\\end{") == 2
     columns = re.search(r"\\begin{tabular}{(l?r+)}", form)[1]
     body = form.split("\\toprule")[1].split("\\bottomrule")[0]
     rows = [line for line in body.splitlines() if "&" in line]
-    assert len(rows) == 1 + len(TABLES["2"].rows)
+    assert len(rows) == 1 + 6
     for row in rows:
-        assert len(re.findall(r"(?<!\\)&", row)) == len(columns) - 1
+        assert len(re.findall(r"(?<!\\)&", row)) == len(columns) - 1 == 6
         assert row.endswith(" \\\\")
     assert "±" not in form
-    outside = re.sub(r"\\[a-z]+|\\[&%$#_{}]|[{}&]|\$\\pm\$", "", "\n".join(form.splitlines()[1:]))
+    text = re.sub(r"%$|\$\\(pm|le|ge)\$", "", "\n".join(form.splitlines()[1:]), flags=re.M)
+    outside = re.sub(r"\\[a-z]+|\\[&%$#_{}]|[{}&]", "", text)
     assert not set(outside) & set("#_%~^$")
 
 
 def test_csv_and_json_say_the_same(table2):
     rows = list(csv.DictReader(io.StringIO(table2["csv"])))
-    lines = json.loads(table2["json"])["lines"]
-    assert len(rows) == len(lines) == len(TABLES["2"].rows)
-    for row, line in zip(rows, lines, strict=True):
-        assert set(row) == set(line) - {"runs"}
+    content = json.loads(table2["json"])
+    assert len(rows) == len(content["rows"]) == len(tables()["2"].entries)
+    for row, line in zip(rows, content["rows"], strict=True):
+        assert set(row) == set(line)
         for key, value in row.items():
-            assert value == ("" if line[key] is None else str(line[key]))
-        assert line["n"] == len(line["runs"])
-    first = next(line for line in lines if line["cell"] == "table2_mnist_bayesbinn")
-    assert [run["value"] for run in first["runs"]] == RUNS
+            number = isinstance(line[key], int | float)
+            same = number and float(value) == line[key]
+            assert same or value == ("" if line[key] is None else str(line[key]))
+    first = next(row for row in content["rows"] if row["cell"] == "dataset=mnist method=bayesbinn")
     assert (first["paper_ddof"], first["paper_runs"], first["verdict"]) == (0, 5, "agrees")
     assert first["p_low"] <= first["p"] <= first["p_high"]
+    assert (first["mean"], first["std"]) == (np.mean(RUNS), pytest.approx(np.std(RUNS, ddof=1)))
+    assert first["interval_low"] < first["mean"] < first["interval_high"]
+    name = "MNIST, BayesBiNN (mode)"
+    values = {each["run"]: each["value"] for each in content["values"] if each["entry"] == name}
+    assert list(values.values()) == RUNS
+    folders = {run["run"]: run["folder"] for run in content["runs"]}
+    assert all(folders[run].startswith("../../mnist/mlp/bayesbinn/") for run in values)
 
 
 def test_what_is_missing_is_named_in_every_form_and_the_rest_stands(table2):
     content = json.loads(table2["json"])
     assert content["progress"] == "29 of 75 runs done"
     states = {(issue["cell"], issue["state"]) for issue in content["not_in_the_table"]}
-    assert ("table2_cifar10_ste", "damaged") in states
-    assert ("table2_cifar10_ste", "failed") in states
-    assert ("table2_cifar100_bop", "missing") in states
+    assert ("dataset=cifar10 method=ste", "damaged") in states
+    assert ("dataset=cifar10 method=ste", "failed") in states
+    assert ("dataset=cifar100 method=bop", "missing") in states
     for form in ("md", "html", "text", "tex"):
         plain = table2[form].replace("\\", "")
         # cells with the same issue share a line
-        assert re.search("table2_cifar10_pmf, .*table2_cifar100_bop, .*seeds 0-4: missing", plain)
-        assert "table2_cifar10_ste, seed 1: damaged" in plain
-    rows = {row[0]: row for row in markdown_rows(table2["md"])[-6:]}
-    assert rows["STE"][3:5] == ["no run done", "0 of 5"]
-    assert rows["STE"][-1] == "too few runs: none is done"
+        words = "dataset=cifar10 method=pmf, .*dataset=cifar100 method=bop, .*seeds 0-4: missing"
+        assert re.search(words, plain)
+        assert "dataset=cifar10 method=ste, seed 1: damaged" in plain
+    rows = csv.DictReader(io.StringIO(table2["csv"]))
+    last = next(row for row in rows if (row["row"], row["column"]) == ("STE", "CIFAR-100"))
+    assert (last["n"], last["expected"], last["mean"]) == ("0", "5", "")
+    assert last["verdict"] == "too few runs: none is done"
 
 
-def test_a_shortened_protocol_is_said_in_the_title_and_every_cell(quick2):
-    words = "quick, not the paper's protocol"
-    rows = markdown_rows(quick2["md"])
-    assert "not the paper's protocol" in quick2["md"].splitlines()[0]
-    for row in rows:
-        assert len(row) == 5
-        assert row[1] == "Ours" or words in row[1]
+def test_a_shortened_protocol_is_said_once_on_top_and_in_every_row_of_the_data(quick2):
+    words = "(preset quick: not the paper's protocol)"
+    warning = "Preset quick: a shortened protocol, not the paper's."
+    assert words in quick2["md"].splitlines()[0].replace("\\", "")
+    for form in ("md", "text", "html", "tex"):
+        plain = quick2[form].replace("&#39;", "'").replace("\\", "")
+        assert words in plain
+        assert warning in plain
+    assert rows_by_name(quick2["md"])["STE"] == ["98.86 ± 0.06 (5)", "90.00 (1)"]
     for row in csv.DictReader(io.StringIO(quick2["csv"])):
-        assert row["protocol"] == words
-    assert quick2["tex"].count(words) == len(TABLES["2"].rows)
-    assert re.search(r"<h1>.*not the paper&#39;s protocol", quick2["html"])
-    assert quick2["html"].count("[quick, not the paper&#39;s protocol]") >= len(rows) - 3
-    assert quick2["text"].count(words) == len(TABLES["2"].rows)
+        assert (row["preset"], row["protocol"]) == ("quick", "not the paper's protocol")
 
 
 def test_a_shortened_protocol_is_compared_with_nothing(quick2):
     content = json.loads(quick2["json"])
     assert content["compared_with_paper"] is False
-    assert not any(key.startswith(("paper", "earlier", "verdict")) for key in content["lines"][0])
+    assert not any(key.startswith(("paper", "earlier", "verdict")) for key in content["rows"][0])
     for form in ("md", "tex", "html", "text", "csv"):
         for word in ("98.86 ± 0.05 |", "agrees", "differs", "Verdict", "Earlier reproduction"):
             assert word not in quick2[form]
 
 
-def test_data_that_stand_in_are_named_in_every_cell_and_not_compared(tmp_path):
+def test_data_that_stand_in_are_named_and_not_compared(tmp_path):
     forms = written("2", tmp_path, preset="smoke", seeds=3, fill=authors)
-    for row in markdown_rows(forms["md"]):
-        assert row[1] == "Ours" or "stand in for" in row[1]
+    for row in csv.DictReader(io.StringIO(forms["csv"])):
+        assert row["stands_for"] == row["cell"].split()[0].removeprefix("dataset=")
+    assert "digits stand in for mnist; digits stand in for cifar10" in forms["md"]
     assert json.loads(forms["json"])["compared_with_paper"] is False
     assert "Other data stand in" in forms["md"]
 
@@ -193,19 +196,49 @@ def test_a_figure_that_is_only_quoted_is_no_missing_run(tmp_path):
             synthetic.done(run, 99.4 + run.seed / 50)
 
     forms = written("11", tmp_path, seeds=3, fill=last)
-    lines = json.loads(forms["json"])["lines"]
+    lines = json.loads(forms["json"])["rows"]
     assert [line["cell"] for line in lines][::2] == [None, None]
     assert [line["n"] for line in lines] == [0, 3, 0, 3]
+    assert rows_by_name(forms["md"])["LR-net"] == ["99.47", "—", "—", "93.18", "—", "—"]
     assert {line["selection"] for line in lines} == {"final"}
     assert json.loads(forms["json"])["not_in_the_table"] == []
 
 
 def test_table_10_shows_train_validation_and_test(tmp_path):
     forms = written("10", tmp_path, seeds=2, fill=lambda cell: synthetic.done(cell.runs[0], 95.0))
-    rows = markdown_rows(forms["md"])
-    assert len(rows) == 3 + 54
-    assert [row[1] for row in rows[1:4]] == ["train", "validation", "test"]
-    assert [row[4].split()[0] for row in rows[1:4]] == ["96.00", "95.00", "95.00"]
+    rows = [row for row in markdown_rows(forms["md"]) if not row[0].startswith("-")]
+    assert len(rows) == 3 * (1 + 6)
+    assert rows[0][1::3] == ["train: paper", "validation: paper", "test: paper"]
+    assert rows[1][2::3] == ["96.00 (1)", "95.00 (1)", "95.00 (1)"]
+    assert re.findall("## (.*)", forms["md"])[:3] == ["MNIST", "CIFAR-10", "CIFAR-100"]
+
+
+def test_the_values_of_a_search_are_rows(tmp_path):
+    forms = written("6", tmp_path, seeds=2, fill=authors)
+    names = [row[0].removesuffix(r" \[1\]") for row in markdown_rows(forms["md"])[1:]]
+    assert names == ["1e-1", "3e-3", "1e-3", "3e-4", "1e-4", "3e-5", "1e-5", "1e-6"]
+
+
+def test_without_a_run_there_is_no_column(tmp_path):
+    forms = written("2", tmp_path, seeds=2)
+    assert markdown_rows(forms["md"]) == []
+    assert "no column for MNIST, CIFAR-10, CIFAR-100, of which no run is done" in forms["text"]
+    assert len(list(csv.DictReader(io.StringIO(forms["csv"])))) == 18
+
+
+def test_a_page_has_the_curves_of_every_data_set_with_runs(table2):
+    for words in ("MNIST: test_accuracy by epoch", "CIFAR-10: flipped by epoch"):
+        assert table2["html"].count(f'aria-label="{words}"') == 1
+    assert "MNIST: runs, mean, 95 % interval" in table2["html"]
+    assert "CIFAR-100: test_accuracy" not in table2["html"]
+    assert "MNIST, bayesbinn: flipped " in table2["md"].replace("\\", "")
+
+
+def test_a_cell_without_a_finished_run_has_the_curves_of_its_unfinished_ones(tmp_path):
+    def cut_short(cell):
+        synthetic.interrupted(cell.runs[0])
+
+    assert "bayesbinn, unfinished" in written("11", tmp_path, seeds=1, fill=cut_short)["md"]
 
 
 def test_code_that_differs_between_cells_is_said(tmp_path):
@@ -214,41 +247,41 @@ def test_code_that_differs_between_cells_is_said(tmp_path):
         synthetic.done(cell.runs[0], 90.0, env=synthetic.environment(code, dirty=True))
 
     forms = written("2", tmp_path, seeds=1, fill=two)
-    assert "not all of one code" in forms["md"]
+    assert "made by 2 codes" in forms["md"]
     assert "uncommitted changes" in forms["md"]
 
 
 def test_the_report_is_the_same_bytes_again(tmp_path):
-    cells = synthetic.cells(TABLES["2"].cells, tmp_path, seeds=2)
+    cells = synthetic.cells("table2", tmp_path, seeds=2)
     for cell in cells:
         synthetic.done(cell.runs[0], 95.0)
-    folders = [tmp_path / ".tables" / name for name in ("a", "b")]
-    first, second = (write_table(TABLES["2"], collect(cells), folder) for folder in folders)
+    folders = [tmp_path / "reports" / name for name in ("a", "b")]
+    first, second = (write(document(tables()["2"], collect(cells)), folder) for folder in folders)
     for a, b in zip(first, second, strict=True):
         assert a.read_bytes() == b.read_bytes()
 
 
 def test_a_table_of_two_presets_or_of_none_is_refused(tmp_path):
-    names = TABLES["11"].cells
     mixed = [
-        synthetic.cells(names[:1], tmp_path, preset="paper")[0],
-        synthetic.cells(names[1:], tmp_path, preset="quick")[0],
+        synthetic.cells("table11", tmp_path, preset="paper")[0],
+        synthetic.cells("table11", tmp_path, preset="quick")[1],
     ]
     with pytest.raises(ValueError, match="one preset"):
-        text(TABLES["11"], collect(mixed))
+        document(tables()["11"], collect(mixed))
     with pytest.raises(ValueError, match="one preset"):
-        text(TABLES["11"], [])
+        document(tables()["11"], [])
 
 
 def test_a_cell_that_was_not_collected_is_named(tmp_path):
-    some = collect(synthetic.cells(TABLES["2"].cells[:3], tmp_path))
-    assert "table2_cifar100_full_precision: missing: the cell was not" in text(TABLES["2"], some)
+    some = collect(synthetic.cells("table2", tmp_path)[:3])
+    words = "dataset=cifar100 method=full_precision: missing: the cell was not"
+    assert words in terminal(document(tables()["2"], some))
 
 
 @pytest.mark.slow
 def test_thousands_of_folders_are_one_report_with_every_damaged_one_named(tmp_path):
     seeds, hows = 200, list(synthetic.DAMAGES)
-    cells = synthetic.cells(TABLES["2"].cells, tmp_path, seeds=seeds)
+    cells = synthetic.cells("table2", tmp_path, seeds=seeds)
     wrong = []
     for place, cell in enumerate(cells):
         for run in cell.runs:
@@ -266,10 +299,10 @@ def test_thousands_of_folders_are_one_report_with_every_damaged_one_named(tmp_pa
                 synthetic.done(run, 80 + (run.seed % 7) / 10, epochs=5)
     assert len(cells) * seeds == 3000
     collected = collect(cells)
-    (_, _, _, data, page) = write_table(TABLES["2"], collected, tmp_path / ".tables")
+    (_, _, _, data, page) = write(document(tables()["2"], collected), tmp_path / "reports")
     content = json.loads(data.read_text())
     named = {
-        run["folder"]
+        run
         for issue in content["not_in_the_table"]
         if issue["state"] == "damaged"
         for run in issue["runs"]

@@ -9,17 +9,15 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from bnnrepro.cli.report import main
 from bnnrepro.experiment import run
-from bnnrepro.report.cells import Cell, cells
-from bnnrepro.report.costs import Cost
+from bnnrepro.launch.costs import Cost
+from bnnrepro.report.cells import Cell, Where, cells
 from bnnrepro.report.plan import hours, plan_cells, plan_table
-from bnnrepro.report.tables import TABLES
 from bnnrepro.runs import status
 from bnnrepro.runs.layout import RunFolder
 from bnnrepro.runs.metrics import read_metrics
@@ -48,8 +46,9 @@ def finish(*words: str, code: int = 0) -> tuple[str, str]:
     return out, err
 
 
-def of(names: Sequence[str], seeds: int, out: str = "multirun") -> list[Cell]:
-    return cells(names, preset="smoke", seeds=seeds, out=out, overrides=HERE)
+def of(sweep: str, seeds: int, where: Where | None = None) -> list[Cell]:
+    out = "multirun"
+    return cells(sweep, preset="smoke", seeds=seeds, out=out, overrides=HERE, where=where)
 
 
 @pytest.mark.parametrize(
@@ -69,7 +68,7 @@ def of(names: Sequence[str], seeds: int, out: str = "multirun") -> list[Cell]:
         (["table", "2", "nonsense"], ["nonsense", "key=value"]),
         (["tabel", "2"], ["tabel", "reproduce-table"]),
         (["table"], ["table=", "2, 6, 7, 10, 11"]),
-        ([], ["action"]),
+        ([], ["command=", "reproduce-table"]),
     ],
     ids=" ".join,
 )
@@ -96,20 +95,24 @@ def test_slurm_is_refused_where_there_is_none(
 
 
 def test_the_plan_counts_what_is_done_and_prices_what_is_missing() -> None:
-    names = ["table2_mnist_ste", "table2_cifar10_ste"]
-    run(of(names, 2)[0].runs[0].config)
-    plans = plan_cells(of(names, 2))
-    assert [(plan.done, plan.missing, len(plan.todo)) for plan in plans] == [
-        (1, 1, 1),
-        (0, 2, 2),
+    two = {"dataset": ("mnist", "cifar10"), "method": ("ste",)}
+    planned = of("table2", 2, two)
+    run(planned[0].runs[0].config)
+    plans = plan_cells(planned)
+    assert [[each.todo for each in planned] for planned in plans.values()] == [
+        [False, True],
+        [True, True],
     ]
-    costs = {names[0]: Cost(0.5, 1800.0, 0.0), names[1]: Cost(problem="no CIFAR10 there")}
+    costs = {
+        planned[0].name: Cost(0.5, 1800.0, 0.0),
+        planned[1].name: Cost(problem="no CIFAR10 there"),
+    }
     total, counted, unknown = hours(plans, costs)
     assert (total, counted, unknown) == (1.0, 1, 2)  # one run of two epochs, half an hour each
     first, second, why = plan_table(plans, costs).splitlines()[1:]
-    assert re.fullmatch(r"table2_mnist_ste +2 +1 +0 +1 +0\.5 +1\.8e\+03 +1", first)
-    assert re.fullmatch(r"table2_cifar10_ste +2 +0 +0 +2 +- +- +-", second)
-    assert why == "no hours of table2_cifar10_ste: no CIFAR10 there"
+    assert re.fullmatch(r"dataset=mnist method=ste +2 +1 +0 +1 +0\.5 +1\.8e\+03 +1", first)
+    assert re.fullmatch(r"dataset=cifar10 method=ste +2 +0 +0 +2 +- +- +-", second)
+    assert why == "no hours of dataset=cifar10 method=ste: no CIFAR10 there"
 
 
 def test_without_a_terminal_the_whole_protocol_needs_a_yes(tmp_path: Path) -> None:
@@ -124,7 +127,7 @@ def test_without_a_terminal_the_whole_protocol_needs_a_yes(tmp_path: Path) -> No
 
 def test_the_plan_alone_starts_nothing_and_asks_nothing(tmp_path: Path) -> None:
     out, err = finish("reproduce-table", "11", "--plan", *HERE, f"dataset.root={tmp_path}")
-    assert re.search(r"^table11_mnist_bayesbinn +5 +0 +0 +5 ", out, re.MULTILINE)
+    assert re.search(r"^experiment=table11_mnist_bayesbinn +5 +0 +0 +5 ", out, re.MULTILINE)
     assert "10 runs whose cost is not known" in out
     assert err == ""
     assert not list(tmp_path.iterdir())
@@ -132,7 +135,7 @@ def test_the_plan_alone_starts_nothing_and_asks_nothing(tmp_path: Path) -> None:
 
 def test_a_figure_names_the_runs_that_it_lacks() -> None:
     out, _ = finish("figure", "6", "--preset", "smoke", *HERE)
-    assert "not in the figure: table2_mnist_ste, " in out
+    assert "not in the figure: dataset=mnist method=ste, " in out
     assert "seed 0: missing" in out
 
 
@@ -166,13 +169,15 @@ def test_smoke_from_nothing_to_table_2_without_data(tmp_path: Path) -> None:
     }
     assert {result["preset"] for result in results} == {"smoke"}
     assert not (tmp_path / "no_data").exists()
-    folder = Path("multirun/.tables/2_smoke")
+    folder = Path("reports/table2_smoke")
     for kind in ("md", "tex", "csv", "json", "html"):
         assert f"table: {folder}/table.{kind}" in out
         assert (folder / f"table.{kind}").stat().st_size > 0
-    assert "not the paper" in (folder / "table.md").read_text()
+    text = (folder / "table.md").read_text()
+    assert "not the paper" in text
     for method in ("STE", "Bop", "PMF", "BayesBiNN (mode)", "BayesBiNN (mean)", "Full precision"):
-        assert (folder / "table.md").read_text().count(method) >= 3
+        row = rf"^\| {re.escape(method)} [^|]*" + 3 * r"\| +\d+\.\d\d \(1\) " + r"\|$"
+        assert re.search(row, text, re.MULTILINE), method
     again, _ = finish(
         "reproduce-table", "2", "--preset", "smoke", "device=cpu", "dataset.root=no_data"
     )
@@ -182,27 +187,25 @@ def test_smoke_from_nothing_to_table_2_without_data(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_half_of_the_cells_make_half_of_the_table(tmp_path: Path) -> None:
-    names = [name for name in TABLES["2"].cells if "mnist" in name]
-    for cell in of(names, 1):
+    for cell in of("table2", 1, {"dataset": ("mnist",)}):
         run(cell.runs[0].config)
     out, _ = finish("table", "2", "--preset", "smoke")
-    data = json.loads(Path("multirun/.tables/2_smoke/table.json").read_text())
-    assert "table2_cifar10_ste" in json.dumps(data)
+    data = json.loads(Path("reports/table2_smoke/table.json").read_text())
+    assert "dataset=cifar10 method=ste" in json.dumps(data)
     assert "missing" in out
 
 
 @pytest.mark.slow
 def test_a_failing_run_is_named_and_the_rest_stands() -> None:
-    place = Path("multirun")
-    first, second = (cell.runs[0] for cell in of(TABLES["11"].cells, 1))
+    first, second = (cell.runs[0] for cell in of("table11", 1))
     first.folder.create()
     first.folder.checkpoint.mkdir()  # a folder in the place of its checkpoint: it cannot be saved
     out, err = finish("reproduce-table", "11", "--preset", "smoke", *HERE, code=1)
-    assert "table2" not in err
+    assert "dataset=" not in err
     assert "failed: " in err
     assert second.folder.result.exists()
     assert not first.folder.result.exists()
-    assert (place / ".tables" / "11_smoke" / "table.html").exists()
+    assert Path("reports/table11_smoke/table.html").exists()
     assert "failed" in out
 
 
@@ -230,15 +233,13 @@ def test_interrupted_ten_times_it_is_the_same_table_and_nothing_ran_twice() -> N
         for path in Path("multirun").glob("*/*/*/*/result.json"):
             done.setdefault(path, path.stat().st_mtime_ns)
     finish(*line)
-    finish(*line, f"out={Path('undisturbed').absolute()}")
+    finish(*line, f"out={Path('undisturbed/multirun').absolute()}")
     for name in ("table.csv", "table.md"):
-        ours, theirs = (
-            Path(out) / ".tables/11_smoke" / name for out in ("multirun", "undisturbed")
-        )
+        ours, theirs = (Path(at) / "reports/table11_smoke" / name for at in (".", "undisturbed"))
         assert ours.read_text() == theirs.read_text()
     for path, written in done.items():
         assert path.stat().st_mtime_ns == written
-    for cell in of(TABLES["11"].cells, 3):
+    for cell in of("table11", 3):
         for expected in cell.runs:
             epochs = [int(row["epoch"] or 0) for row in read_metrics(expected.folder.metrics)]
             assert epochs == [1, 2]

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
 from bnnrepro.report.published import Quoted, published
-from bnnrepro.report.render.layout import spread_text
 from bnnrepro.report.statistics import LEVEL, Stats, compare, quoted_stats, summarise, welch
 
 PERCENT = st.floats(0, 100).map(lambda value: round(value, 4))
@@ -22,50 +21,43 @@ def printed(values, ddof=0) -> Quoted:
     return Quoted(round(mean, 2), round(std, 2), len(values), ddof, "best", "paper")
 
 
-@pytest.mark.parametrize(
-    ("dataset", "digits"),
-    [("mnist", "98.86 ± 0.05"), ("cifar10", "93.72 ± 0.16"), ("cifar100", "73.68 ± 0.31")],
-)
-def test_the_authors_own_runs_give_their_printed_digits(dataset, digits):
-    ours = summarise(published().runs[dataset])
-    assert spread_text(ours) == digits
+@pytest.mark.parametrize("dataset", published().runs)
+def test_the_authors_own_runs_give_their_printed_digits(dataset):
+    runs = published().runs[dataset]
     figure = published().find("table2", dataset, "bayesbinn_mode", "test")
-    assert f"{figure.mean:.2f} ± {figure.std:.2f}" == digits
-    assert compare(ours, figure).word == "agrees"
+    assert (round(np.mean(runs), 2), round(np.std(runs), 2)) == (figure.mean, figure.std)
+    assert compare(summarise(runs), figure).word == "agrees"
 
 
 @given(RUNS)
 def test_the_summary_is_numpys_and_its_interval_scipys(values):
     stats = summarise(values)
     assert stats.mean == pytest.approx(np.mean(values), abs=1e-9)
-    assert stats.sample_std == pytest.approx(np.std(values, ddof=1), abs=1e-9)
-    assert stats.population_std == pytest.approx(np.std(values), abs=1e-9)
+    assert stats.std == pytest.approx(np.std(values, ddof=1), abs=1e-9)
     assert stats.interval is not None
-    if stats.sample_std:
+    if stats.std:
         half = scipy_stats.t.ppf(0.975, len(values) - 1) * scipy_stats.sem(values)
         assert stats.interval == pytest.approx((stats.mean - half, stats.mean + half), abs=1e-6)
 
 
 @given(SPREAD, SPREAD)
 def test_welch_is_scipys_on_the_runs_themselves(first, second):
-    ours = welch(summarise(first), summarise(second))
     theirs = scipy_stats.ttest_ind(first, second, equal_var=False)
-    assert ours.t == pytest.approx(theirs.statistic, rel=1e-6, abs=1e-9)
-    assert ours.df == pytest.approx(theirs.df, rel=1e-6)
-    assert ours.p == pytest.approx(theirs.pvalue, rel=1e-5, abs=1e-12)
+    ours = welch(summarise(first), summarise(second))
+    assert ours == pytest.approx(theirs.pvalue, rel=1e-5, abs=1e-12)
 
 
 @given(SPREAD, SPREAD)
 def test_a_printed_population_spread_is_the_same_test_as_the_runs(first, second):
     exact = Quoted(np.mean(second), np.std(second), len(second), 0, "best", "paper", digits=12)
     from_printed = welch(summarise(first), quoted_stats(exact))
-    assert from_printed.p == pytest.approx(welch(summarise(first), summarise(second)).p, rel=1e-6)
+    assert from_printed == pytest.approx(welch(summarise(first), summarise(second)), rel=1e-6)
 
 
 def test_a_sample_spread_is_not_converted_again():
     sample = Quoted(98.86, 0.119, 4, 1, "best", "reproduction", 3)
-    assert quoted_stats(sample).sample_std == 0.119
-    assert quoted_stats(PAPER).sample_std == pytest.approx(0.05 * math.sqrt(5 / 4))
+    assert quoted_stats(sample).std == 0.119
+    assert quoted_stats(PAPER).std == pytest.approx(0.05 * math.sqrt(5 / 4))
 
 
 @given(SPREAD.filter(lambda v: len(v) >= 3), SPREAD)
@@ -77,7 +69,7 @@ def test_differs_only_where_no_rounding_could_undo_it(first, second):
     low, high = verdict.p_range
     assert low <= verdict.p <= high
     # The unrounded runs are among what is printed so.
-    exact = welch(summarise(first), summarise(second)).p
+    exact = welch(summarise(first), summarise(second))
     if verdict.word == "differs":
         assert exact < LEVEL + 1e-3
     assert verdict.word == ("agrees" if high >= LEVEL else "differs")
@@ -122,7 +114,7 @@ def test_the_words(ours, figure, words):
 
 
 def test_equal_runs_have_no_spread_at_all():
-    assert summarise([98.1] * 7).sample_std == 0  # their mean in floating point is not 98.1
+    assert summarise([98.1] * 7).std == 0  # their mean in floating point is not 98.1
 
 
 def test_one_run_has_no_spread_and_no_interval():

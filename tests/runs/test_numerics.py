@@ -15,8 +15,16 @@ from bnnrepro.runs.signature import signature
 PACKAGE = Path(bnnrepro.__file__).parent
 FILES = sorted(file.relative_to(PACKAGE).as_posix() for file in PACKAGE.rglob("*.py"))
 # What number-making code may use of the rest: it records, checks and reports, and computes nothing.
-USED = {"config", "errors", "runs", "screen", "experiment/console", "experiment/logs"}
-USED |= {"training/loggers", "training/progress"}
+USED = {
+    "config",
+    "constraints",
+    "errors",
+    "runs",
+    "screen",
+    "experiment/console",
+    "experiment/logs",
+}
+USED |= {"experiment/console", "experiment/logs", "training/loggers", "training/progress"}
 
 
 @pytest.fixture
@@ -35,11 +43,11 @@ def numerics() -> object:
 CHANGES = {
     "optim/bop.py": ("threshold", "threshold * 2"),
     "models/mlp.py": ("hidden", "hidden + 1"),
-    "data/splits.py": ("seed", "seed + 1"),
+    "data/dataset.py": ("seed", "seed + 1"),
     "tasks/classification.py": ("targets", "targets + 1"),
     "training/loop.py": ("batch_size", "batch_size + 1"),
     "experiment/parts.py": ("device", "str(device)"),
-    "config/instantiation.py": ("arguments", "arguments | extra"),
+    "config/instantiation.py": ("values", "values | extra"),
     "seeds.py": ("seed", "seed + 1"),
 }
 

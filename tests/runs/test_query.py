@@ -239,7 +239,7 @@ def test_foreign_folders_are_named_and_left_alone(
     assert main(["status", str(tmp_path)]) == 0
     text = capsys.readouterr().out
     assert "1 run, done 1" in text
-    assert "not runs of bnnrepro, ignored" in text
+    assert "ignored, no run of bnnrepro" in text
     assert "my notes" in text
 
 

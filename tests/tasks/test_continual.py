@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from bnnrepro.config.compose import compose
+from bnnrepro.data.batches import Batches
 from bnnrepro.experiment import Result, build
 from bnnrepro.runs.metrics import read_metrics
 from bnnrepro.tasks.continual import entropy_bits, summary
@@ -96,8 +97,9 @@ def test_the_schedule_begins_anew_with_every_task() -> None:
 def accuracy_by_hand(parts: Any, order: torch.Tensor, statistics: dict | None = None) -> float:
     """At the mode, in another way: the first layer's columns are permuted, not the images."""
     model = parts.trainer.model
-    images = torch.cat([x for x, _ in parts.sources.test.batches.epoch(0)]).flatten(1)
-    labels = torch.cat([y for _, y in parts.sources.test.batches.epoch(0)])
+    unpermuted = list(Batches.epoch(parts.sources.test, 0))
+    images = torch.cat([x for x, _ in unpermuted]).flatten(1)
+    labels = torch.cat([y for _, y in unpermuted])
     states = statistics or model.state_dict()
     first, second = (model.state_dict()[f"layers.{k}.linear.weight"] for k in (0, 1))
     columns = torch.empty_like(first)

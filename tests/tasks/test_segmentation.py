@@ -15,7 +15,8 @@ from torch.nn import functional as nn_functional
 from bnnrepro import load
 from bnnrepro.cli.run import main
 from bnnrepro.config.compose import compose
-from bnnrepro.data.label_maps import Pairs, mirrored
+from bnnrepro.data.batches import Samples
+from bnnrepro.data.segmentation import mirrored
 from bnnrepro.experiment import run
 from bnnrepro.experiment.parts import build
 from bnnrepro.tasks.segmentation import Segmentation, count
@@ -149,8 +150,8 @@ def test_a_picture_shows_image_label_prediction_and_errors(tmp_path):
 
 def test_pictures_are_of_the_first_twelve_test_images(tmp_path):
     images = torch.ones(14, 1, 4, 4, dtype=torch.uint8)
-    pairs = Pairs(images, images[:, 0], tuple(f"img_{k}" for k in range(14)))
-    write_pictures(tmp_path / "pictures", pairs, images[:, 0].long())
+    samples = Samples(images, images[:, 0], tuple(f"img_{k}" for k in range(14)))
+    write_pictures(tmp_path / "pictures", samples, images[:, 0].long())
     actual = {path.stem for path in (tmp_path / "pictures").iterdir()}
     assert actual == {f"img_{k}" for k in range(12)}
 
@@ -169,7 +170,7 @@ def test_pictures_are_of_the_best_epoch_and_without_validation_of_the_last(
         network = load(folder.path, which, device="cpu").trainer
         shown[which] = torch.cat([network.predict(inputs).argmax(1) for inputs, _ in test.epoch(0)])
     pictures = []
-    for name in test.pairs.names:
+    for name in test.samples.names:
         with Image.open(folder.path / f"pictures/{name}.png") as image:
             pictures.append(np.asarray(image)[:, 49 * 2 : 49 * 2 + 45, 0] // 255)
     same = {which: np.array_equal(np.stack(pictures), each) for which, each in shown.items()}
@@ -308,7 +309,7 @@ def test_a_finished_run_predicts_images_that_come_later_and_those_that_change(tm
 
 
 def test_smoke_needs_no_files(tmp_path):
-    choice = ("experiment=segmentation_bayesbinn", "preset=smoke", "dataset.root=nowhere")
+    choice = ("dataset=isbi_em", "preset=smoke", "dataset.root=nowhere")
     values = run(compose(*choice, "device=cpu", "threads=1", f"out={tmp_path}")).values
     assert (values["stands_for"], values["dataset"], values["n_test"]) == ("isbi_em", "shapes", 2)
     assert "best" not in values

@@ -10,8 +10,7 @@ from torch import Tensor, nn
 
 from bnnrepro import Trainer
 from bnnrepro.data import image_folder
-from bnnrepro.data.augment import normalise
-from bnnrepro.data.splits import make_sources
+from bnnrepro.data.images import normalise
 from bnnrepro.training.callbacks import Callback
 from bnnrepro.training.methods import method_names
 
@@ -101,11 +100,11 @@ def colours(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
         folder.mkdir(parents=True, exist_ok=True)
         pixels = stream.integers(0, 256, (8, 8, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(folder / f"{place}.png")
-    return image_folder.load(root=root)
+    return image_folder.load(root=root, validation_split=0.25)
 
 
 def test_no_batch_of_ours_is_channels_last(colours) -> None:
-    sources = make_sources(colours, validation_split=0.25, seed=0, device="cpu", batch_size=4)
+    sources = colours.sources(seed=0, device="cpu", batch_size=4)
     model = network()
     actual = reached(model)
     trainer = Trainer(model, device="cpu").compile("ste")

@@ -9,8 +9,9 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from bnnrepro import Trainer
-from bnnrepro.data.batches import Batches
-from bnnrepro.data.dataset import Augmentation, Split
+from bnnrepro.data.batches import Samples
+from bnnrepro.data.dataset import Arrays
+from bnnrepro.data.images import Augment, ImageSet
 from bnnrepro.optim.kernels.relaxation import ActiveSets
 from bnnrepro.training.methods import method_names
 
@@ -38,14 +39,10 @@ class Watch(TorchDispatchMode):
 def batches():
     source = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (60, 1, 6, 6), dtype=torch.uint8, generator=source)
-    return Batches(
-        Split(images, torch.randint(2, (60,), generator=source)),
-        batch_size=20,
-        mean=(0.5,),
-        std=(0.3,),
-        augmentation=Augmentation(pad=1, flip=True),
-        shuffle=True,
-    )
+    samples = Samples(images, torch.randint(2, (60,), generator=source))
+    augment = Augment(pad=1, flip=True)
+    data = ImageSet(Arrays(samples, None, ("a", "b")), name="x", augment=augment)
+    return data.training(samples, batch_size=20, seed=0)
 
 
 @pytest.mark.parametrize("method", sorted(method_names()))

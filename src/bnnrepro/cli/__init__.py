@@ -1,7 +1,9 @@
 """The command line: ``bnnrepro COMMAND``, also as ``python -m bnnrepro COMMAND``."""
 
+from argparse import ArgumentParser
 from collections.abc import Callable
 from importlib import import_module
+from types import ModuleType
 
 from bnnrepro.cli.exit_code import exits
 from bnnrepro.errors import UserError, nearest
@@ -13,11 +15,14 @@ COMMANDS = {
     "status": "count runs by state, and list those that are not done",
     "retry": "restart runs that failed or were interrupted",
     "cancel": "stop queued and running runs; they can be resumed",
+    "results": "list runs with their figures; all figures as --csv or --json",
+    "compare": "compare groups of runs: --by method,method.lr --metric test.accuracy",
     "table": "report a table of the paper from finished runs",
     "figure": "draw a figure of the paper from finished runs",
     "reproduce-table": "train what a table lacks, then report it",
     "reproduce-figure": "train what a figure lacks, then draw it",
     "data": "download mnist, cifar10, cifar100",
+    "info": "print versions, hardware and folders",
     "legacy": "run a JSON file of the earlier reproduction",
 }
 
@@ -33,6 +38,9 @@ def main(argv: list[str]) -> int:
     if argv[0] == "--version":
         print(f"bnnrepro {bnnrepro.__version__}")
         return 0
+    if argv[0] == "--completion":
+        print(_completion(argv[1:]))
+        return 0
     name, words = argv[0], argv[1:]
     if name not in COMMANDS:
         allowed = f"must be one of {', '.join(COMMANDS)}{nearest(name, COMMANDS)}"
@@ -43,17 +51,47 @@ def main(argv: list[str]) -> int:
 def _usage() -> str:
     width = max(map(len, COMMANDS))
     lines = [f"  {name:{width}}  {text}" for name, text in COMMANDS.items()]
-    return "\n".join(["usage: bnnrepro COMMAND ...; COMMAND --help shows its options", "", *lines])
+    head = "usage: bnnrepro COMMAND ...; COMMAND --help shows its options"
+    return "\n".join(
+        [head, "       bnnrepro --completion SHELL prints the shell's completion", *lines]
+    )
 
 
 def _command(name: str) -> Callable[..., int]:
     """Return a command, which takes the words after its name; import no other one."""
+    module = _module(name)
+    command: Callable[..., int] = module.main
+    if name in ("sweep", "submit"):
+        return lambda words: command(words if {"-h", "--help"} & set(words) else ["-m", *words])
+    named = module.__name__.endswith(("runs", "results", "report"))
+    return (lambda words: command([name, *words])) if named else command
+
+
+def _module(name: str) -> ModuleType:
     module = {
         **dict.fromkeys(("run", "sweep", "submit"), "run"),
         **dict.fromkeys(("status", "retry", "cancel"), "runs"),
-        **dict.fromkeys(("data", "legacy"), name),
+        **dict.fromkeys(("results", "compare"), "results"),
+        **dict.fromkeys(("data", "info", "legacy"), name),
     }.get(name, "report")
-    command: Callable[..., int] = import_module(f"bnnrepro.cli.{module}").main
-    if name in ("sweep", "submit"):
-        return lambda words: command(words if {"-h", "--help"} & set(words) else ["-m", *words])
-    return (lambda words: command([name, *words])) if module in ("runs", "report") else command
+    return import_module(f"bnnrepro.cli.{module}")
+
+
+def _completion(words: list[str]) -> str:
+    """Return a shell's code that completes commands, options and folders."""
+    import shtab
+
+    shells = shtab.SUPPORTED_SHELLS
+    if len(words) != 1 or words[0] not in shells:
+        raise UserError("--completion", " ".join(words), f"must be one of {', '.join(shells)}")
+    root = ArgumentParser(prog="bnnrepro")
+    commands = root.add_subparsers()
+    for name, text in COMMANDS.items():
+        own = _module(name).parser(name)
+        for action in own._actions:
+            if action.metavar in ("DIR", "WHAT"):
+                action.complete = shtab.DIRECTORY
+            if action.dest == "file":
+                action.complete = shtab.FILE
+        commands.add_parser(name, parents=[own], add_help=False, help=text)
+    return str(shtab.complete(root, words[0]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from bnnrepro.cli.exit_code import exits, refuse_in_a_line
+from bnnrepro.cli.exit_code import command_parser, exits, refuse_in_a_line
 from bnnrepro.errors import UserError, nearest
 
 NAMES = ("mnist", "cifar10", "cifar100")
@@ -13,11 +13,9 @@ NAMES = ("mnist", "cifar10", "cifar100")
 @exits
 def main(argv: list[str]) -> int:
     """Fetch the named data sets, or all; return the exit code, 2 for bad input."""
-    parser = argparse.ArgumentParser(prog="bnnrepro data", description=__doc__)
-    parser.add_argument("names", nargs="*", help=f"of {', '.join(NAMES)}; all if none is given")
-    parser.add_argument("--root", default="data", help="folder of the data sets")
-    refuse_in_a_line(parser, argv)
-    options = parser.parse_args(argv)
+    own = parser("data")
+    refuse_in_a_line(own, argv)
+    options = own.parse_args(argv)
     for name in options.names:
         if name not in NAMES:
             allowed = f"must be one of {', '.join(NAMES)}{nearest(name, NAMES)}"
@@ -26,6 +24,14 @@ def main(argv: list[str]) -> int:
         fetch(name, options.root)
         print(f"{name}: complete in {options.root}")
     return 0
+
+
+def parser(name: str) -> argparse.ArgumentParser:
+    """Return the parser of the command's words."""
+    options = command_parser(name, "Download data sets ahead of any run.")
+    options.add_argument("names", nargs="*", help=f"of {', '.join(NAMES)}; all if none is given")
+    options.add_argument("--root", metavar="DIR", default="data", help="of the data sets")
+    return options
 
 
 def fetch(name: str, root: str) -> None:

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from argparse import ArgumentParser
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import NoReturn
@@ -38,6 +38,16 @@ def exits(main: Main) -> Callable[..., int]:
             return 130
 
     return command
+
+
+def command_parser(name: str, about: str, epilog: str = "") -> ArgumentParser:
+    """Return the parser of a command, without arguments yet."""
+    return ArgumentParser(
+        prog=f"bnnrepro {name}",
+        description=about,
+        epilog=epilog,
+        formatter_class=RawDescriptionHelpFormatter,
+    )
 
 
 def refuse_in_a_line(parser: ArgumentParser, words: Sequence[str]) -> Callable[[str], NoReturn]:

@@ -14,11 +14,21 @@ from math import prod
 from pathlib import Path
 from typing import Annotated, Any
 
+from annotated_types import Ge
+
 from bnnrepro.cli import run
-from bnnrepro.cli.exit_code import exits, refuse_in_a_line
+from bnnrepro.cli.exit_code import command_parser, exits, refuse_in_a_line
 from bnnrepro.config.compose import compose
-from bnnrepro.config.constraints import Range, convert, refuse_unknown, shown
-from bnnrepro.config.schema import Count, Fraction, NotNegative, Positive, Share
+from bnnrepro.constraints import (
+    Count,
+    Fraction,
+    NotNegative,
+    Positive,
+    Share,
+    convert,
+    refuse_unknown,
+    shown,
+)
 from bnnrepro.errors import UserError, nearest
 
 COSINE_SPAN = 500  # of every one of the old programs, whatever "epochs" said
@@ -44,7 +54,7 @@ NUMBERS: dict[str, Any] = {
     "data_augmentation": bool,
     "epochs": Count,
     "validation_split": Fraction,
-    "batch_size": Annotated[int, Range(2)],
+    "batch_size": Annotated[int, Ge(2)],
     "lr_init": Positive,
     "lr_final": NotNegative,
     "batch_affine": bool,
@@ -53,7 +63,7 @@ NUMBERS: dict[str, Any] = {
     "eps": Positive,
     "mc_steps": Count,
     "temperature": Positive,
-    "evaluate_steps": Annotated[int, Range(0)],
+    "evaluate_steps": Annotated[int, Ge(0)],
     "grad_clip_value": Positive,
     "weight_clip_value": Positive,
 }
@@ -315,23 +325,25 @@ def _model_notes(program: str, old: Mapping[str, Any], model: Mapping[str, Any])
 # -- command line -----------------------------------------------------------------------------
 
 
+def parser(name: str) -> argparse.ArgumentParser:
+    """Return the parser of the command's words."""
+    options = command_parser(name, "Run an earlier reproduction's JSON file; see docs/legacy.md.")
+    options.add_argument("program", help=", ".join(PROGRAM_KEYS))
+    options.add_argument("file", help="the JSON file")
+    options.add_argument("rest", nargs="*", help="wandb_on; key=value, passed on to run.py")
+    options.add_argument("--print", action="store_true", help="print run.py's line; run nothing")
+    return options
+
+
 def _parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
     """Return the parsed arguments, and the overrides that are passed on to ``run.py``."""
     words, passed_on = argv, []
     if "--" in argv:
         index = argv.index("--")
         words, passed_on = argv[:index], argv[index + 1 :]
-    parser = argparse.ArgumentParser(
-        prog="bnnrepro legacy",
-        description="Run an earlier reproduction's JSON file; see docs/legacy.md.",
-    )
-    parser.add_argument("program", help=", ".join(PROGRAM_KEYS))
-    parser.add_argument("file", help="the JSON file")
-    parser.add_argument("rest", nargs="*", help="wandb_on; key=value, passed on to run.py")
-    parser.add_argument("--print", action="store_true", help="print run.py's line; run nothing")
-
-    refuse_in_a_line(parser, argv)
-    request = parser.parse_intermixed_args(words)
+    options = parser("legacy")
+    refuse_in_a_line(options, argv)
+    request = options.parse_intermixed_args(words)
     request.wandb = "wandb_on" in request.rest
     overrides = [word for word in request.rest if word != "wandb_on"]
     for word in overrides:

@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Sequence
 
-from bnnrepro.cli.exit_code import exits, refuse_in_a_line
+from bnnrepro.cli.exit_code import command_parser, exits, refuse_in_a_line
 from bnnrepro.errors import UserError
 from bnnrepro.report.reproduce import MAX_SEEDS, Request, report, reproduce
 
@@ -12,11 +12,11 @@ OVERRIDE is any setting that changes no run's numbers, for all runs: dataset.roo
 device=cpu out=DIR cluster=mine hydra.launcher.processes=2. Finished runs are never run again.
 Interrupt the command at any time; the same command resumes.
 """
-ACTIONS = {
-    "reproduce-table": "run the missing runs of a table, then report",
-    "table": "report finished runs, start nothing",
-    "reproduce-figure": "run the missing runs of a figure, then plot",
-    "figure": "plot finished runs",
+ABOUT = {
+    "reproduce-table": "Run the missing runs of a table, then report.",
+    "table": "Report finished runs, start nothing.",
+    "reproduce-figure": "Run the missing runs of a figure, then plot.",
+    "figure": "Plot finished runs.",
 }
 
 
@@ -33,19 +33,12 @@ def request_of(words: Sequence[str]) -> Request:
     Raises:
         UserError: it cannot be parsed.
     """
-    arguments = _parser(words).parse_intermixed_args(words)
-    return Request(
-        arguments.action.removeprefix("reproduce-"),
-        arguments.name,
-        starts=arguments.action.startswith("reproduce-"),
-        preset=arguments.preset,
-        seeds=arguments.seeds,
-        launcher=arguments.launcher,
-        overrides=tuple(arguments.overrides),
-        yes=arguments.yes,
-        detach=arguments.detach,
-        plan=arguments.plan,
-    )
+    name, *rest = words or [""]
+    options = parser(name)
+    refuse_in_a_line(options, words)
+    arguments = options.parse_intermixed_args(rest)
+    starts = name.startswith("reproduce-")
+    return Request(name.removeprefix("reproduce-"), starts=starts, **vars(arguments))
 
 
 def _number(text: str) -> int:
@@ -56,30 +49,27 @@ def _number(text: str) -> int:
         raise UserError("seeds", text, allowed) from None
 
 
-def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="bnnrepro",
-        description=__doc__,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def parser(name: str) -> argparse.ArgumentParser:
+    """Return the parser of a command's words.
 
-    refuse_in_a_line(parser, words)
-    parser.add_argument(
-        "action", choices=ACTIONS, help="; ".join(f"{key}: {text}" for key, text in ACTIONS.items())
-    )
-    parser.add_argument(
+    Raises:
+        UserError: there is no such command here.
+    """
+    if name not in ABOUT:
+        raise UserError("command", name, f"must be one of {', '.join(ABOUT)}")
+    options = command_parser(name, ABOUT[name], EPILOG)
+    options.add_argument(
         "name", nargs="?", default="", help="of the table or figure, as the paper numbers it"
     )
-    parser.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="see below")
-    parser.add_argument("--preset", default="paper", help="paper (default), quick or smoke")
-    parser.add_argument(
+    options.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="see below")
+    options.add_argument("--preset", default="paper", help="paper (default), quick or smoke")
+    options.add_argument(
         "--seeds", type=_number, metavar="N", help="runs of a cell: paper 5, quick 2, smoke 1"
     )
-    parser.add_argument("--launcher", help="local (default) or slurm")
-    parser.add_argument("--yes", action="store_true", help="answer questions with yes")
-    parser.add_argument("--detach", action="store_true", help="return once runs are submitted")
-    parser.add_argument(
+    options.add_argument("--launcher", help="local (default) or slurm")
+    options.add_argument("--yes", action="store_true", help="answer questions with yes")
+    options.add_argument("--detach", action="store_true", help="return once runs are submitted")
+    options.add_argument(
         "--plan", action="store_true", help="only print what is missing and its cost"
     )
-    return parser
+    return options

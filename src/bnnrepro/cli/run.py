@@ -34,16 +34,21 @@ def main(argv: list[str]) -> int:
     return _dispatch(_parse(argv))
 
 
-def _parse(argv: list[str]) -> argparse.Namespace:
-    parser = get_args_parser()
-
-    refuse = refuse_in_a_line(parser, argv)
-    if "--version" in argv:
-        return argparse.Namespace(version=True)
-    submitting = parser.add_argument_group("submitting")
+def parser(name: str = "run") -> argparse.ArgumentParser:
+    """Return Hydra's parser, and the options of sweeps."""
+    options: argparse.ArgumentParser = get_args_parser()
+    submitting = options.add_argument_group("submitting")
     submitting.add_argument("--detach", action="store_true", help="submit a sweep and return")
     submitting.add_argument("--dry-run", action="store_true", help="list the runs, start none")
-    arguments = parser.parse_intermixed_args(argv)
+    return options
+
+
+def _parse(argv: list[str]) -> argparse.Namespace:
+    options = parser()
+    refuse = refuse_in_a_line(options, argv)
+    if "--version" in argv:
+        return argparse.Namespace(version=True)
+    arguments = options.parse_intermixed_args(argv)
     arguments.version = False
     if arguments.experimental_rerun is not None:
         refuse("--experimental-rerun is not supported")
@@ -60,7 +65,7 @@ def _dispatch(arguments: argparse.Namespace) -> int:
     name = arguments.config_name or CONFIG_NAME
     with hydra_session(arguments.config_path, arguments.config_dir) as hydra:
         if arguments.help:
-            from bnnrepro.config.help import help_text
+            from bnnrepro.cli.help import help_text
 
             config = check(load(hydra.config_loader, arguments.overrides, name))
             print(help_text(hydra.config_loader, config), end="")
@@ -76,7 +81,7 @@ def _dispatch(arguments: argparse.Namespace) -> int:
 def _shown(hydra: Hydra, arguments: argparse.Namespace, name: str) -> str:
     config: Config = check(load(hydra.config_loader, arguments.overrides, name))
     if not arguments.package:
-        from bnnrepro.config.annotated_yaml import annotated
+        from bnnrepro.cli.help import annotated
 
         return annotated(config)
     try:
@@ -111,7 +116,10 @@ def _hydra_command(hydra: Hydra, arguments: argparse.Namespace, name: str) -> No
 
 def _execute(hydra: Hydra, arguments: argparse.Namespace, name: str) -> int:
     loader, overrides = hydra.config_loader, arguments.overrides
-    cfg = None if arguments.multirun else load(loader, overrides, name)
+    swept = arguments.multirun or any(
+        word.startswith("sweep=") and word != "sweep=null" for word in overrides
+    )
+    cfg = None if swept else load(loader, overrides, name)
     if cfg is None or cfg.hydra.mode is RunMode.MULTIRUN:  # a file that is a sweep
         from bnnrepro.launch.sweep import SweepLine, sweep
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bnnrepro import screen
-from bnnrepro.cli.exit_code import exits, refuse_in_a_line
+from bnnrepro.cli.exit_code import command_parser, exits, refuse_in_a_line
 from bnnrepro.runs.query import Run, find, parse, update_states
 from bnnrepro.runs.status_table import overview
 
@@ -19,49 +19,46 @@ or, with -m, a sweep's overrides: -m method=ste,bop 'seed=range(5)'. Default: al
 """
 
 
+ABOUT = {
+    "status": "Count runs by state, and list each that is not done.",
+    "retry": "Restart runs that failed, were interrupted, or whose process is gone.",
+    "cancel": "Stop queued and running runs; they can be resumed.",
+}
+
+
 @exits
 def main(argv: list[str]) -> int:
     """Run ``status``, ``retry`` or ``cancel``, the first word; return the exit code."""
-    parser = _parser()
-    refuse_in_a_line(parser, argv)
-    arguments = parser.parse_intermixed_args(argv)
+    name, *words = argv
+    options = parser(name)
+    refuse_in_a_line(options, argv)
     actions: dict[str, Callable[[argparse.Namespace], int]]
     actions = {"status": _status, "retry": _retry, "cancel": _cancel}
-    return actions[arguments.action](arguments)
+    return actions[name](options.parse_intermixed_args(words))
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="bnnrepro",
-        description=__doc__,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    actions = {
-        "status": "counts, and a line for each run that is not done",
-        "retry": "restart runs that failed, were interrupted, or whose process is gone",
-        "cancel": "stop queued and running runs; they can be resumed",
-    }
-    parser.add_argument(
-        "action", choices=actions, help="; ".join(f"{key}: {text}" for key, text in actions.items())
-    )
-    parser.add_argument("what", nargs="*", metavar="WHAT", help="the runs; see below")
-    parser.add_argument("-m", "--sweep", action="store_true", help="WHAT are a sweep's overrides")
-    parser.add_argument("--out", default="multirun", help="folder of all runs (multirun)")
-    parser.add_argument("--all", action="store_true", help="status: a line for every run")
-    parser.add_argument(
-        "--watch", type=float, nargs="?", const=5.0, metavar="S", help="status: every S seconds"
-    )
-    parser.add_argument("--detach", action="store_true", help="retry: return once submitted")
-    parser.add_argument("--config-dir", metavar="DIR", help="of your own parts, as run.py's")
-    return parser
+def parser(name: str) -> argparse.ArgumentParser:
+    """Return the parser of a command's words."""
+    options = command_parser(name, ABOUT[name], EPILOG)
+    options.add_argument("what", nargs="*", metavar="WHAT", help="the runs; see below")
+    options.add_argument("-m", "--sweep", action="store_true", help="WHAT are a sweep's overrides")
+    options.add_argument("--out", metavar="DIR", default="multirun", help="of all runs (multirun)")
+    options.add_argument("--config-dir", metavar="DIR", help="of your own parts, as run.py's")
+    if name == "status":
+        options.add_argument("--all", action="store_true", help="a line for every run")
+        options.add_argument(
+            "--watch", type=float, nargs="?", const=5.0, metavar="S", help="again every S seconds"
+        )
+    if name == "retry":
+        options.add_argument("--detach", action="store_true", help="return once submitted")
+    return options
 
 
 def _runs(arguments: argparse.Namespace, words: Sequence[str]) -> tuple[list[Run], list[Path]]:
     if arguments.sweep:
-        from bnnrepro.launch.dry_run import plan_of
+        from bnnrepro.launch.dry_run import plan_of, points_of
 
-        runs = [planned.run for planned in plan_of(words, arguments.config_dir)]
+        runs = [planned.run for planned in plan_of(points_of(words, arguments.config_dir))]
         update_states(runs)
         return runs, []
     places, filters = parse(words, arguments.out)

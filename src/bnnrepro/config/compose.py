@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from bnnrepro.config.parts import conf_dir
+from bnnrepro.config.protocol import check_protocol, register
 from bnnrepro.config.schema import RENAMED, Config
 from bnnrepro.config.validation import check
 from bnnrepro.errors import UserError, nearest
@@ -37,6 +38,7 @@ def hydra_session(config_path: str | None = None, config_dir: str | None = None)
     for key, folder in (("--config-path", config_path), ("--config-dir", config_dir)):
         if folder is not None and not Path(folder).is_dir():
             raise UserError(key, folder, "must be a folder of config files")
+    register()
     version.setbase("1.3")
     GlobalHydra.instance().clear()
     search_path = create_config_search_path(str(Path(config_path or conf_dir()).resolve()))
@@ -70,27 +72,8 @@ def load(
         cfg = loader.load_configuration(config_name, list(overrides), run_mode=mode)
     except Exception as error:
         raise explain(error, loader, overrides, config_name) from error
-    refuse_unknown_protocol(cfg, loader)
+    check_protocol(cfg, loader)
     return cfg
-
-
-def refuse_unknown_protocol(cfg: DictConfig, loader: ConfigLoader) -> None:
-    """Refuse a protocol that does not exist: protocols are optional, so Hydra ignores it.
-
-    Raises:
-        UserError: it is neither a file nor the default for this data set and method.
-    """
-    choices = cfg.hydra.runtime.choices
-    defaults = {
-        "protocol": f"{choices.get('dataset')}_{choices.get('method')}",
-        "protocol/shared": choices.get("dataset"),
-    }
-    for group, default in defaults.items():
-        choice = choices.get(group)
-        options = loader.get_group_options(group, ObjectType.CONFIG)
-        if choice not in (None, default, *options):
-            allowed = f"must be one of {', '.join(options)}{nearest(str(choice), options)}"
-            raise UserError(group, choice, allowed)
 
 
 def explain(

@@ -1,46 +1,81 @@
 """Build the object that a part of the typed config describes."""
 
+import importlib
 import inspect
-from collections.abc import Mapping
+import typing
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import asdict
 from typing import Any
 
-from bnnrepro.config.parts import DECLARED, locate
-from bnnrepro.config.schema import Part
-from bnnrepro.errors import UserError, readable
+from bnnrepro.constraints import shown
+from bnnrepro.errors import UserError, nearest, readable
+
+if typing.TYPE_CHECKING:
+    from bnnrepro.config.schema import Logger, Part
+
+LOGGERS = {
+    "none": "bnnrepro.training.callbacks.Callback",
+    "tensorboard": "bnnrepro.training.loggers.tensorboard.TensorBoard",
+    "wandb": "bnnrepro.training.loggers.wandb.WandB",
+}
+"""Targets of the loggers, whose configs have their names alone."""
 
 
 def instantiate(
-    part: Part,
-    *,
-    offered: Mapping[str, Any] | None = None,
-    **extra: Any,
+    part: "Part | Logger", *, offered: Mapping[str, Any] | None = None, **extra: Any
 ) -> Any:
     """Call a part's ``_target_`` with its keys and the caller's arguments.
 
-    Keys that describe the part to bnnrepro (its name, a data set's shape and classes) are passed
-    only if the target has parameters of these names.
-
     Args:
-        part: a group of the typed config.
+        part: a group of the typed config; its ``name`` is passed if there is such a parameter.
         offered: arguments passed only if the target has parameters of these names.
         extra: arguments that no config holds (parameters, shapes); they take precedence.
 
     Raises:
         UserError: the target refuses its arguments, or the system cannot read the data it needs.
     """
-    values = asdict(part)
-    target = locate(f"{part.group}._target_", values.pop("_target_"))
+    keys = asdict(part)
+    target = locate(f"{part.config_group}._target_", target_of(part.config_group, keys))
     parameters = inspect.signature(target).parameters
-    declared = {"name", *DECLARED.get(part.group, ()), *getattr(part, "for_task", ())}
-    unused_keys = declared - set(parameters)
-    arguments = {key: value for key, value in values.items() if key not in unused_keys}
-    arguments |= {key: value for key, value in (offered or {}).items() if key in parameters}
-    arguments |= extra
-    data = readable("dataset.root", arguments["root"]) if "root" in arguments else nullcontext()
+    optional = {"name": keys.pop("name"), **(offered or {})}
+    keys.pop("_target_", None)
+    values = keys | {key: value for key, value in optional.items() if key in parameters} | extra
+    data = readable("dataset.root", values["root"]) if "root" in values else nullcontext()
     try:
         with data:
-            return target(**arguments)
+            return target(**values)
     except (TypeError, ValueError) as error:
-        raise UserError(part.group, part.name, " ".join(str(error).split())) from error
+        words = " ".join(str(error).split())
+        key, _, rest = words.partition("=")
+        if key in keys:  # "lr=-1: must be ..." names the key itself
+            allowed = rest.partition(": ")[2]
+            raise UserError(f"{part.config_group}.{key}", shown(keys[key]), allowed) from error
+        raise UserError(part.config_group, part.name, words) from error
+
+
+def locate(key: str, target: str) -> Callable[..., Any]:
+    """Import the class or function of a ``_target_``; UserError if there is none."""
+    module, _, name = target.rpartition(".")
+    try:
+        function = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, SyntaxError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(key, target, f"cannot be imported: {reason}") from error
+    if not callable(function):
+        raise UserError(key, target, "must be a class or a function")
+    return typing.cast(Callable[..., Any], function)
+
+
+def target_of(group: str, values: Mapping[Any, Any]) -> str:
+    """Return the class or function, by its dotted name, that a part's keys choose."""
+    if group == "logger" and "_target_" not in values:
+        name = values.get("name")
+        if name not in LOGGERS:
+            allowed = f"must be one of {', '.join(LOGGERS)}{nearest(str(name), LOGGERS)}"
+            raise UserError("logger.name", shown(name), allowed)
+        return LOGGERS[str(name)]
+    target = values.get("_target_")
+    if not isinstance(target, str):
+        raise UserError(f"{group}._target_", shown(target), "must name a Python class or function")
+    return target

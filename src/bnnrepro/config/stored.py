@@ -11,10 +11,10 @@ from typing import Any
 
 import yaml
 
-from bnnrepro.config.constraints import shown
 from bnnrepro.config.parts import BASES, conf_dir
 from bnnrepro.config.schema import RENAMED, Config
 from bnnrepro.config.validation import typed
+from bnnrepro.constraints import shown
 from bnnrepro.errors import UserError
 
 Targets = Mapping[str, set[str]]

@@ -1,80 +1,156 @@
-"""Batches of data that are on the device: one index operation each, no worker processes."""
+"""Samples in memory, and the batches that training and evaluation read: no worker processes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import pairwise
+from typing import Protocol, TypeAlias
 
 import torch
 from torch import Tensor
 
-from bnnrepro.data.augment import augment, normalise, sample_changes
-from bnnrepro.data.dataset import Augmentation, Split
 from bnnrepro.errors import UserError
 from bnnrepro.seeds import derive
 
+Pair = tuple[Tensor, Tensor]
+Indices: TypeAlias = Tensor | slice
+Changes: TypeAlias = Tensor | None
 
-class Batches:
-    """Normalised batches of a split.
 
-    No state is kept between epochs: the order and the augmentation of an epoch are functions of
-    the seed and its number. An epoch started at batch k gives the same bits as one run from 0.
-
-    The last batch may be smaller. With ``shuffle``, a last batch of a single sample joins the one
-    before it: BatchNorm cannot train on one sample.
-
-    Args:
-        split: the data; batches come on its device.
-        batch_size: samples per batch. Without ``shuffle`` it may exceed the number of samples.
-        mean: each channel's mean, in units where 255 is 1; length C.
-        std: each channel's standard deviation, likewise.
-        augmentation: random changes of the images, or None.
-        seed: the run's seed.
-        shuffle: use a new random order in each epoch (training) instead of the data's own.
-
-    Raises:
-        UserError: a batch size below 1, or a shuffled one above the number of samples.
-        ValueError: an empty split.
-    """
-
-    def __init__(
-        self,
-        split: Split,
-        *,
-        batch_size: int,
-        mean: Sequence[float],
-        std: Sequence[float],
-        augmentation: Augmentation | None = None,
-        seed: int = 0,
-        shuffle: bool = False,
-    ) -> None:
-        if not len(split):
-            raise ValueError("an empty split has no batches")
-        if batch_size < 1 or (shuffle and batch_size > len(split)):
-            allowed = f"at least 1 and at most {len(split)}, the number of training samples"
-            raise UserError("batch_size", batch_size, allowed)
-        device = split.images.device
-        self.split = split
-        self.batch_size = min(batch_size, len(split))
-        self.augmentation = augmentation
-        self.seed = seed
-        self.shuffle = shuffle
-        self._mean = torch.tensor(mean, dtype=torch.float32, device=device)
-        self._std = torch.tensor(std, dtype=torch.float32, device=device)
+class Source(Protocol):
+    """Batches of (inputs, targets), epoch after epoch."""
 
     @property
     def n_samples(self) -> int:
         """The number of samples of an epoch."""
-        return len(self.split)
 
     def __len__(self) -> int:
-        whole, rest = divmod(self.n_samples, self.batch_size)
-        joined = rest == 0 or (self.shuffle and rest == 1)
-        return whole if joined else whole + 1
+        """The number of batches of an epoch."""
 
-    def epoch(self, number: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+    def epoch(self, number: int, start: int = 0) -> Iterator[Pair]:
+        """Return an iterator over an epoch's batches from batch ``start`` on."""
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Inputs with their targets, in memory, both on one device.
+
+    Args:
+        inputs: images, uint8 (N, C, H, W), values 0..255; or points, floating (N, D), finite.
+        targets: of each sample, a class from 0, int64 (N,), or a value, floating (N, 1), finite;
+            or of each pixel a class from 0, uint8 (N, H, W).
+        names: of the samples; empty where they have none.
+
+    Raises:
+        TypeError: a tensor of another dtype.
+        ValueError: another shape, unequal lengths, a negative class, a number that is not finite,
+            or two devices.
+    """
+
+    inputs: Tensor
+    targets: Tensor
+    names: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        inputs, targets = self.inputs, self.targets
+        classes = (torch.int64, torch.uint8)
+        for name, values, whole in (("inputs", inputs, classes[1:]), ("targets", targets, classes)):
+            if values.is_floating_point() and not values.isfinite().all():
+                raise ValueError(f"{name} hold a number that is not finite")
+            if not values.is_floating_point() and values.dtype not in whole:
+                allowed = ", ".join(str(dtype).removeprefix("torch.") for dtype in whole)
+                raise TypeError(f"{name} are {values.dtype}: floating or {allowed} is needed")
+        one = (1,) if targets.is_floating_point() else ()
+        shape = (len(inputs), *(inputs.shape[2:] if targets.dtype == torch.uint8 else one))
+        if inputs.ndim != (2 if inputs.is_floating_point() else 4):
+            needed = "points (N, D), or images of uint8 (N, C, H, W), are needed"
+            raise ValueError(f"inputs are {inputs.dtype} of shape {tuple(inputs.shape)}: {needed}")
+        if targets.shape != shape:
+            raise ValueError(f"targets have shape {tuple(targets.shape)}: {shape} is needed")
+        if self.names and len(self.names) != len(inputs):
+            raise ValueError(f"{len(self.names)} names for {len(inputs)} inputs")
+        if inputs.device != targets.device:
+            raise ValueError(f"inputs are on {inputs.device}, targets on {targets.device}")
+        if targets.dtype == torch.int64 and len(targets) and targets.min() < 0:
+            raise ValueError(f"targets go down to {int(targets.min())}: 0 is the least")
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def __getitem__(self, indices: Indices) -> Pair:
+        """Return inputs and targets at int64 indices (B,), copied, or of a slice, as views."""
+        if isinstance(indices, slice):
+            return self.inputs[indices], self.targets[indices]
+        # index_select is ten times as fast as indexing by a tensor on a CPU.
+        return self.inputs.index_select(0, indices), self.targets.index_select(0, indices)
+
+    def to(self, device: torch.device | str) -> Samples:
+        """Return the same samples on a device."""
+        return replace(self, inputs=self.inputs.to(device), targets=self.targets.to(device))
+
+    def subset(self, indices: Tensor) -> Samples:
+        """Return the samples at the given indices (int64, shape (n,)), in that order."""
+        names = tuple(self.names[index] for index in indices.tolist()) if self.names else ()
+        return Samples(*self[indices.to(self.inputs.device)], names)
+
+
+@dataclass(frozen=True, eq=False)
+class Batches:
+    """Batches of samples that are fetched by their indices.
+
+    No state is kept between epochs: the order and the random changes of an epoch are functions of
+    the seed and its number. An epoch started at batch k gives the same bits as one run from 0.
+
+    The last batch may be smaller. With ``shuffle``, one smaller than ``least`` joins the batch
+    before it: BatchNorm cannot train on one sample.
+
+    Args:
+        n_samples: number of samples of an epoch, >= 1.
+        fetch: maps indices, int64 (B,), or a slice in the data's order, and the samples' columns
+            of the epoch's changes, or None, to a batch of inputs and targets.
+        batch_size: samples per batch, >= 1; it may exceed the number of samples.
+        seed: the run's seed.
+        shuffle: use a new random order in each epoch (training) instead of the data's own.
+        device: of the indices and changes.
+        draw: draws the changes of an epoch, a column for each of as many samples, from a generator
+            on the CPU: the same on every device. None: no changes.
+        least: the smallest last batch of a shuffled epoch.
+
+    Raises:
+        UserError: a batch size below 1.
+        ValueError: no samples.
+    """
+
+    n_samples: int
+    fetch: Callable[[Indices, Changes], Pair]
+    batch_size: int
+    seed: int = 0
+    shuffle: bool = False
+    device: torch.device | str = "cpu"
+    draw: Callable[[int, torch.Generator], Tensor] | None = None
+    least: int = 2
+
+    def __post_init__(self) -> None:
+        if not self.n_samples:
+            raise ValueError("data: an epoch of it has no samples")
+        if self.batch_size < 1:
+            raise UserError("batch_size", self.batch_size, "at least 1")
+
+    def __len__(self) -> int:
+        return len(self._cuts) - 1
+
+    @cached_property
+    def _cuts(self) -> list[int]:
+        """The place of each batch's first sample, and the number of samples."""
+        cuts = list(range(0, self.n_samples, self.batch_size))
+        if self.shuffle and len(cuts) > 1 and self.n_samples - cuts[-1] < self.least:
+            cuts.pop()
+        return [*cuts, self.n_samples]
+
+    def epoch(self, number: int, start: int = 0) -> Iterator[Pair]:
         """Return an iterator over an epoch's batches, from batch ``start`` (0-based) on.
-
-        Each is ``(x, y)``: float32 of shape (B, C, H, W), and int64 of shape (B,).
 
         Raises:
             ValueError: a start that is not in 0..len(self).
@@ -83,34 +159,18 @@ class Batches:
             raise ValueError(f"start is {start}: an epoch has batches 0 to {len(self) - 1}")
         return self._batches(number, start)
 
-    def _batches(self, number: int, start: int) -> Iterator[tuple[Tensor, Tensor]]:
-        order, changes = self._order(number), self._changes(number)
-        for k in range(start, len(self)):
-            first = k * self.batch_size
-            last = self.n_samples if k == len(self) - 1 else first + self.batch_size
-            if order is None:
-                images, labels = self.split.images[first:last], self.split.labels[first:last]
-            else:
-                # index_select is ten times as fast as indexing by a tensor on a CPU.
-                indices = order[first:last]
-                images = self.split.images.index_select(0, indices)
-                labels = self.split.labels.index_select(0, indices)
-            if self.augmentation is not None and changes is not None:
-                images = augment(images, changes[:, first:last], self.augmentation.pad)
-            yield normalise(images, self._mean, self._std), labels
-
-    def _order(self, number: int) -> Tensor | None:
-        if not self.shuffle:
-            return None
-        order = torch.randperm(self.n_samples, generator=self._stream("order", number))
-        return order.to(self.split.labels.device)
-
-    def _changes(self, number: int) -> Tensor | None:
-        """Return an epoch's augmentation, copied to the device once: every copy costs a wait."""
-        if self.augmentation is None:
-            return None
-        changes = sample_changes(self.n_samples, self.augmentation, self._stream("augment", number))
-        return changes.to(self.split.labels.device)
+    def _batches(self, number: int, start: int) -> Iterator[Pair]:
+        # Order and changes are copied to the device once an epoch: every copy costs a wait.
+        order = changes = None
+        if self.shuffle:
+            order = torch.randperm(self.n_samples, generator=self._stream("order", number))
+            order = order.to(self.device)
+        if self.draw is not None:
+            changes = self.draw(self.n_samples, self._stream("augment", number)).to(self.device)
+        for first, last in pairwise(self._cuts[start:]):
+            batch = slice(first, last)
+            indices = batch if order is None else order[batch]
+            yield self.fetch(indices, None if changes is None else changes[:, batch])
 
     def _stream(self, *words: str | int) -> torch.Generator:
         return torch.Generator().manual_seed(derive(self.seed, *words))

@@ -2,86 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-import numpy as np
 import torch
 
-from bnnrepro.data.dataset import ImageData, Split
-from bnnrepro.data.download import ensure_files
-from bnnrepro.data.metadata import build_image_data
-from bnnrepro.data.torchvision_import import torchvision
-from bnnrepro.errors import UserError, nearest
-
-SETS = {"cifar10": torchvision.datasets.CIFAR10, "cifar100": torchvision.datasets.CIFAR100}
+from bnnrepro.constraints import Text
+from bnnrepro.data.batches import Samples
+from bnnrepro.data.dataset import Arrays, dataset
+from bnnrepro.data.download import ensure_files, torchvision
+from bnnrepro.data.images import ImageSet
 
 
+@dataset(ImageSet, fixed=True, stand_ins=("digits",), shape=(3, 32, 32))
 def load(
-    *,
-    name: str,
-    root: str | Path = "data",
-    download: bool = False,
-    mean: Sequence[float] | None = None,
-    std: Sequence[float] | None = None,
-    augment: Mapping[str, Any] | None = None,
-    shape: Sequence[int] | None = None,
-    classes: int | None = None,
-) -> ImageData:
-    """Return CIFAR-10 or CIFAR-100 (fine labels), shape (3, 32, 32), in the original order.
+    name: Literal["cifar10", "cifar100"], root: Text = "data", download: bool = True
+) -> Arrays:
+    """Return CIFAR-10 or CIFAR-100 (fine labels) in its original order.
 
     Args:
-        name: ``cifar10`` or ``cifar100``.
-        root: the folder that holds ``cifar-10-batches-py`` or ``cifar-100-python``.
-        download: allow missing or damaged files to be downloaded.
-        mean: see :func:`bnnrepro.data.metadata.build_image_data`, also for what follows.
-        std: likewise.
-        augment: likewise.
-        shape: likewise.
-        classes: likewise.
+        name: which of the two
+        root: folder of the data, which holds cifar-10-batches-py or cifar-100-python; the
+            environment variable BNNREPRO_DATA changes it for all data sets
+        download: download missing files
 
     Raises:
-        UserError: another name, files that are missing or damaged, a failed download, a root
-            that cannot be written, or a declared value that the data contradict.
+        UserError: see ``ensure``.
     """
-    if name not in SETS:
-        raise UserError("dataset.name", name, f"cifar10 or cifar100{nearest(name, SETS)}")
     ensure(name, root, download=download)
-    folder = Path(root).expanduser()
-    train, test = (SETS[name](folder, train=train) for train in (True, False))
-    return build_image_data(
-        as_split(train.data, train.targets),
-        as_split(test.data, test.targets),
-        train.classes,
-        name=name,
-        mean=mean,
-        std=std,
-        augment=augment,
-        shape=shape,
-        classes=classes,
-    )
+    train, test = (archive(name)(Path(root).expanduser(), train=part) for part in (True, False))
+    return Arrays(_samples(train), _samples(test), tuple(train.classes))
 
 
-def as_split(data: np.ndarray, labels: list[int]) -> Split:
-    """Return torchvision's uint8 array (N, H, W, C) and its labels as a split."""
-    images = torch.from_numpy(data).permute(0, 3, 1, 2).contiguous()
-    return Split(images, torch.tensor(labels))
+def _samples(source: Any) -> Samples:
+    """Return torchvision's uint8 array (N, H, W, C) and its labels as samples."""
+    images = torch.from_numpy(source.data).permute(0, 3, 1, 2).contiguous()
+    return Samples(images, torch.tensor(source.targets))
+
+
+def archive(name: str) -> Any:
+    """Return torchvision's class of ``cifar10`` or ``cifar100``, which knows its files."""
+    return getattr(torchvision().datasets, name.upper())
 
 
 def ensure(name: str, root: str | Path, *, download: bool) -> None:
     """Return once the files of ``cifar10`` or ``cifar100`` are intact under the root.
 
     Raises:
-        UserError: see :func:`bnnrepro.data.download.ensure_files`.
+        UserError: files that are missing or damaged, a failed download, or a root that cannot be
+            written; see :func:`bnnrepro.data.download.ensure_files`.
     """
-    root = Path(root).expanduser()
-    source = SETS[name]
+    root, source = Path(root).expanduser(), archive(name)
     listed = [*source.train_list, *source.test_list, (source.meta["filename"], source.meta["md5"])]
     files = {f"{source.base_folder}/{file}": md5 for file, md5 in listed}
 
     def fetch() -> None:
-        torchvision.datasets.utils.download_and_extract_archive(
+        torchvision().datasets.utils.download_and_extract_archive(
             source.url, root, filename=source.filename, md5=source.tgz_md5
         )
 

@@ -12,11 +12,12 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from PIL import Image, ImageOps, UnidentifiedImageError
+from bnnrepro.errors import DataError, UserError, cannot_read, readable
 
-from bnnrepro.errors import UserError, cannot_read, readable
+if TYPE_CHECKING:
+    from PIL import Image  # imported where it is used: --help does without
 
 CHUNK = 256  # files per task of a thread; one task per file costs more than a small image
 SPARE = 256 << 20  # bytes, more than decoding takes: with less memory free, damage is not proven
@@ -43,11 +44,11 @@ def read_all(
         return list(itertools.chain.from_iterable(done))
 
 
-def refuse_special_files(key: str, root: Path, paths: Sequence[Path]) -> None:
-    """Raise UserError for a folder, a pipe (which blocks the reader) or a device (without end)."""
+def refuse_special_files(paths: Sequence[Path]) -> None:
+    """Raise DataError for a folder, a pipe (which blocks the reader) or a device (without end)."""
     for path in paths:
         if not path.is_file() and path.exists():
-            raise UserError(key, str(root), f"{path} is no regular file")
+            raise DataError(f"{path} is no regular file")
 
 
 def _threads() -> int:
@@ -63,6 +64,8 @@ def _read(path: Path, work: Callable[[Path, bytes], T], key: str) -> T:
     except Exception as error:  # Pillow's formats raise whatever their parsers raise
         with readable(key, path):
             bytearray(SPARE)  # libjpeg and libwebp report a lack of memory as broken data
+        from PIL import UnidentifiedImageError
+
         unknown = isinstance(error, UnidentifiedImageError)  # whose text names a Python object
         reason = "of no kind that is known" if unknown else " ".join(str(error).split())
         allowed = f"{path} cannot be read as an image ({reason})"
@@ -75,6 +78,8 @@ def decode(content: bytes) -> Image.Image:
     Raises:
         Exception: of any type, by Pillow, if the bytes are not a picture.
     """
+    from PIL import Image, ImageOps
+
     image = Image.open(io.BytesIO(content))
     image.load()
     try:
@@ -94,5 +99,7 @@ def on_white(image: Image.Image, mode: str) -> Image.Image:
     """
     if not image.has_transparency_data:
         return image.convert(mode)
+    from PIL import Image
+
     image = image.convert("RGBA")
     return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert(mode)

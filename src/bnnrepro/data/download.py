@@ -1,18 +1,22 @@
-"""Check a data set's files, and download them at most once for many processes."""
+"""Check a data set's files, and download them at most once for many processes; torchvision."""
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import http.client
+import importlib
 import socket
+import sys
 import tarfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
+import torch
 from filelock import FileLock
 
-from bnnrepro.data.torchvision_import import torchvision
 from bnnrepro.errors import UserError, readable
 
 KEY = "dataset.root"
@@ -90,7 +94,7 @@ def find_problem(title: str, root: Path, md5: Mapping[str, str]) -> str | None:
         if name not in present:
             return f"{name} of {title} is missing"
         with readable(KEY, root / name):  # an unreadable file is not replaced by a download
-            md5sum = torchvision.datasets.utils.calculate_md5(root / name)
+            md5sum = torchvision().datasets.utils.calculate_md5(root / name)
         if md5sum != expected:
             return f"{name} is damaged or cut short (its md5 is not {expected})"
     return None
@@ -121,3 +125,25 @@ def socket_timeout() -> Iterator[None]:
         yield
     finally:
         socket.setdefaulttimeout(before)
+
+
+@functools.cache
+def torchvision() -> Any:
+    """Import torchvision, even if its compiled extension does not match the installed torch.
+
+    A torchvision built for another torch (a CUDA wheel with a CPU build of torch, say) cannot load
+    its extension, and its import then fails on two detection operators that it describes. The data
+    sets are plain Python and do not need them. In that case only, the two operators are declared,
+    without an implementation, and torchvision is imported again. An intact one is left alone.
+    """
+    try:
+        return importlib.import_module("torchvision")
+    except RuntimeError as error:
+        if "torchvision::nms" not in str(error):
+            raise
+    for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
+        del sys.modules[name]  # half imported
+    for name in ("nms", "qnms"):
+        signature = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+        torch.library.define(f"torchvision::{name}", signature)
+    return importlib.import_module("torchvision")

@@ -6,145 +6,122 @@ import hashlib
 import logging
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
+from torch import Tensor
 
-from bnnrepro.data.dataset import ImageData, Split
+from bnnrepro.constraints import Count, Text
+from bnnrepro.data.batches import Samples
+from bnnrepro.data.dataset import Arrays, DataError, dataset
 from bnnrepro.data.decoding import decode, on_white, read_all, refuse_special_files
-from bnnrepro.data.metadata import build_image_data
-from bnnrepro.data.torchvision_import import torchvision
+from bnnrepro.data.images import ImageSet
 from bnnrepro.errors import UserError
 
-KEY = "dataset.root"
 GRAY_MODES = {"1", "L", "LA"}
 COLOUR_MODES = {"P", "RGB", "RGBA", "CMYK", "YCbCr"}
-ENDINGS = torchvision.datasets.folder.IMG_EXTENSIONS
+# torchvision's, without the time that its import takes.
+ENDINGS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 # Version of decoding and resizing: part of the fingerprint.
 DECODING = "upright, on white"
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Tree:
-    """The files of one split: paths, each with its class's number, and the classes' names."""
+def check_size(values: Mapping[str, Any]) -> None:
+    """Raise UserError for a size that contradicts the declared shape."""
+    size, shape = values["size"], values["shape"]
+    if size and shape and shape[1:] != [size, size]:
+        raise UserError("dataset.size", size, f"contradicts dataset.shape={shape}")
 
-    files: list[tuple[Path, int]]
-    classes: list[str]
 
-
-def load(
-    *,
-    name: str = "image_folder",
-    root: str | Path,
-    size: int | None = None,
-    mean: Sequence[float] | None = None,
-    std: Sequence[float] | None = None,
-    augment: Mapping[str, Any] | None = None,
-    shape: Sequence[int] | None = None,
-    classes: int | None = None,
-) -> ImageData:
+@dataset(ImageSet, check=check_size, name="image_folder")
+def load(root: Text, size: Count | None = None) -> Arrays:
     """Return a tree of images: the classes are the folders, one channel if all are grayscale.
 
     Without a ``test`` folder, ``val`` is the test set, which is logged.
 
     Args:
-        name: the data set's name.
-        root: the folder that holds ``train`` and ``test`` (or ``val``).
-        size: the side in pixels that every image is resized to, bilinear; None: unchanged.
-        mean: see :func:`bnnrepro.data.metadata.build_image_data`, also for what follows.
-        std: likewise.
-        augment: likewise.
-        shape: likewise.
-        classes: likewise.
+        root: the folder that holds train/<class>/ and test/<class>/
+        size: resize to size x size pixels, bilinear; null: all images have one size already
 
     Raises:
-        UserError: a folder that is missing, empty or of one class, other classes in the test
-            set, an image that cannot be read, images of unequal sizes without ``size``, or a
-            declared value that the data contradict.
+        DataError: a folder is missing, empty or of one class, or the test set has other classes.
+        UserError: an image that cannot be read, or images of unequal sizes without ``size``.
     """
-    if size is not None and size < 1:
-        raise UserError("dataset.size", size, "a side in pixels, at least 1, or null")
-    root = Path(root).expanduser()
-    train, test = find_trees(root)
-    files = [path for path, _ in train.files + test.files]
+    train, test = find_splits(folder := Path(root).expanduser())
+    files = [*chain(*train.values()), *chain(*test.values())]
     pixels, digests = read(files, size)
-    return build_image_data(
-        as_split(train, pixels[: len(train.files)]),
-        as_split(test, pixels[len(train.files) :]),
-        train.classes,
-        name=name,
-        mean=mean,
-        std=std,
-        augment=augment,
-        shape=shape,
-        classes=classes,
-        fingerprint=fingerprint(root, dict(zip(files, digests, strict=True)), train.classes, size),
+    images, classes = torch.from_numpy(np.stack(pixels)), labels(train)
+    n = len(classes)
+    return Arrays(
+        Samples(images[:n], classes),
+        Samples(images[n:], labels(test)),
+        tuple(train),
+        fingerprint(folder, dict(zip(files, digests, strict=True)), train, size),
     )
 
 
-def find_trees(root: Path) -> tuple[Tree, Tree]:
-    """Return the files of the training and of the test set."""
+def labels(split: Mapping[str, Sequence[Path]]) -> Tensor:
+    """Return the class of each file, int64 (N,)."""
+    counts = torch.tensor([len(paths) for paths in split.values()])
+    return torch.arange(len(split)).repeat_interleave(counts)
+
+
+def find_splits(root: Path) -> tuple[dict[str, list[Path]], dict[str, list[Path]]]:
+    """Return the files of the training and of the test set, by class."""
     for folder in (root, root / "train"):
         if not folder.is_dir():
-            allowed = f"no folder {folder}; train/<class>/ and test/<class>/ with images are needed"
-            raise UserError(KEY, str(root), allowed)
+            needed = "train/<class>/ and test/<class>/ with images are needed"
+            raise DataError(f"no folder {folder}; {needed}")
     test_folder = root / "test"
     if not test_folder.is_dir():
         test_folder = root / "val"
         if not test_folder.is_dir():
-            raise UserError(KEY, str(root), "neither test/ nor val/ there; one is needed")
+            raise DataError("neither test/ nor val/ there; one is needed")
         log.info("no test folder in %s: val is the test set", root)
-    train, test = find_tree(root, root / "train"), find_tree(root, test_folder)
-    if len(train.classes) < 2:
-        allowed = f"train has the one class {train.classes[0]}; at least two are needed"
-        raise UserError(KEY, str(root), allowed)
-    if train.classes != test.classes:
-        differing = sorted(set(train.classes) ^ set(test.classes))
-        allowed = (
-            f"the same classes are needed in train and {test_folder.name}; "
-            f"only one of them has {', '.join(differing[:5])}"
-        )
-        raise UserError(KEY, str(root), allowed)
+    train, test = find_files(root / "train"), find_files(test_folder)
+    if len(train) < 2:
+        raise DataError(f"train has the one class {next(iter(train))}; at least two are needed")
+    if differing := sorted(train.keys() ^ test.keys()):
+        one = f"only one of them has {', '.join(differing[:5])}"
+        raise DataError(f"the same classes are needed in train and {test_folder.name}; {one}")
     return train, test
 
 
-def find_tree(root: Path, folder: Path) -> Tree:
-    """Return one split's files, sorted by class, folder and name.
+def find_files(folder: Path) -> dict[str, list[Path]]:
+    """Return each class's files, sorted by class, folder and name.
 
     Hidden entries are ignored; files of other kinds too, which are counted in the log.
 
     Raises:
-        UserError: there is no class, or one has no image or a name that is not UTF-8.
+        DataError: there is no class, or one has no image or a name that is not UTF-8.
     """
-    classes = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
-    classes = [name for name in classes if not hidden(name)]
-    if not classes:
-        raise UserError(KEY, str(root), f"no images in {folder.name}: no folder of a class there")
-    files: list[tuple[Path, int]] = []
+    names = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
+    files: dict[str, list[Path]] = {}
     left_out: Counter[str] = Counter()
-    for label, name in enumerate(classes):
+    for name in names:
+        if hidden(name):
+            continue
         if not name.isprintable():
-            allowed = f"{folder.name} has the class {name!a}: its name must be UTF-8 text"
-            raise UserError(KEY, str(root), allowed)
+            raise DataError(f"{folder.name} has the class {name!a}: its name must be UTF-8 text")
         paths = files_below(folder / name)
-        images = [path for path in paths if path.suffix.lower() in ENDINGS]
-        refuse_special_files(KEY, root, images)
+        files[name] = [path for path in paths if path.suffix.lower() in ENDINGS]
+        refuse_special_files(files[name])
         left_out.update(path.suffix for path in paths if path.suffix.lower() not in ENDINGS)
-        if not images:
-            allowed = f"no images in {folder.name}/{name}; they end in {' '.join(ENDINGS)}"
-            raise UserError(KEY, str(root), allowed)
-        files += [(path, label) for path in images]
+        if not files[name]:
+            endings = " ".join(ENDINGS)
+            raise DataError(f"no images in {folder.name}/{name}; they end in {endings}")
+    if not files:
+        raise DataError(f"no images in {folder.name}: no folder of a class there")
     if left_out:
         kinds = ", ".join(f"{count} {kind or 'without'}" for kind, count in left_out.most_common(5))
         log.warning("%s: files of these endings are left out: %s", folder, kinds)
-    return Tree(files, classes)
+    return files
 
 
 def files_below(folder: Path) -> list[Path]:
@@ -180,6 +157,8 @@ def read(files: Sequence[Path], size: int | None) -> tuple[list[np.ndarray], lis
     Raises:
         UserError: a file cannot be read, or is of another size than the first without ``size``.
     """
+    from PIL import Image
+
     (first,) = read_all(files[:1], lambda _, content: decode(content).size)
 
     def work(path: Path, content: bytes) -> tuple[np.ndarray, str]:
@@ -206,14 +185,8 @@ def read(files: Sequence[Path], size: int | None) -> tuple[list[np.ndarray], lis
     return equal, list(digests)
 
 
-def as_split(tree: Tree, pixels: Sequence[np.ndarray]) -> Split:
-    """Return the images of a split with their labels."""
-    labels = torch.tensor([label for _, label in tree.files])
-    return Split(torch.from_numpy(np.stack(pixels)), labels)
-
-
 def fingerprint(
-    root: Path, digests: Mapping[Path, str], classes: Sequence[str], size: int | None
+    root: Path, digests: Mapping[Path, str], classes: Iterable[str], size: int | None
 ) -> str:
     """Return a sha256 of names below the root, contents, classes, and how they are decoded."""
     digest = hashlib.sha256()

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 from urllib.error import URLError
 
-from bnnrepro.data.dataset import ImageData, Split
-from bnnrepro.data.download import ensure_files
-from bnnrepro.data.metadata import build_image_data
-from bnnrepro.data.torchvision_import import torchvision
+from bnnrepro.constraints import Text
+from bnnrepro.data.batches import Samples
+from bnnrepro.data.dataset import Arrays, dataset
+from bnnrepro.data.download import ensure_files, torchvision
+from bnnrepro.data.images import ImageSet
 
 RAW = Path("MNIST", "raw")
 # torchvision has the md5 of the archives only; these are the unpacked files'.
@@ -22,54 +21,37 @@ RAW_MD5 = {
 }
 
 
-def load(
-    *,
-    name: str = "mnist",
-    root: str | Path = "data",
-    download: bool = False,
-    mean: Sequence[float] | None = None,
-    std: Sequence[float] | None = None,
-    augment: Mapping[str, Any] | None = None,
-    shape: Sequence[int] | None = None,
-    classes: int | None = None,
-) -> ImageData:
-    """Return MNIST, shape (1, 28, 28), 10 classes, in the original order.
+@dataset(
+    ImageSet,
+    fixed=True,
+    stand_ins=("digits",),
+    name="mnist",
+    shape=(1, 28, 28),
+    classes=10,
+    mean=(0.1307,),
+    std=(0.3081,),
+)
+def load(root: Text = "data", download: bool = True) -> Arrays:
+    """Return MNIST in its original order.
 
     Args:
-        name: the data set's name.
-        root: the folder that holds ``MNIST/raw``, as torchvision lays it out.
-        download: allow missing or damaged files to be downloaded.
-        mean: see :func:`bnnrepro.data.metadata.build_image_data`, also for what follows.
-        std: likewise.
-        augment: likewise.
-        shape: likewise.
-        classes: likewise.
+        root: folder of the data, which holds MNIST/raw as torchvision lays it out; the environment
+            variable BNNREPRO_DATA changes it for all data sets
+        download: download missing files
 
     Raises:
-        UserError: files that are missing or damaged, a failed download, a root that cannot be
-            written, or a declared value that the data contradict.
+        UserError: see ``ensure``.
     """
     ensure(root, download=download)
-    raw = Path(root).expanduser() / RAW
-    reader = torchvision.datasets.mnist
+    raw, reader = Path(root).expanduser() / RAW, torchvision().datasets.mnist
     train, test = (
-        Split(
+        Samples(
             reader.read_image_file(str(raw / f"{part}-images-idx3-ubyte")).unsqueeze(1),
             reader.read_label_file(str(raw / f"{part}-labels-idx1-ubyte")),
         )
         for part in ("train", "t10k")
     )
-    return build_image_data(
-        train,
-        test,
-        [str(digit) for digit in range(10)],
-        name=name,
-        mean=mean,
-        std=std,
-        augment=augment,
-        shape=shape,
-        classes=classes,
-    )
+    return Arrays(train, test, tuple(map(str, range(10))))
 
 
 def ensure(root: str | Path, *, download: bool) -> None:
@@ -85,8 +67,7 @@ def ensure(root: str | Path, *, download: bool) -> None:
 
 def fetch(raw: Path) -> None:
     """Download and unpack missing and damaged files, each from the first mirror that has it."""
-    source = torchvision.datasets.MNIST
-    tools = torchvision.datasets.utils
+    source, tools = torchvision().datasets.MNIST, torchvision().datasets.utils
     for archive, md5 in source.resources:
         file = archive.removesuffix(".gz")
         if tools.check_integrity(raw / file, RAW_MD5[file]):

@@ -6,78 +6,34 @@ included; the labels stay. All tasks share the images in memory: a batch is perm
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from math import prod
-from pathlib import Path
-from typing import Any, ClassVar
+from functools import partial
+from typing import Annotated, Any, Literal
 
 import torch
+from annotated_types import Interval
 from torch import Tensor
 
+from bnnrepro.constraints import Text
 from bnnrepro.data import digits as digits_file
 from bnnrepro.data import mnist as mnist_file
-from bnnrepro.data.batches import Batches
-from bnnrepro.data.dataset import ImageData
-from bnnrepro.data.splits import Sources, make_sources
+from bnnrepro.data.batches import Batches, Pair, Samples
+from bnnrepro.data.dataset import Arrays, dataset, refuse_large_batches
+from bnnrepro.data.images import EVALUATION_BATCH_SIZE, Images, image_batches
 from bnnrepro.seeds import derive
 
 
-@dataclass(frozen=True)
-class PermutedImages:
-    """A data set for continual learning.
-
-    Args:
-        images: the images that every task permutes; never augmented.
-        tasks: number of tasks, >= 2.
-    """
-
-    task: ClassVar[str] = "continual"
-
-    images: ImageData
-    tasks: int
-
-    @property
-    def name(self) -> str:
-        """The data set's name."""
-        return self.images.name
-
-    @property
-    def fingerprint(self) -> str | None:
-        """A hash of the content, for data given by a path; None for a fixed data set."""
-        return self.images.fingerprint
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """An image's shape (C, H, W)."""
-        return self.images.shape
-
-    @property
-    def outputs(self) -> int:
-        """The number of classes; all tasks share the outputs (a single head)."""
-        return self.images.outputs
-
-    def about(self) -> dict[str, Any]:
-        """Return the metadata that make a checkpoint usable without the data set."""
-        return self.images.about() | {"tasks": self.tasks}
-
-    def without_samples(self) -> PermutedImages:
-        """Return the same data set without its samples."""
-        return replace(self, images=self.images.without_samples())
-
-
-@dataclass(frozen=True)
-class PermutedBatches:
+@dataclass(frozen=True, eq=False, kw_only=True)
+class PermutedBatches(Batches):
     """Batches of one task; ``of`` returns another task's, with the same images in memory.
 
     Args:
-        batches: of the unpermuted images.
         permutations: int64, shape (T, H W), on the images' device: pixel p of task t is pixel
             ``permutations[t, p]`` of the image, in every channel.
         task: the task, from 0.
     """
 
-    batches: Batches
     permutations: Tensor
     task: int = 0
 
@@ -85,18 +41,54 @@ class PermutedBatches:
         """Return the batches of a task, from 0."""
         return replace(self, task=task)
 
-    @property
-    def n_samples(self) -> int:
-        """The number of samples of an epoch."""
-        return self.batches.n_samples
-
-    def __len__(self) -> int:
-        return len(self.batches)
-
-    def epoch(self, number: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+    def epoch(self, number: int, start: int = 0) -> Iterator[Pair]:
         """Return an iterator over an epoch's batches, from batch ``start`` (0-based) on."""
         order = self.permutations[self.task]
-        return ((permute(x, order), y) for x, y in self.batches.epoch(number, start))
+        return ((permute(x, order), y) for x, y in super().epoch(number, start))
+
+
+class PermutedSet(Images):
+    """Tasks in a row, each with its own permutation of the pixels; all tasks share the outputs.
+
+    Args:
+        arrays: see ``Images``, also for the other keys.
+        tasks: number of tasks, each trained for `epochs`, one after the other
+        prior: prior of later tasks: the posterior of the task before, or fixed at method.prior
+        norm_statistics: BatchNorm's running statistics: shared by all tasks, or separate for each
+    """
+
+    task = "continual"
+    for_task = ("prior", "norm_statistics")
+    tasks_in_a_row = "tasks"
+
+    def __init__(
+        self,
+        arrays: Arrays,
+        *,
+        tasks: Annotated[int, Interval(ge=2, le=1000)] = 5,
+        prior: Literal["posterior", "fixed"] = "posterior",
+        norm_statistics: Literal["shared", "per_task"] = "shared",
+        **common: Any,
+    ) -> None:
+        super().__init__(arrays, **common)
+        self.facts = replace(self.facts, tasks=tasks)
+
+    def training(
+        self, samples: Samples, batch_size: int, seed: int, margin: int = 0
+    ) -> PermutedBatches:
+        """Return shuffled batches of the first task, never augmented."""
+        refuse_large_batches(batch_size, len(samples), "samples")
+        return self._permuted(samples, seed, batch_size=batch_size, shuffle=True)
+
+    def evaluation(self, samples: Samples, seed: int, margin: int = 0) -> PermutedBatches:
+        """Return batches of the first task, in the data's order."""
+        return self._permuted(samples, seed, batch_size=EVALUATION_BATCH_SIZE)
+
+    def _permuted(self, samples: Samples, seed: int, **settings: Any) -> PermutedBatches:
+        _, height, width = self.facts.shape
+        orders = permutations(self.facts.tasks or 1, height * width, seed)
+        make = partial(PermutedBatches, permutations=orders.to(samples.inputs.device))
+        return image_batches(samples, self.facts, make=make, seed=seed, **settings)
 
 
 def permute(images: Tensor, order: Tensor) -> Tensor:
@@ -116,63 +108,27 @@ def permutations(tasks: int, pixels: int, seed: int) -> Tensor:
     return torch.stack(orders)
 
 
-@make_sources.register
-def _(
-    data: PermutedImages,
-    *,
-    validation_split: float,
-    seed: int,
-    device: torch.device | str,
-    batch_size: int,
-    train_limit: int | None = None,
-    test_limit: int | None = None,
-) -> Sources:
-    plain = make_sources(
-        data.images,
-        validation_split=validation_split,
-        seed=seed,
-        device=device,
-        batch_size=batch_size,
-        train_limit=train_limit,
-        test_limit=test_limit,
-    )
-    orders = permutations(data.tasks, prod(data.shape[1:]), seed).to(device)
-    train, validation, test = (
-        PermutedBatches(batches, orders) if isinstance(batches, Batches) else None
-        for batches in (plain.train, plain.validation, plain.test)
-    )
-    assert train is not None
-    assert test is not None
-    return Sources(train, validation, test)
+@dataset(PermutedSet, fixed=True, name="permuted_digits", shape=(1, 8, 8), classes=10)
+def digits() -> Arrays:
+    """Return the digits of scikit-learn."""
+    return digits_file.load.arrays()
 
 
-def mnist(
-    *,
-    tasks: int,
-    name: str = "permuted_mnist",
-    root: str | Path = "data",
-    download: bool = False,
-    mean: Sequence[float] | None = None,
-    std: Sequence[float] | None = None,
-    shape: Sequence[int] | None = None,
-    classes: int | None = None,
-) -> PermutedImages:
-    """Return permuted MNIST; arguments and errors are those of :func:`bnnrepro.data.mnist.load`."""
-    images = mnist_file.load(
-        name=name, root=root, download=download, mean=mean, std=std, shape=shape, classes=classes
-    )
-    return PermutedImages(images, tasks)
+@dataset(
+    PermutedSet,
+    fixed=True,
+    name="permuted_mnist",
+    shape=(1, 28, 28),
+    classes=10,
+    mean=(0.1307,),
+    std=(0.3081,),
+)
+def mnist(root: Text = "data", download: bool = True) -> Arrays:
+    """Return MNIST.
 
-
-def digits(
-    *,
-    tasks: int,
-    name: str = "permuted_digits",
-    mean: Sequence[float] | None = None,
-    std: Sequence[float] | None = None,
-    shape: Sequence[int] | None = None,
-    classes: int | None = None,
-) -> PermutedImages:
-    """Return permuted digits; arguments and errors are those of ``bnnrepro.data.digits.load``."""
-    images = digits_file.load(name=name, mean=mean, std=std, shape=shape, classes=classes)
-    return PermutedImages(images, tasks)
+    Args:
+        root: folder of the data; the environment variable BNNREPRO_DATA changes it for all data
+            sets
+        download: download missing files
+    """
+    return mnist_file.load.arrays(root, download)

@@ -7,83 +7,58 @@ membrane.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
 
 import numpy as np
 import torch
+from annotated_types import Ge
 
-from bnnrepro.data.label_folder import build_segmentation_data
-from bnnrepro.data.label_maps import Pairs, SegmentationData
-from bnnrepro.errors import UserError
+from bnnrepro.constraints import Count
+from bnnrepro.data.batches import Samples
+from bnnrepro.data.dataset import Arrays, dataset
+from bnnrepro.data.segmentation import SegmentationSet
 
-MIN_SIZE = 16  # pixels per side, for some cells at least
+CLASSES = ("membrane", "cell")
 SPACING = 18.0  # pixels between centres, on average
 MEMBRANE = 1.6  # difference of the distances to the nearest two centres, in pixels
 
 
+@dataset(SegmentationSet, fixed=True, name="shapes", classes=2, validation_split=0.25)
 def load(
-    *,
-    name: str = "shapes",
-    size: int = 64,
-    images: int = 48,
-    test_images: int = 12,
-    generator_seed: int = 0,
-    crop: int | None = None,
-    crops: int = 1,
-    augment: Mapping[str, bool] | None = None,
-    mean: Sequence[float] | None = None,
-    std: Sequence[float] | None = None,
-    shape: Sequence[int] | None = None,
-    classes: int | None = None,
-) -> SegmentationData:
+    size: Annotated[int, Ge(16)] = 64,
+    images: Annotated[int, Ge(2)] = 48,
+    test_images: Count = 12,
+    generator_seed: Annotated[int, Ge(0)] = 0,
+) -> Arrays:
     """Return generated images, the same ones for every seed of a run.
 
     Args:
-        name: the data set's name.
-        size: an image's side in pixels, >= 16.
-        images: number of training images.
-        test_images: number of test images.
-        generator_seed: seed of the images.
-        crop: see :func:`bnnrepro.data.label_folder.load`, also for what follows.
-        crops: likewise.
-        augment: likewise.
-        mean: likewise.
-        std: likewise.
-        shape: likewise.
-        classes: likewise.
-
-    Raises:
-        UserError: a value out of range, or a declared one that the images contradict.
+        size: side of an image in pixels
+        images: number of training images
+        test_images: number of test images
+        generator_seed: seed of the images; the run's seed does not change them
     """
-    if size < MIN_SIZE:
-        raise UserError("dataset.size", size, f"a side in pixels, at least {MIN_SIZE}")
-    source = np.random.default_rng(generator_seed)
-    whole = generate(images + test_images, size, source)
-    return build_segmentation_data(
-        whole.subset(torch.arange(images)),
-        whole.subset(torch.arange(images, images + test_images)),
-        None,
-        name=name,
-        crop=crop,
-        crops=crops,
-        augment=augment,
-        mean=mean,
-        std=std,
-        shape=shape,
-        classes=classes,
-    )
+    whole = generate(images + test_images, size, np.random.default_rng(generator_seed))
+    places = torch.arange(len(whole))
+    return Arrays(whole.subset(places[:images]), whole.subset(places[images:]), CLASSES)
 
 
-def stand_in(crop: int | None, crops: int, augment: Mapping[str, bool]) -> SegmentationData:
-    """Return a few images of 96x96 that stand in for another data set; see ``load``."""
-    return load(size=96, images=8, test_images=2, crop=crop, crops=crops, augment=augment)
+def stand_in(**common: Any) -> SegmentationSet:
+    """Return a few images of 96x96 that stand in for another data set.
+
+    Args:
+        **common: the keys of that data set, those of a ``SegmentationSet``; its name, shape and
+            normalisation are not used.
+    """
+    own = {"name": "shapes", "shape": None, "mean": None, "std": None}
+    return SegmentationSet(load.arrays(96, 8, 2), **common | own)
 
 
-def generate(count: int, size: int, source: np.random.Generator) -> Pairs:
+def generate(count: int, size: int, source: np.random.Generator) -> Samples:
     """Return ``count`` images (N, 1, size, size) with their labels: 0 membrane, 1 cell."""
     images = [generate_image(size, source) for _ in range(count)]
     pixels, labels = (torch.from_numpy(np.stack(arrays)) for arrays in zip(*images, strict=True))
-    return Pairs(pixels[:, None], labels, tuple(f"shape_{number}" for number in range(count)))
+    return Samples(pixels[:, None], labels, tuple(f"shape_{number}" for number in range(count)))
 
 
 def generate_image(size: int, source: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

@@ -12,48 +12,40 @@ import math
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
-from bnnrepro.data.toy import Points, RegressionData, standardised
-from bnnrepro.errors import UserError
+from bnnrepro.constraints import Text
+from bnnrepro.data.batches import Samples
+from bnnrepro.data.dataset import Arrays, DataError, dataset
+from bnnrepro.data.points import RegressionSet
 
-KEY = "dataset.root"
 FILES = ("train_inputs", "train_outputs")
+SOURCE = (
+    f"{FILES[0]} and {FILES[1]} come with the SPGP demo of Snelson & Ghahramani (Gatsby Unit, UCL)"
+)
 POINTS = 200
 # ``digest`` of the numbers: a fixed data set, so the signature needs no fingerprint.
 DIGEST = "cc452e67a6a06e69784a915eef62489088ab170b6668f73ac3f94b217295a693"
 
 
-def load(*, name: str = "snelson", root: str | Path) -> RegressionData:
-    """Return the 200 points, inputs and targets standardised.
+@dataset(RegressionSet, fixed=True, name="snelson")
+def load(root: Text = "data/snelson") -> Arrays:
+    """Return the 200 points.
 
     Args:
-        name: the data set's name.
-        root: the folder of the two files.
+        root: folder of train_inputs and train_outputs; BNNREPRO_DATA changes its default
 
     Raises:
-        UserError: a file is missing, empty or unreadable, a line is not one finite number, the
+        DataError: a file is missing, empty or unreadable, a line is not one finite number, the
             files are of unequal length, or these are not Snelson's points.
     """
-    folder = Path(root).expanduser()
-    inputs, outputs = (_numbers(folder, file) for file in FILES)
+    inputs, outputs = (_numbers(Path(root).expanduser() / file) for file in FILES)
     if len(inputs) != len(outputs):
         lengths = f"{len(inputs)} numbers in {FILES[0]}, but {len(outputs)} in {FILES[1]}"
-        raise UserError(KEY, str(root), f"{lengths}: must be as many")
+        raise DataError(f"{lengths}: must be as many")
     if digest(inputs, outputs) != DIGEST:
-        allowed = f"holds {len(inputs)} points that are not Snelson's {POINTS}; {_source()}"
-        raise UserError(KEY, str(root), allowed)
-    (x,), mean, std = standardised(_column(inputs))
-    (y,), target_mean, target_std = standardised(_column(outputs))
-    return RegressionData(
-        name=name,
-        train=Points(x, y),
-        test=None,
-        mean=tuple(mean.tolist()),
-        std=tuple(std.tolist()),
-        target_mean=float(target_mean),
-        target_std=float(target_std),
-    )
+        raise DataError(f"holds {len(inputs)} points that are not Snelson's {POINTS}; {SOURCE}")
+    x, y = (torch.tensor(n, dtype=torch.float64)[:, None] for n in (inputs, outputs))
+    return Arrays(Samples(x, y), None)
 
 
 def digest(inputs: list[float], outputs: list[float]) -> str:
@@ -62,18 +54,17 @@ def digest(inputs: list[float], outputs: list[float]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _numbers(folder: Path, file: str) -> list[float]:
-    path = folder / file
+def _numbers(path: Path) -> list[float]:
     try:
-        lines = path.read_text(encoding="utf-8").split()
+        words = path.read_text(encoding="utf-8").split()
     except FileNotFoundError:
-        raise UserError(KEY, str(folder), f"has no {file}; {_source()}") from None
+        raise DataError(f"has no {path.name}; {SOURCE}") from None
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not text"
-        raise UserError(KEY, str(path), f"cannot be read: {reason}") from error
-    if not lines:
-        raise UserError(KEY, str(path), "is empty; must be text, one number a line")
-    return [_number(path, index, word) for index, word in enumerate(lines, start=1)]
+        raise DataError(f"{path.name}: cannot be read: {reason}") from error
+    if not words:
+        raise DataError(f"{path.name}: is empty; must be text, one number a line")
+    return [_number(path, index, word) for index, word in enumerate(words, start=1)]
 
 
 def _number(path: Path, index: int, word: str) -> float:
@@ -82,17 +73,6 @@ def _number(path: Path, index: int, word: str) -> float:
     except ValueError:
         number = math.nan
     if not math.isfinite(number):
-        allowed = f"number {index} is {word[:20]!r}: must be a finite number, one a line"
-        raise UserError(KEY, str(path), allowed)
+        must = "must be a finite number, one a line"
+        raise DataError(f"{path.name}: number {index} is {word[:20]!r}: {must}")
     return number
-
-
-def _source() -> str:
-    return (
-        f"{FILES[0]} and {FILES[1]} come with the SPGP demo of Snelson & Ghahramani "
-        "(Gatsby Unit, UCL)"
-    )
-
-
-def _column(numbers: list[float]) -> Tensor:
-    return torch.tensor(numbers, dtype=torch.float64)[:, None]

@@ -7,45 +7,40 @@ x is uniform in [0, 2.2] and [3.8, 6]; there are no points elsewhere.
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+from typing import Annotated
 
-from bnnrepro.data.toy import Points, RegressionData, standardised
+import torch
+from annotated_types import Ge
+
+from bnnrepro.constraints import NotNegative
+from bnnrepro.data.batches import Samples
+from bnnrepro.data.dataset import Arrays, dataset
+from bnnrepro.data.points import RegressionSet
 
 TRAIN_SEED, TEST_SEED = 0, 1  # the same points whatever the run's seed
 LENGTH, GAP = 2.2, 1.6
 
 
+@dataset(RegressionSet, fixed=True, name="toy_regression")
 def load(
-    *, name: str = "toy_regression", points: int = 200, test_points: int = 1000, noise: float = 0.3
-) -> RegressionData:
-    """Return the curve's points, inputs and targets standardised by the training points.
+    points: Annotated[int, Ge(2)] = 200,
+    test_points: Annotated[int, Ge(2)] = 1000,
+    noise: NotNegative = 0.3,
+) -> Arrays:
+    """Return the curve's points.
 
     Args:
-        name: the data set's name.
-        points: number of training points, >= 2.
-        test_points: number of test points, with noise too, >= 2.
-        noise: the targets' standard deviation around the curve, >= 0.
+        points: number of training points
+        test_points: number of test points, with noise too, drawn with another seed
+        noise: the targets' standard deviation around the curve
     """
-    train, targets = _curve(points, noise, TRAIN_SEED)
-    test, test_targets = _curve(test_points, noise, TEST_SEED)
-    (train, test), mean, std = standardised(train, test)
-    (targets, test_targets), target_mean, target_std = standardised(targets, test_targets)
-    return RegressionData(
-        name=name,
-        train=Points(train, targets),
-        test=Points(test, test_targets),
-        mean=tuple(mean.tolist()),
-        std=tuple(std.tolist()),
-        target_mean=float(target_mean),
-        target_std=float(target_std),
-    )
+    return Arrays(_curve(points, noise, TRAIN_SEED), _curve(test_points, noise, TEST_SEED))
 
 
-def _curve(points: int, noise: float, seed: int) -> tuple[Tensor, Tensor]:
+def _curve(points: int, noise: float, seed: int) -> Samples:
     """Return x and y, float64 of shape (points, 1)."""
     stream = torch.Generator().manual_seed(seed)
     x = 2 * LENGTH * torch.rand(points, 1, generator=stream, dtype=torch.float64)
     x = torch.where(x < LENGTH, x, x + GAP)
     spread = torch.randn(points, 1, generator=stream, dtype=torch.float64)
-    return x, torch.sin(2 * x) + x / 2 + noise * spread
+    return Samples(x, torch.sin(2 * x) + x / 2 + noise * spread)

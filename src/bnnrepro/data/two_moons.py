@@ -2,41 +2,41 @@
 
 from __future__ import annotations
 
-import torch
-from sklearn.datasets import make_moons
-from torch import Tensor
+from typing import Annotated
 
-from bnnrepro.data.toy import Points, TwoClassData, standardised
+import torch
+from annotated_types import Ge
+
+from bnnrepro.constraints import NotNegative
+from bnnrepro.data.batches import Samples
+from bnnrepro.data.dataset import Arrays, dataset
+from bnnrepro.data.points import PointSet
 
 TRAIN_SEED, TEST_SEED = 0, 1  # the same points whatever the run's seed
 
 
+@dataset(PointSet, fixed=True, name="two_moons")
 def load(
-    *, name: str = "two_moons", points: int = 200, test_points: int = 1000, noise: float = 0.1
-) -> TwoClassData:
-    """Return the moons, inputs standardised by the training points.
+    points: Annotated[int, Ge(2)] = 200,
+    test_points: Annotated[int, Ge(2)] = 1000,
+    noise: NotNegative = 0.1,
+) -> Arrays:
+    """Return the moons.
 
     The test points have a seed of their own: with the training points' seed, as many test points
     would be the training points.
 
     Args:
-        name: the data set's name.
-        points: number of training points, >= 2.
-        test_points: number of test points, >= 2.
-        noise: standard deviation of the points around the half circles (radius 1), >= 0.
+        points: number of training points
+        test_points: number of test points, drawn with another seed
+        noise: standard deviation of the points around the half circles, whose radius is 1
     """
-    train, labels = _moons(points, noise, TRAIN_SEED)
-    test, test_labels = _moons(test_points, noise, TEST_SEED)
-    (train, test), mean, std = standardised(train, test)
-    return TwoClassData(
-        name=name,
-        train=Points(train, labels),
-        test=Points(test, test_labels),
-        mean=tuple(mean.tolist()),
-        std=tuple(std.tolist()),
-    )
+    train, test = _moons(points, noise, TRAIN_SEED), _moons(test_points, noise, TEST_SEED)
+    return Arrays(train, test, ("0", "1"))
 
 
-def _moons(points: int, noise: float, seed: int) -> tuple[Tensor, Tensor]:
-    inputs, labels = make_moons(points, noise=noise, random_state=seed)
-    return torch.from_numpy(inputs), torch.from_numpy(labels).long()
+def _moons(points: int, noise: float, seed: int) -> Samples:
+    from sklearn.datasets import make_moons  # brings 160 MB, which other runs do not need
+
+    inputs, classes = make_moons(points, noise=noise, random_state=seed)
+    return Samples(torch.from_numpy(inputs), torch.from_numpy(classes).long())

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 
 from bnnrepro.config import Config
-from bnnrepro.data.splits import Sources
+from bnnrepro.data.dataset import Sources
 from bnnrepro.models.summary import ModelSummary
 from bnnrepro.tasks import Task
 

@@ -198,7 +198,7 @@ def _train_locked(parts: Parts, folder: RunFolder, key: str) -> dict[str, Any] |
         seconds=cfg.checkpoint_seconds,
         stop_after=cfg.stop_after,
         about=parts.data.about(),
-        loggers=make_logger(cfg, folder, key),
+        loggers=[make_logger(cfg, folder, key)],
     )
     recorder.read(parts.trainer.device)  # before anything in the folder changes
     bar = Guarded("progress", progress())

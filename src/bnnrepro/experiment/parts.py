@@ -1,14 +1,14 @@
 """Build the parts of a run from its configuration: data, model, method, training loop."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from bnnrepro.config import Config, instantiate
-from bnnrepro.data.batch_source import Source
-from bnnrepro.data.dataset import Data
-from bnnrepro.data.splits import Sources, make_sources
+from bnnrepro.config.instantiation import locate
+from bnnrepro.data.batches import Source
+from bnnrepro.data.dataset import DataSet, Facts, Loader, Sources
 from bnnrepro.errors import UserError
 from bnnrepro.experiment.threads import set_threads
 from bnnrepro.models.summary import ModelSummary, summarise
@@ -24,7 +24,7 @@ class Parts:
     """The parts of a run; ``ood`` is the out-of-distribution test set, ``evaluate.ood``."""
 
     cfg: Config
-    data: Data
+    data: Facts
     sources: Sources
     trainer: TrainingLoop
     summary: ModelSummary
@@ -38,26 +38,25 @@ def build(cfg: Config) -> Parts:
     _check_device(cfg, device)
     seed_generators(cfg.seed, "data")  # a user's own data set may draw its samples
     data = load_data(cfg)
-    sources = make_sources(
-        data,
-        validation_split=getattr(cfg.dataset, "validation_split", 0.0),
+    facts = data.facts
+    ood = _ood_source(cfg, facts, device)
+    seed_generators(cfg.seed, "init")
+    model = instantiate(cfg.effective_model, shape=facts.shape, classes=facts.outputs)
+    sources = data.sources(
         seed=cfg.seed,
         device=device,
         batch_size=cfg.batch_size,
         train_limit=cfg.preset.train_limit,
         test_limit=cfg.preset.test_limit,
+        margin=getattr(model, "margin", 0),
     )
-    data = data.without_samples()  # the sources hold them
-    ood = _ood_source(cfg, data, device)
-    seed_generators(cfg.seed, "init")
-    model = instantiate(cfg.effective_model, shape=data.shape, classes=data.outputs)
-    sources = sources.with_margin(getattr(model, "margin", 0))
+    del data  # the sources hold the samples
 
     def method(groups: Any, train_set_size: int, generator: torch.Generator) -> Any:
         offered = {"train_set_size": train_set_size, "generator": generator}
         return instantiate(cfg.method, params=groups, offered=offered)
 
-    task = task_named(data.task).of(cfg, data.about())
+    task = task_named(facts.task).of(cfg, facts.about())
     trainer = TrainingLoop(
         model,
         task,
@@ -76,43 +75,41 @@ def build(cfg: Config) -> Parts:
         optimizer = trainer.build_optimizer(sources.train.n_samples)
     except TypeError as error:
         raise UserError("method", cfg.method.name, str(error)) from error
-    summary = summarise(trainer.model, data.shape, optimizer.binary_parameters().__contains__)
-    return Parts(cfg, data, sources, trainer, summary, ood)
+    summary = summarise(trainer.model, facts.shape, optimizer.binary_parameters().__contains__)
+    return Parts(cfg, facts, sources, trainer, summary, ood)
 
 
-def _ood_source(cfg: Config, data: Any, device: torch.device) -> Source | None:
+def _ood_source(cfg: Config, facts: Facts, device: torch.device) -> Source | None:
     if cfg.evaluate.ood is None:
         return None
     from bnnrepro.config.parts import ood_dataset  # few runs need these two
-    from bnnrepro.data.ood_images import ood_batches
+    from bnnrepro.data.images import ood_batches
 
     try:
         ood_data = instantiate(ood_dataset(cfg.evaluate.ood))
     except UserError as error:
         where = "BNNREPRO_DATA names the folder that holds it"
         raise UserError("evaluate.ood", cfg.evaluate.ood, f"{error}; {where}") from error
-    return ood_batches(data, ood_data, device=device, limit=cfg.preset.test_limit)
+    return ood_batches(facts, ood_data, device=device, limit=cfg.preset.test_limit)
 
 
-def load_data(cfg: Config) -> Data:
+def load_data(cfg: Config) -> DataSet:
     """Return the data set, or its stand-in.
 
     Raises:
         UserError: the data are missing, or contradict their configuration.
     """
     if cfg.preset.stand_in is None:
-        data: Data = instantiate(cfg.dataset)
+        data: DataSet = instantiate(cfg.dataset)
         return data
-    part: Any = cfg.dataset
+    from bnnrepro.data import digits, shapes  # few runs need these
+
+    loader = locate("dataset._target_", cfg.dataset._target_)
+    assert isinstance(loader, Loader)
+    common = {key: getattr(cfg.dataset, key) for key in loader.common}
     if cfg.preset.stand_in == "shapes":
-        from bnnrepro.data import shapes
-
-        return shapes.stand_in(part.crop, part.crops, asdict(part.augment))
-    from bnnrepro.data import digits  # brings scikit-learn: 160 MB that other runs do not need
-
-    return digits.stand_in(
-        part.shape, part.classes, mean=part.mean, std=part.std, augment=asdict(part.augment)
-    )
+        return shapes.stand_in(**common)
+    return digits.stand_in(**common)
 
 
 def _check_device(cfg: Config, device: torch.device) -> None:

@@ -1,9 +1,7 @@
 """``--dry-run``: list the runs of a sweep with their states and the estimated hours left."""
 
-import statistics
 from collections import defaultdict
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from hydra._internal.callbacks import Callbacks
@@ -11,36 +9,35 @@ from hydra.core.plugins import Plugins
 from hydra.types import HydraContext
 from omegaconf import DictConfig
 
+from bnnrepro.config import Config
 from bnnrepro.config.compose import hydra_session
-from bnnrepro.config.sweep_points import Points, load_master
 from bnnrepro.errors import UserError
+from bnnrepro.launch.costs import costs
 from bnnrepro.launch.plan import PlannedRun, counts, make_plan
-from bnnrepro.runs.query import Run, find
-from bnnrepro.runs.status_table import seconds_per_epoch
-
-_MAX_MEASURED = 20  # runs of a kind: more would not change the median
+from bnnrepro.launch.sweep_points import Points, load_master
 
 
 def dry_run(plan: Sequence[PlannedRun]) -> str:
     """Return the runs, the action and estimated time of each, and the hours of all."""
-    paces = _paces(plan)
-    lines, seconds, unknown = [], 0.0, set[str]()
+    groups: dict[str, list[PlannedRun]] = defaultdict(list)
     for planned in plan:
-        left, run = 0.0, planned.run
-        if planned.todo and run.state.name != "done":
-            epochs = planned.config.effective_epochs - (run.status.epoch or 0)
-            left = epochs * (paces.get(_kind(run)) or 0.0)
-            if _kind(run) not in paces:
-                unknown.add("/".join(_kind(run)))
-        seconds += left
+        groups[_kind(planned)].append(planned)
+    left = {_kind(p) for p in plan if p.todo and p.run.state.name != "done"}
+    known = costs({kind: groups[kind] for kind in left})
+    lines, seconds = [], 0.0
+    for planned in plan:
+        cost = known.get(_kind(planned))
+        own = cost.of(planned) if cost else 0.0
+        seconds += own
         action = "start" if planned.todo else "leave"
-        time = f"  {_hours(left)}" if left else ""
+        time = f"  {_hours(own)}" if own else ""
+        run = planned.run
         lines.append(f"{action}  {run.state.name:<11}  {run.name}  {planned.label}{time}")
     todo = sum(planned.todo for planned in plan)
     hours = f"about {_hours(seconds)} of computing, by measured epochs"
-    if unknown:
+    if unknown := sorted(left - set(known)):
         hours = "" if not seconds else f"{hours}, "
-        hours += f"no epoch was measured of {', '.join(sorted(unknown))}"
+        hours += f"no epoch was measured of {', '.join(unknown)}"
     return "\n".join([*lines, f"{todo} of {len(plan)} to start ({counts(plan)}); {hours}"])
 
 
@@ -48,24 +45,15 @@ def _hours(seconds: float) -> str:
     return f"{seconds / 3600:.1f} h" if seconds >= 360 else f"{seconds / 60:.1f} min"
 
 
-def _kind(run: Run) -> tuple[str, ...]:
-    return run.folder.path.parts[-4:-1]
-
-
-def _paces(plan: Sequence[PlannedRun]) -> dict[tuple[str, ...], float]:
-    """Return the median seconds per epoch of each data set, model and method with measurements."""
-    folders = {planned.run.folder.path.parent for planned in plan if planned.todo}
-    measured: dict[tuple[str, ...], list[float]] = defaultdict(list)
-    for folder in filter(Path.is_dir, folders):
-        for run in find([folder], {})[0]:
-            kind = _kind(run)
-            if len(measured[kind]) < _MAX_MEASURED and (pace := seconds_per_epoch(run)):
-                measured[kind].append(pace)
-    return {kind: statistics.median(paces) for kind, paces in measured.items() if paces}
+def _kind(planned: PlannedRun) -> str:
+    """Return data set, network and method, with the preset: runs of about the same cost."""
+    preset = planned.config.preset.name
+    kind = "/".join(planned.run.folder.path.parts[-4:-1])
+    return kind if preset == "paper" else f"{kind} at {preset}"
 
 
 class DryRunLauncher:
-    """A launcher that collects the plan of a sweep and starts nothing.
+    """A launcher that lists the points of a sweep, each with its config, and starts nothing.
 
     Args:
         master: the sweep's config.
@@ -75,19 +63,19 @@ class DryRunLauncher:
     checks_every_point = True
 
     def __init__(self, master: DictConfig, context: HydraContext) -> None:
-        self._master = master
-        self._context = context
-        self.plan: list[PlannedRun] = []
+        self._points = Points(context.config_loader, master)
+        self.points: list[tuple[Sequence[str], Config]] = []
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[Any]:
-        """Add the runs to the plan."""
-        points = Points(self._context.config_loader, self._master)
-        self.plan += make_plan(points.check(job_overrides), job_overrides)
+        """Add points to the list."""
+        self.points += zip(job_overrides, self._points.check(job_overrides), strict=True)
         return []
 
 
-def plan_of(overrides: Sequence[str], config_dir: str | None = None) -> list[PlannedRun]:
-    """Return the plan of the sweep that ``run.py -m`` would compose from overrides.
+def points_of(
+    overrides: Sequence[str], config_dir: str | None = None
+) -> list[tuple[Sequence[str], Config]]:
+    """Return the points of the sweep that ``run.py -m`` would start: overrides and config of each.
 
     Args:
         overrides: of the sweep.
@@ -108,4 +96,9 @@ def plan_of(overrides: Sequence[str], config_dir: str | None = None) -> list[Pla
         )
         sweeper.launcher = launcher = DryRunLauncher(master, context)
         sweeper.sweep(arguments=list(master.hydra.overrides.task))
-        return launcher.plan
+        return launcher.points
+
+
+def plan_of(points: Sequence[tuple[Sequence[str], Config]]) -> list[PlannedRun]:
+    """Return the runs of a sweep's points."""
+    return make_plan([config for _, config in points], [words for words, _ in points])

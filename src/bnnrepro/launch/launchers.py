@@ -6,7 +6,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from bnnrepro.config.compose import groups, hydra_session, load
-from bnnrepro.config.constraints import build, shown
+from bnnrepro.constraints import build, shown
 from bnnrepro.errors import UserError
 from bnnrepro.launch.local_jobs import LocalJobs
 from bnnrepro.launch.settings import Local, Slurm

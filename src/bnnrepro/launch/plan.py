@@ -1,4 +1,4 @@
-"""Plan a sweep: its runs, and those left to do. Imports torch only to read data given by a path."""
+"""Plan a sweep: its runs, and those left to do."""
 
 import json
 from collections.abc import Sequence
@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bnnrepro.config import Config, instantiate
+from bnnrepro.config.instantiation import locate
 from bnnrepro.runs import reading, status
 from bnnrepro.runs.layout import RunFolder, run_folder
 from bnnrepro.runs.liveness import ACTIVE
@@ -13,16 +14,6 @@ from bnnrepro.runs.query import Run, update_states
 from bnnrepro.runs.result import settings_of
 from bnnrepro.runs.signature import signature
 from bnnrepro.runs.status_table import state_counts
-
-_FIXED_DATA = (
-    "bnnrepro.data.digits.load",
-    "bnnrepro.data.mnist.load",
-    "bnnrepro.data.cifar.load",
-    "bnnrepro.data.permuted.digits",
-    "bnnrepro.data.permuted.mnist",
-    "bnnrepro.data.shapes.load",
-    "bnnrepro.data.label_folder.isbi",
-)  # data sets whose name determines their content
 
 
 @dataclass
@@ -81,10 +72,10 @@ def run_folder_of(config: Config, fingerprints: dict[str, str | None]) -> RunFol
         fingerprints: cache, filled here: data given by a path are read once.
     """
     key = json.dumps(config.to_dict()["dataset"], sort_keys=True)
-    if config.dataset._target_ in _FIXED_DATA:
+    if getattr(locate("dataset._target_", config.dataset._target_), "fixed", False):
         fingerprints[key] = None
     elif key not in fingerprints:
-        fingerprints[key] = instantiate(config.dataset).fingerprint
+        fingerprints[key] = instantiate(config.dataset).facts.fingerprint
     name = signature(config.identity(), fingerprints[key])
     return run_folder(config.out, config.dataset.name, config.model.name, config.method.name, name)
 

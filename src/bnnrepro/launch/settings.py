@@ -3,73 +3,81 @@
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any
 
-from bnnrepro.config.constraints import Pattern, Range
-from bnnrepro.config.schema import Count, Name, Positive, Text
+from annotated_types import Ge, Interval
 
-NotNegativeCount = Annotated[int, Range(0)]
-RunsPerJob = Annotated[int, Range(1, 10_000)]
+from bnnrepro.constraints import Count, Name, Pattern, Positive, Text
+
+NotNegativeCount = Annotated[int, Ge(0)]
+RunsPerJob = Annotated[int, Interval(ge=1, le=10_000)]
 Line = Annotated[str, Pattern(r".*\S.*", "text on one line, not empty")]
 """A value in sbatch's script, in which a second line would be a command."""
 
 
 @dataclass
 class Local:
-    """``hydra/launcher=local``."""
+    """``hydra/launcher=local``.
+
+    Attributes:
+        name: begins the name of the sweep's folder
+        processes: runs at a time; null: runs_per_gpu per GPU, or one per two cores without a GPU
+        threads: CPU threads of a run without a setting; null: an equal share of the cores
+        gpus: numbers of the GPUs that may be used; null: all that are visible
+        runs_per_gpu: runs that share a GPU
+        runs_per_job: runs that share a process, one after another
+    """
 
     name: Name
-    """begins the name of the sweep's folder"""
-    processes: Annotated[int, Range(1, 1024)] | None
-    """runs at a time; null: runs_per_gpu per GPU, or one per two cores without a GPU"""
-    threads: Annotated[int, Range(1, 1024)] | None
-    """CPU threads of a run without a setting; null: an equal share of the cores"""
+    processes: Annotated[int, Interval(ge=1, le=1024)] | None
+    threads: Annotated[int, Interval(ge=1, le=1024)] | None
     gpus: list[NotNegativeCount] | None
-    """numbers of the GPUs that may be used; null: all that are visible"""
     runs_per_gpu: Count
-    """runs that share a GPU"""
     runs_per_job: RunsPerJob = 1
-    """runs that share a process, one after another"""
 
 
 @dataclass
 class Slurm:
-    """``hydra/launcher=slurm``."""
+    """``hydra/launcher=slurm``.
+
+    Attributes:
+        name: begins the jobs' name and that of the sweep's folder
+        partition: as sbatch --partition; null: the cluster's default
+        account: as sbatch --account
+        qos: as sbatch --qos
+        constraint: as sbatch --constraint
+        exclude: as sbatch --exclude: nodes to avoid
+        timeout_min: time limit of a job, minutes; a run that needs more resumes in the job's next
+            start
+        cpus_per_task: cores of a job, shared among its runs
+        mem_gb: memory of a job; null: the cluster's default
+        gpus_per_node: GPUs of a job
+        array_parallelism: jobs of the sweep that run at a time
+        max_num_timeout: starts after time limits, of each job
+        max_deaths: starts after a kill -9 or a crash, of each job
+        signal_delay_s: warning before the time limit, seconds: in it, the state is saved
+        runs_at_once: number of a job's runs_per_job runs that run side by side (on its GPU)
+        setup: shell lines before Python starts: modules, environments
+        additional_parameters: any other option of sbatch: {mail-type: END}
+        runs_per_job: runs that share a job, one after another or side by side
+    """
 
     name: Name
-    """begins the jobs' name and that of the sweep's folder"""
     partition: Line | None
-    """as sbatch --partition; null: the cluster's default"""
     account: Line | None
-    """as sbatch --account"""
     qos: Line | None
-    """as sbatch --qos"""
     constraint: Line | None
-    """as sbatch --constraint"""
     exclude: Line | None
-    """as sbatch --exclude: nodes to avoid"""
     timeout_min: Count
-    """time limit of a job, minutes; a run that needs more resumes in the job's next start"""
     cpus_per_task: Count
-    """cores of a job, shared among its runs"""
     mem_gb: Positive | None
-    """memory of a job; null: the cluster's default"""
     gpus_per_node: Count | None
-    """GPUs of a job"""
     array_parallelism: Count
-    """jobs of the sweep that run at a time"""
     max_num_timeout: NotNegativeCount
-    """starts after time limits, of each job"""
     max_deaths: NotNegativeCount
-    """starts after a kill -9 or a crash, of each job"""
-    signal_delay_s: Annotated[int, Range(1)]
-    """warning before the time limit, seconds: in it, the state is saved"""
+    signal_delay_s: Annotated[int, Ge(1)]
     runs_at_once: Count
-    """number of a job's runs_per_job runs that run side by side (on its GPU)"""
     setup: list[Text]
-    """shell lines before Python starts: modules, environments"""
     additional_parameters: dict[str, Any]
-    """any other option of sbatch: {mail-type: END}"""
     runs_per_job: RunsPerJob = 1
-    """runs that share a job, one after another or side by side"""
 
     def parameters(self) -> dict[str, Any]:
         """Return the parameters of submitit's executor that need no change."""

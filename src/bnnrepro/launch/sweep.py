@@ -21,12 +21,12 @@ from hydra.types import HydraContext
 from omegaconf.errors import OmegaConfBaseException
 
 from bnnrepro.config.compose import CONFIG_NAME, explain
-from bnnrepro.config.sweep_points import load_master
 from bnnrepro.errors import UserError
-from bnnrepro.launch.dry_run import DryRunLauncher, dry_run
+from bnnrepro.launch.dry_run import DryRunLauncher, dry_run, plan_of
 from bnnrepro.launch.in_process import run_composed
 from bnnrepro.launch.submission import SCRATCH
 from bnnrepro.launch.submitter import NOTHING, SUBMITTED
+from bnnrepro.launch.sweep_points import load_master
 from bnnrepro.runs import process
 from bnnrepro.screen import printable
 
@@ -82,7 +82,7 @@ def sweep(hydra: Hydra, line: SweepLine, *, detach: bool = False, dry: bool = Fa
     except (HydraException, OmegaConfBaseException) as error:
         raise explain(error, hydra.config_loader, list(line.overrides), line.config_name) from error
     if isinstance(sweeper.launcher, DryRunLauncher):
-        print(dry_run(sweeper.launcher.plan))
+        print(dry_run(plan_of(sweeper.launcher.points)))
     jobs = [job for batch in batches or [] for job in batch]
     failed = [job for job in jobs if job.status is JobStatus.FAILED]
     for job in failed:

@@ -100,13 +100,17 @@ def convolution_stack(
 class ConvolutionalNetwork(nn.Module):
     """Convolutions, then linear layers; (N, C, H, W) images give (N, classes) logits.
 
-    ``minimum_size`` is the smallest H and W of which the poolings leave a pixel.
+    ``minimum_size`` is the smallest H and W of which the poolings leave a pixel, at the default
+    channels or those of the object; a pooling follows every ``pool_every``-th convolution.
 
     Raises:
         ValueError: The image is smaller than that, or ``norm_position`` is unknown.
     """
 
+    tasks = ("classification",)
+    inputs = "images"
     minimum_size: int
+    pool_every: int
 
     def __init__(
         self,
@@ -116,22 +120,20 @@ class ConvolutionalNetwork(nn.Module):
         hidden: Sequence[int],
         *,
         kernel: int,
-        pool_every: int,
         norm_eps: float,
         conv_norm_momentum: float,
         linear_norm_momentum: float,
         norm_position: NormPosition = "before_activation",
     ) -> None:
         super().__init__()
-        shrinkage = 2 ** (len(channels) // pool_every)
-        self.minimum_size = shrinkage
+        shrinkage = self.minimum_size = self.minimum_size_of(channels)
         check_size(type(self).__name__, shape, shrinkage)
         planes, height, width = shape
         widths = [planes, *channels]
         self.features = convolution_stack(
             widths,
             kernel=kernel,
-            pool_every=pool_every,
+            pool_every=self.pool_every,
             norm_eps=norm_eps,
             norm_momentum=conv_norm_momentum,
             norm_position=norm_position,
@@ -143,6 +145,11 @@ class ConvolutionalNetwork(nn.Module):
             norm_momentum=linear_norm_momentum,
             norm_position=norm_position,
         )
+
+    @classmethod
+    def minimum_size_of(cls, channels: Sequence[int]) -> int:
+        """Return the smallest H and W of which the poolings leave a pixel."""
+        return int(2 ** (len(channels) // cls.pool_every))
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits (N, classes) of float images (N, C, H, W)."""

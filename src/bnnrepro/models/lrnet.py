@@ -5,7 +5,11 @@ layer, BatchNorm, ReLU; the last linear layer has BatchNorm too. No biases, no d
 """
 
 from collections.abc import Sequence
+from typing import Annotated
 
+from annotated_types import MinLen
+
+from bnnrepro.constraints import Count, Positive, Share
 from bnnrepro.models.blocks import ConvolutionalNetwork
 
 
@@ -15,27 +19,29 @@ class LRNetSmall(ConvolutionalNetwork):
     Args:
         shape: (C, H, W) of an image, H and W of at least 4.
         classes: Number of logits.
-        channels: Output channels of each convolution.
-        hidden: Width of each hidden linear layer.
+        channels: output channels of each convolution.
+        hidden: units of each hidden linear layer.
         norm_eps: BatchNorm's addition to the variance.
-        conv_norm_momentum: Weight of a batch in the running statistics after convolutions, [0, 1].
-        linear_norm_momentum: The same after linear layers.
+        conv_norm_momentum: weight of the newest batch in BatchNorm's running statistics after
+            convolutions.
+        linear_norm_momentum: the same after linear layers.
 
     Raises:
         ValueError: The image is smaller than 4x4.
     """
 
-    minimum_size: int = 4
+    minimum_size = 4
+    pool_every = 1
 
     def __init__(
         self,
         shape: Sequence[int],
         classes: int,
-        channels: Sequence[int] = (32, 64),
-        hidden: Sequence[int] = (512,),
-        norm_eps: float = 1e-5,
-        conv_norm_momentum: float = 0.15,
-        linear_norm_momentum: float = 0.1,
+        channels: Annotated[Sequence[Count], MinLen(1)] = (32, 64),
+        hidden: Sequence[Count] = (512,),
+        norm_eps: Positive = 1e-5,
+        conv_norm_momentum: Share = 0.15,
+        linear_norm_momentum: Share = 0.1,
     ) -> None:
         super().__init__(
             shape,
@@ -43,7 +49,6 @@ class LRNetSmall(ConvolutionalNetwork):
             channels,
             hidden,
             kernel=5,
-            pool_every=1,
             norm_eps=norm_eps,
             conv_norm_momentum=conv_norm_momentum,
             linear_norm_momentum=linear_norm_momentum,
@@ -56,27 +61,29 @@ class LRNetBig(ConvolutionalNetwork):
     Args:
         shape: (C, H, W) of an image, H and W of at least 8.
         classes: Number of logits.
-        channels: Output channels of each convolution.
-        hidden: Width of each hidden linear layer.
+        channels: output channels of each convolution.
+        hidden: units of each hidden linear layer.
         norm_eps: BatchNorm's addition to the variance.
-        conv_norm_momentum: Weight of a batch in the running statistics after convolutions, [0, 1].
-        linear_norm_momentum: The same after linear layers.
+        conv_norm_momentum: weight of the newest batch in BatchNorm's running statistics after
+            convolutions.
+        linear_norm_momentum: the same after linear layers.
 
     Raises:
         ValueError: The image is smaller than 8x8.
     """
 
-    minimum_size: int = 8
+    minimum_size = 8
+    pool_every = 2
 
     def __init__(
         self,
         shape: Sequence[int],
         classes: int,
-        channels: Sequence[int] = (128, 128, 256, 256, 512, 512),
-        hidden: Sequence[int] = (1024,),
-        norm_eps: float = 1e-5,
-        conv_norm_momentum: float = 0.2,
-        linear_norm_momentum: float = 0.1,
+        channels: Annotated[Sequence[Count], MinLen(1)] = (128, 128, 256, 256, 512, 512),
+        hidden: Sequence[Count] = (1024,),
+        norm_eps: Positive = 1e-5,
+        conv_norm_momentum: Share = 0.2,
+        linear_norm_momentum: Share = 0.1,
     ) -> None:
         super().__init__(
             shape,
@@ -84,7 +91,6 @@ class LRNetBig(ConvolutionalNetwork):
             channels,
             hidden,
             kernel=3,
-            pool_every=2,
             norm_eps=norm_eps,
             conv_norm_momentum=conv_norm_momentum,
             linear_norm_momentum=linear_norm_momentum,

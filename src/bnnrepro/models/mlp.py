@@ -5,6 +5,7 @@ from math import prod
 
 from torch import Tensor, nn
 
+from bnnrepro.constraints import Count, Fraction, Positive, Share
 from bnnrepro.models.blocks import NormPosition, check_size, linear_stack
 
 
@@ -18,26 +19,29 @@ class MLP(nn.Module):
     Args:
         shape: (C, H, W) of an image.
         classes: Number of logits.
-        hidden: Width of each hidden layer.
-        dropout: Rate before every linear layer, in [0, 1].
+        hidden: units of each hidden layer.
+        dropout: rate before every linear layer, the image's pixels included.
         norm_eps: BatchNorm's addition to the variance.
-        norm_momentum: Weight of a batch in BatchNorm's running statistics, in [0, 1].
-        norm_position: BatchNorm ``before_activation`` or ``after_activation``.
+        norm_momentum: weight of the newest batch in BatchNorm's running statistics.
+        norm_position: before_activation (as the published programs run) or after_activation (as
+            the paper's tables print).
 
     Raises:
         ValueError: The image is empty, or ``norm_position`` is unknown.
     """
 
+    tasks = ("classification", "continual")
+    inputs = "images"
     minimum_size: int = 1
 
     def __init__(
         self,
         shape: Sequence[int],
         classes: int,
-        hidden: Sequence[int] = (2048, 2048, 2048),
-        dropout: float = 0.2,
-        norm_eps: float = 1e-4,
-        norm_momentum: float = 0.15,
+        hidden: Sequence[Count] = (2048, 2048, 2048),
+        dropout: Fraction = 0.2,
+        norm_eps: Positive = 1e-4,
+        norm_momentum: Share = 0.15,
         norm_position: NormPosition = "before_activation",
     ) -> None:
         super().__init__()

@@ -6,6 +6,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from bnnrepro.constraints import Count, NotNegative, Positive, Share
+
 
 class ToyMLP(nn.Module):
     """2-64-64-1 on two moons, 1-64-64-1 for regression: linear layers with biases, tanh between.
@@ -13,33 +15,33 @@ class ToyMLP(nn.Module):
     Args:
         shape: (D,), the dimension of an input.
         classes: Number of outputs.
-        hidden: Width of each hidden layer.
-        output_norm: Add a BatchNorm without affine after the last layer, as for regression.
+        hidden: units of each hidden layer.
+        output_norm: add a BatchNorm without affine after the last layer, as for regression.
         norm_eps: BatchNorm's addition to the variance.
-        norm_momentum: Weight of a batch in BatchNorm's running statistics, in [0, 1].
-        binary_biases: Make the biases binary too (by a method that binarises); see
+        norm_momentum: weight of the newest batch in BatchNorm's running statistics.
+        binary_biases: make the biases binary too (by a method that binarises); see
             ``bnnrepro.optim.param_groups``.
         bias_lr: Adam's learning rate of real biases.
-        bias_clip: Largest absolute value of real biases; None: no limit.
+        bias_clip: largest absolute value of real biases; null: no limit.
 
     Raises:
         ValueError: The shape is not (D,) with D of at least 1.
     """
 
     tasks = ("classification", "regression")
-    minimum_size = 1
+    inputs = "points"
 
     def __init__(
         self,
         shape: Sequence[int],
         classes: int,
-        hidden: Sequence[int] = (64, 64),
+        hidden: Sequence[Count] = (64, 64),
         output_norm: bool = False,
-        norm_eps: float = 1e-4,
-        norm_momentum: float = 0.15,
+        norm_eps: Positive = 1e-4,
+        norm_momentum: Share = 0.15,
         binary_biases: bool = True,
-        bias_lr: float = 1e-3,
-        bias_clip: float | None = None,
+        bias_lr: NotNegative = 1e-3,
+        bias_clip: Positive | None = None,
     ) -> None:
         super().__init__()
         if len(shape) != 1 or shape[0] < 1:

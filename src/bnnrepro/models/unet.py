@@ -7,11 +7,14 @@ with that much of its surroundings, mirrored at the image's edge.
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
+from annotated_types import MinLen
 from torch import Tensor, nn
 
+from bnnrepro.constraints import Count, Fraction, Positive, Share
 from bnnrepro.models.blocks import Dropout, check_size
 
 
@@ -50,27 +53,30 @@ class UNet(nn.Module):
         channels: of every level, from the top; one more level than poolings.
         dropout: rate after each level.
         norm_eps: BatchNorm's addition to the variance.
-        norm_momentum: weight of a batch in the running statistics.
+        norm_momentum: weight of the newest batch in BatchNorm's running statistics.
 
     Raises:
         ValueError: the image is smaller than ``minimum_size``, or no channels are given.
     """
 
+    tasks = ("segmentation",)
+    inputs = "images"
+
     def __init__(
         self,
         shape: Sequence[int],
         classes: int,
-        channels: Sequence[int] = (64, 128, 256, 512, 1024),
-        dropout: float = 0.05,
-        norm_eps: float = 1e-5,
-        norm_momentum: float = 0.1,
+        channels: Annotated[Sequence[Count], MinLen(1)] = (64, 128, 256, 512, 1024),
+        dropout: Fraction = 0.05,
+        norm_eps: Positive = 1e-5,
+        norm_momentum: Share = 0.1,
     ) -> None:
         super().__init__()
         if not channels:
             raise ValueError("channels=[]: at least one level is needed")
         self.depth = len(channels) - 1
         self.margin = margin_of(self.depth)
-        self.minimum_size = 2 * self.margin + 1
+        self.minimum_size = self.minimum_size_of(channels)
         check_size(type(self).__name__, shape, self.minimum_size)
 
         def norm(width: int) -> nn.BatchNorm2d:
@@ -93,6 +99,11 @@ class UNet(nn.Module):
         self.up = nn.ModuleList(up(i, o) for i, o in rising)
         self.merge = nn.ModuleList(level(2 * o, o) for _, o in rising)
         self.head = nn.Sequential(nn.Conv2d(channels[0], classes, 1, bias=False), norm(classes))
+
+    @staticmethod
+    def minimum_size_of(channels: Sequence[int]) -> int:
+        """Return the smallest H and W that the mirrored margin allows."""
+        return 2 * margin_of(len(channels) - 1) + 1
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits of all pixels except the margin's."""

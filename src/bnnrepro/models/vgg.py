@@ -1,7 +1,11 @@
 """The VGG of the CIFAR experiments (BayesBiNN, arXiv 2002.10778, appendix B)."""
 
 from collections.abc import Sequence
+from typing import Annotated
 
+from annotated_types import MinLen
+
+from bnnrepro.constraints import Count, Positive, Share
 from bnnrepro.models.blocks import ConvolutionalNetwork, NormPosition
 
 
@@ -16,29 +20,32 @@ class VGG(ConvolutionalNetwork):
     Args:
         shape: (C, H, W) of an image.
         classes: Number of logits.
-        channels: Output channels of each convolution; every second one halves H and W.
-        hidden: Width of each hidden linear layer.
+        channels: output channels of each convolution; every second one halves H and W.
+        hidden: units of each hidden linear layer.
         norm_eps: BatchNorm's addition to the variance.
-        conv_norm_momentum: Weight of a batch in the running statistics after convolutions, [0, 1].
-        linear_norm_momentum: The same after linear layers.
-        norm_position: BatchNorm ``before_activation`` or ``after_activation``.
+        conv_norm_momentum: weight of the newest batch in BatchNorm's running statistics after
+            convolutions.
+        linear_norm_momentum: the same after linear layers.
+        norm_position: before_activation (as the published programs run) or after_activation (as
+            the paper's tables print).
 
     Raises:
         ValueError: The image is smaller than the poolings need (8x8 for the default channels),
             or ``norm_position`` is unknown.
     """
 
-    minimum_size: int = 8
+    minimum_size = 8
+    pool_every = 2
 
     def __init__(
         self,
         shape: Sequence[int],
         classes: int,
-        channels: Sequence[int] = (128, 128, 256, 256, 512, 512),
-        hidden: Sequence[int] = (1024, 1024),
-        norm_eps: float = 1e-5,
-        conv_norm_momentum: float = 0.2,
-        linear_norm_momentum: float = 0.1,
+        channels: Annotated[Sequence[Count], MinLen(1)] = (128, 128, 256, 256, 512, 512),
+        hidden: Sequence[Count] = (1024, 1024),
+        norm_eps: Positive = 1e-5,
+        conv_norm_momentum: Share = 0.2,
+        linear_norm_momentum: Share = 0.1,
         norm_position: NormPosition = "before_activation",
     ) -> None:
         super().__init__(
@@ -47,7 +54,6 @@ class VGG(ConvolutionalNetwork):
             channels,
             hidden,
             kernel=3,
-            pool_every=2,
             norm_eps=norm_eps,
             conv_norm_momentum=conv_norm_momentum,
             linear_norm_momentum=linear_norm_momentum,

@@ -10,28 +10,27 @@ import torch
 from torch import Tensor
 from torch.optim.adam import adam
 
+from bnnrepro.constraints import Betas, NotNegative, Positive
 from bnnrepro.optim.kernels.chunks import like
 
-ADAM_DEFAULTS: dict[str, Any] = {
-    "lr": 1e-3,
-    "betas": (0.9, 0.999),
-    "eps": 1e-8,
-    "weight_decay": 0.0,
-    "clip": None,
-}
 
+def adam_settings(
+    lr: NotNegative = 1e-3,
+    betas: Betas = (0.9, 0.999),
+    eps: NotNegative = 1e-8,
+    weight_decay: NotNegative = 0.0,
+    clip: Positive | None = None,
+) -> dict[str, Any]:
+    """Return the settings of a real-valued group, by default torch's.
 
-def check_adam(group: dict[str, Any]) -> None:
-    """Raise ValueError for an Adam setting that is out of range."""
-    for name in ("lr", "eps", "weight_decay"):
-        if not 0 <= group[name] < float("inf"):
-            raise ValueError(f"{name}={group[name]}: must be a finite number >= 0")
-    betas = group["betas"]
-    if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
-        raise ValueError(f"betas={betas}: must be two numbers in [0, 1)")
-    clip = group.get("clip")
-    if clip is not None and not 0 < clip < float("inf"):
-        raise ValueError(f"clip={clip}: must be a finite number > 0, or None")
+    Args:
+        lr: learning rate.
+        betas: decay rates of the two moments.
+        eps: added to the denominator.
+        weight_decay: L2 penalty.
+        clip: values are clamped to [-clip, clip] after each step; None: no limit.
+    """
+    return dict(locals())
 
 
 def adam_(

@@ -19,7 +19,8 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-from bnnrepro.optim.adam import ADAM_DEFAULTS, adam_, check_adam
+from bnnrepro.constraints import Count, check_arguments
+from bnnrepro.optim.adam import adam_, adam_settings
 from bnnrepro.optim.kernels import malloc
 from bnnrepro.optim.kernels.arithmetic import sign_ as sign_  # methods import it from here
 from bnnrepro.optim.kernels.arithmetic import zero_one_to_signs_
@@ -29,27 +30,6 @@ from bnnrepro.optim.kernels.gradients import own_gradient
 from bnnrepro.optim.state_check import check_compatible, label_of
 
 Group = dict[str, Any]
-
-
-def positive(name: str, value: float) -> float:
-    """Return the value; ValueError unless it is a finite number > 0."""
-    if not 0 < value < float("inf"):
-        raise ValueError(f"{name}={value}: must be a finite number > 0")
-    return value
-
-
-def at_least_one(name: str, value: float, *, integer: bool = False) -> float:
-    """Return the value; ValueError unless it is a finite number (an integer) >= 1."""
-    if not 1 <= value < float("inf") or (integer and value != int(value)):
-        raise ValueError(f"{name}={value}: must be {'an integer' if integer else 'a number'} >= 1")
-    return value
-
-
-def in_unit_interval(name: str, value: float) -> float:
-    """Return the value; ValueError unless it lies in [0, 1)."""
-    if not 0 <= value < 1:
-        raise ValueError(f"{name}={value}: must be in [0, 1)")
-    return value
 
 
 class BinaryOptimizer(torch.optim.Optimizer):
@@ -74,6 +54,10 @@ class BinaryOptimizer(torch.optim.Optimizer):
             the parameters' device.
 
     Attributes:
+        label: the method's name in tables and figures.
+        scheduled: the setting that a scheduler moves; None: there is none.
+        binarizes: whether weights become binary at all.
+        has_posterior: whether weights can be drawn for prediction.
         compiled: whether the element-wise work runs through ``torch.compile``; may be set at any
             time. It pays on a GPU, in long runs.
 
@@ -82,8 +66,9 @@ class BinaryOptimizer(torch.optim.Optimizer):
             fewer than two dimensions in a group that does not say ``binary``.
     """
 
+    label = ""
     binarizes = True
-    scheduled = "lr"
+    scheduled: str | None = "lr"
     has_posterior = False
     compiled = False
     compiling_pays_on_cpu = False
@@ -93,10 +78,11 @@ class BinaryOptimizer(torch.optim.Optimizer):
         params: Iterable[Any],
         defaults: dict[str, Any],
         *,
-        train_samples: int = 1,
+        train_samples: Count = 1,
         generator: torch.Generator | None = None,
     ) -> None:
-        self.train_samples = int(at_least_one("train_samples", train_samples, integer=True))
+        check_arguments(BinaryOptimizer, {"train_samples": train_samples})
+        self.train_samples = int(train_samples)
         self.generator = generator
         self._inside = False
         self._draws = 0
@@ -134,7 +120,7 @@ class BinaryOptimizer(torch.optim.Optimizer):
             if "binary" not in group:
                 group["binary"] = self.binarizes
                 self._check_dimensions(group)
-            (self._check if group["binary"] else check_adam)(group)
+            self._check(group)
         except ValueError:
             self.param_groups.pop()
             raise
@@ -143,11 +129,12 @@ class BinaryOptimizer(torch.optim.Optimizer):
 
     def real_defaults(self) -> dict[str, Any]:
         """Return the default settings of a group with ``binary=False``."""
-        return dict(ADAM_DEFAULTS)
+        return adam_settings()
 
     def scheduled_key(self, group: Group) -> str:
         """Return the name of the group's entry that a scheduler moves."""
-        return self.scheduled if group["binary"] or not self.binarizes else "lr"
+        own = group["binary"] or not self.binarizes
+        return str(self.scheduled) if own else "lr"
 
     def _check_unique(self, group: Group) -> None:
         owned = {parameter for existing in self.param_groups for parameter in existing["params"]}
@@ -359,7 +346,9 @@ class BinaryOptimizer(torch.optim.Optimizer):
     # -- what a method defines ----------------------------------------------------------------
 
     def _check(self, group: Group) -> None:
-        """Raise ValueError for a group's setting that is out of range."""
+        """Raise ValueError for a group's setting that is outside its declared range."""
+        own = group["binary"] or not self.binarizes
+        check_arguments(type(self) if own else adam_settings, group)
 
     def _start(self, parameter: Parameter, group: Group) -> None:
         """Make the parameter's state and set its weights to +-1."""

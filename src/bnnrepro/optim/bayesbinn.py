@@ -24,7 +24,8 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-from bnnrepro.optim.base import Group, at_least_one, in_unit_interval, positive
+from bnnrepro.constraints import AtLeastOne, Count, Fraction, NotNegative, Positive
+from bnnrepro.optim.base import Group
 from bnnrepro.optim.kernels.arithmetic import decay_and_subtract_, subtract_
 from bnnrepro.optim.kernels.compiling import Kernel
 from bnnrepro.optim.kernels.relaxation import ActiveDraw, ActiveSets
@@ -38,30 +39,32 @@ class BayesBiNN(BernoulliPosterior):
 
     Args:
         params: parameters, named parameters or groups; see ``BinaryOptimizer``.
-        lr: alpha, > 0. Table 9: 1e-4 (MNIST), 3e-4 (CIFAR).
-        train_set_size: number of training samples, >= 1; with train_set_scale it makes N.
-        temperature: tau of the relaxation, > 0.
-        momentum: beta, in [0, 1).
-        train_samples: Monte-Carlo samples S of ``step(closure)``, >= 1.
+        lr: learning rate alpha of the natural parameters (Table 9: 1e-4 on MNIST, 3e-4 on CIFAR).
+        train_set_size: number of training samples; with train_set_scale it makes N.
+        temperature: tau of the relaxation.
+        momentum: beta, momentum of the natural gradient.
+        train_samples: S, Monte-Carlo samples of the weights in ``step(closure)``.
         prior: lambda_prior, one number for all weights; see also ``set_prior_to_posterior``.
-        init: the natural parameters start at +init or -init, >= 0, by the signs of the weights
-            that the parameters hold; torch's own first weights have random signs, as the paper's.
-        train_set_scale: factor on train_set_size, > 0; 10 with crops and flips (appendix B.2).
+        init: the natural parameters start at +init or -init, by the signs of the weights that the
+            parameters hold; torch's own first weights have random signs, as the paper's.
+        train_set_scale: factor of train_set_size; 10 with crops and flips (appendix B.2).
         generator: source of every draw, and of the first signs where a weight is 0.
     """
+
+    label = "BayesBiNN"
 
     def __init__(
         self,
         params: Any,
-        lr: float,
-        train_set_size: int,
-        temperature: float = 1e-10,
-        momentum: float = 0.0,
-        train_samples: int = 1,
-        prior: float = 0.0,
-        init: float = 10.0,
-        train_set_scale: float = 1.0,
+        lr: Positive = 1e-4,
         *,
+        train_set_size: AtLeastOne,
+        temperature: Positive = 1e-10,
+        momentum: Fraction = 0.0,
+        train_samples: Count = 1,
+        prior: float = 0.0,
+        init: NotNegative = 10.0,
+        train_set_scale: Positive = 1.0,
         generator: torch.Generator | None = None,
     ) -> None:
         defaults = {
@@ -83,11 +86,9 @@ class BayesBiNN(BernoulliPosterior):
         self._drawn, self._active = {}, ActiveSets()
 
     def _check(self, group: Group) -> None:
-        for name in ("lr", "temperature", "train_set_scale"):
-            positive(name, group[name])
-        at_least_one("train_set_size", group["train_set_size"])
-        in_unit_interval("momentum", group["momentum"])
         super()._check(group)
+        if not group["binary"]:
+            return
         n = group["train_set_size"] * group["train_set_scale"]
         if not group["lr"] * n / group["temperature"] < torch.finfo(torch.float32).max:
             raise ValueError(

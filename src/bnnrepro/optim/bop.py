@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
+from bnnrepro.constraints import Count, NotNegative, Share
 from bnnrepro.optim.base import BinaryOptimizer, Group, sign_, signs_of
 
 
@@ -21,31 +22,26 @@ class Bop(BinaryOptimizer):
 
     Args:
         params: parameters, named parameters or groups; see ``BinaryOptimizer``.
-        threshold: strength of the averaged push above which a weight flips, >= 0.
-        adaptivity_rate: gamma, in (0, 1]; a scheduler moves this.
+        threshold: tau: a weight flips where weight times averaged gradient exceeds it.
+        adaptivity_rate: gamma: weight of the newest gradient in the moving average.
         train_samples: draws of ``step(closure)``; all are alike, only the start is random.
         generator: source of the first signs where a weight is 0.
     """
 
+    label = "Bop"
     scheduled = "adaptivity_rate"
 
     def __init__(
         self,
         params: Any,
-        threshold: float = 1e-8,
-        adaptivity_rate: float = 1e-4,
+        threshold: NotNegative = 1e-8,
+        adaptivity_rate: Share = 1e-4,
         *,
-        train_samples: int = 1,
+        train_samples: Count = 1,
         generator: torch.Generator | None = None,
     ) -> None:
         defaults = {"threshold": threshold, "adaptivity_rate": adaptivity_rate}
         super().__init__(params, defaults, train_samples=train_samples, generator=generator)
-
-    def _check(self, group: Group) -> None:
-        if not 0 <= group["threshold"] < float("inf"):
-            raise ValueError(f"threshold={group['threshold']}: must be a finite number >= 0")
-        if not 0 < group["adaptivity_rate"] <= 1:
-            raise ValueError(f"adaptivity_rate={group['adaptivity_rate']}: must be in (0, 1]")
 
     def _start(self, parameter: Parameter, group: Group) -> None:
         parameter.copy_(signs_of(parameter, self.generator))

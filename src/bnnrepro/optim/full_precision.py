@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 
+from bnnrepro.constraints import Betas, Count, NotNegative, Positive
 from bnnrepro.optim.base import BinaryOptimizer, Group
 
 
@@ -13,25 +14,26 @@ class FullPrecision(BinaryOptimizer):
     Args:
         params: parameters, named parameters or groups; all groups are real-valued, whatever their
             ``binary``.
-        lr: learning rate, >= 0.
-        betas: decay rates of the two moments, each in [0, 1).
-        eps: Adam's epsilon, >= 0.
-        weight_decay: L2 penalty, >= 0.
+        lr: learning rate.
+        betas: decay rates of the two moments.
+        eps: Adam's epsilon.
+        weight_decay: L2 penalty.
         train_samples: draws of ``step(closure)``; all are alike, the method has no noise.
         generator: accepted for the common interface; the method draws nothing.
     """
 
+    label = "Full precision"
     binarizes = False
 
     def __init__(
         self,
         params: Any,
-        lr: float = 1e-3,
-        betas: tuple[float, float] = (0.9, 0.999),
-        eps: float = 1e-8,
-        weight_decay: float = 0.0,
+        lr: Positive = 1e-3,
+        betas: Betas = (0.9, 0.999),
+        eps: Positive = 1e-8,
+        weight_decay: NotNegative = 0.0,
         *,
-        train_samples: int = 1,
+        train_samples: Count = 1,
         generator: torch.Generator | None = None,
     ) -> None:
         defaults = {"lr": lr, "betas": tuple(betas), "eps": eps, "weight_decay": weight_decay}

@@ -19,8 +19,9 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-from bnnrepro.optim.adam import adam_, check_adam
-from bnnrepro.optim.base import BinaryOptimizer, Group, at_least_one, signs_of
+from bnnrepro.constraints import AtLeastOne, Betas, Count, NotNegative, Positive
+from bnnrepro.optim.adam import adam_
+from bnnrepro.optim.base import BinaryOptimizer, Group, signs_of
 from bnnrepro.optim.kernels.arithmetic import zero_one_to_signs_
 
 
@@ -29,31 +30,32 @@ class PMF(BinaryOptimizer):
 
     Args:
         params: parameters, named parameters or groups; see ``BinaryOptimizer``.
-        lr: Adam's learning rate, >= 0.
-        rho: factor by which beta grows, >= 1.
-        beta_interval: steps between two growths of beta, >= 1.
-        beta_max: largest beta, >= 1.
-        betas: decay rates of Adam's two moments, each in [0, 1).
-        eps: Adam's epsilon, >= 0.
-        weight_decay: L2 penalty on the logits, >= 0.
+        lr: Adam's learning rate.
+        rho: growth factor of beta, the sharpness of the softmax, which starts at 1.
+        beta_interval: steps between two increases of beta.
+        beta_max: largest beta.
+        betas: decay rates of Adam's two moments.
+        eps: Adam's epsilon.
+        weight_decay: L2 penalty on the logits.
         train_samples: draws of ``step(closure)``; all are alike, only the start is random.
         generator: source of the first logits.
     """
 
+    label = "PMF"
     compiling_pays_on_cpu = True
 
     def __init__(
         self,
         params: Any,
-        lr: float = 1e-3,
-        rho: float = 1.2,
-        beta_interval: int = 100,
-        beta_max: float = 1e4,
-        betas: tuple[float, float] = (0.9, 0.999),
-        eps: float = 1e-8,
-        weight_decay: float = 0.0,
+        lr: Positive = 1e-3,
+        rho: AtLeastOne = 1.2,
+        beta_interval: Count = 100,
+        beta_max: AtLeastOne = 1e4,
+        betas: Betas = (0.9, 0.999),
+        eps: Positive = 1e-8,
+        weight_decay: NotNegative = 0.0,
         *,
-        train_samples: int = 1,
+        train_samples: Count = 1,
         generator: torch.Generator | None = None,
     ) -> None:
         defaults = {
@@ -69,12 +71,6 @@ class PMF(BinaryOptimizer):
         }
         self._soft: set[Parameter] = set()  # parameters that hold soft weights
         super().__init__(params, defaults, train_samples=train_samples, generator=generator)
-
-    def _check(self, group: Group) -> None:
-        check_adam(group)
-        at_least_one("rho", group["rho"])
-        at_least_one("beta_interval", group["beta_interval"], integer=True)
-        at_least_one("beta_max", group["beta_max"])
 
     def _start(self, parameter: Parameter, group: Group) -> None:
         receptive = math.prod(parameter.shape[2:])

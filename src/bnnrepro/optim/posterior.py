@@ -25,12 +25,6 @@ class BernoulliPosterior(BinaryOptimizer):
 
     has_posterior = True
 
-    def _check(self, group: Group) -> None:
-        if not math.isfinite(group["prior"]):
-            raise ValueError(f"prior={group['prior']}: must be a finite number")
-        if not 0 <= group["init"] < math.inf:
-            raise ValueError(f"init={group['init']}: must be a finite number >= 0")
-
     def _start(self, parameter: Parameter, group: Group) -> None:
         dtype = torch.float32 if parameter.dtype == torch.float16 else None  # 1e-10 is 0 in float16
         signs = signs_of(parameter, self.generator).to(dtype or parameter.dtype)

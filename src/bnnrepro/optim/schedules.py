@@ -10,8 +10,11 @@ value). A schedule of a single epoch or iteration has no second value and runs a
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any, ClassVar, Literal
 
+from annotated_types import MinLen
+
+from bnnrepro.constraints import Count, NotNegative, Share, check_arguments
 from bnnrepro.optim.base import BinaryOptimizer
 
 
@@ -20,18 +23,19 @@ class Schedule:
     """Base of the schedules: a constant value.
 
     Args:
-        per: ``epoch`` or ``iteration``: the unit of every position and length.
-        stepped: ``before`` or ``after`` the epoch (iteration).
+        per: how often the value changes, and the unit of every position and length.
+        stepped: before: the first epoch (iteration) already runs at the second value.
+
+    Raises:
+        ValueError: a setting is out of range.
     """
 
-    per: str = "epoch"
-    stepped: str = "before"
+    per: Literal["epoch", "iteration"] = "epoch"
+    stepped: Literal["before", "after"] = "before"
+    moves: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        for name, allowed in (("per", ("epoch", "iteration")), ("stepped", ("before", "after"))):
-            value = getattr(self, name)
-            if value not in allowed:
-                raise ValueError(f"{name}={value}: must be one of {', '.join(allowed)}")
+        check_arguments(type(self), vars(self))
 
     def value(self, base: float, position: int, total: int) -> float:
         """Return the value at a position in [0, total] for a base value."""
@@ -46,18 +50,20 @@ class Schedule:
 class Constant(Schedule):
     """A constant value."""
 
+    moves: ClassVar[bool] = False
+
 
 @dataclass
 class Cosine(Schedule):
     """Half a cosine from the base to the final value (Loshchilov & Hutter 2017, without restarts).
 
     Args:
-        final: the value at the end; Table 9 of the BayesBiNN paper: 1e-16.
-        span: epochs (iterations) that the half cosine takes; the whole training if None.
+        final: value at the end (Table 9 of the BayesBiNN paper: 1e-16).
+        span: epochs (iterations) until the final value, which then stays; null: the whole run.
     """
 
-    final: float = 1e-16
-    span: int | None = None
+    final: NotNegative = 1e-16
+    span: Count | None = None
 
     def value(self, base: float, position: int, total: int) -> float:
         """Return final + (base - final) (1 + cos(pi position / span)) / 2."""
@@ -70,22 +76,24 @@ class Step(Schedule):
     """Multiply by a factor every ``step_size``, or at each of the milestones.
 
     Args:
-        step_size: epochs (iterations) between two drops; None with milestones.
+        step_size: epochs (iterations) between two drops; null with milestones.
+        milestones: epochs (iterations) after which it drops, increasing; null with step_size.
         factor: factor of each drop.
-        milestones: positions of the drops; None with step_size.
     """
 
-    step_size: int | None = 100
-    factor: float = 0.1
-    milestones: Sequence[int] | None = None
+    step_size: Count | None = 100
+    milestones: Annotated[Sequence[Count], MinLen(1)] | None = None
+    factor: Share = 0.1
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if (self.step_size is None) == (self.milestones is None):
             raise ValueError(
-                f"step_size={self.step_size}, milestones={self.milestones}: "
-                "exactly one of the two must be given"
+                f"milestones={self.milestones}: exactly one of milestones and step_size "
+                f"(now {self.step_size}) must be given"
             )
+        if self.milestones is not None and list(self.milestones) != sorted(set(self.milestones)):
+            raise ValueError(f"milestones={list(self.milestones)}: must increase")
 
     def value(self, base: float, position: int, total: int) -> float:
         """Return base factor^(number of drops up to the position)."""
@@ -99,9 +107,13 @@ class Step(Schedule):
 
 @dataclass
 class Exponential(Schedule):
-    """Geometric from the base value to ``final_factor`` times it at the end of training."""
+    """Geometric from the base value to ``final_factor`` times it at the end of training.
 
-    final_factor: float = 1e-3
+    Args:
+        final_factor: ratio of the final value to the first.
+    """
+
+    final_factor: Share = 0.1
 
     def value(self, base: float, position: int, total: int) -> float:
         """Return base final_factor^(position / total)."""

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-from bnnrepro.optim.adam import adam_, check_adam
-from bnnrepro.optim.base import BinaryOptimizer, Group, positive, sign_
+from bnnrepro.constraints import Betas, Count, NotNegative, Positive
+from bnnrepro.optim.adam import adam_
+from bnnrepro.optim.base import BinaryOptimizer, Group, sign_
 
 
 class STE(BinaryOptimizer):
@@ -23,27 +24,29 @@ class STE(BinaryOptimizer):
 
     Args:
         params: parameters, named parameters or groups; see ``BinaryOptimizer``.
-        lr: Adam's learning rate, >= 0.
-        betas: decay rates of Adam's two moments, each in [0, 1).
-        eps: Adam's epsilon, >= 0.
-        weight_decay: L2 penalty on the latent weights, >= 0.
-        grad_clip: each gradient element is clipped to [-grad_clip, grad_clip]; None clips nothing.
-        weight_clip: bound a of the latent weights, > 0.
+        lr: Adam's learning rate.
+        betas: decay rates of Adam's two moments.
+        eps: Adam's epsilon.
+        weight_decay: L2 penalty on the latent weights.
+        grad_clip: c: each element of a gradient is clipped to [-c, c]; null: no clipping.
+        weight_clip: a: the latent weights are clipped to [-a, a] after each step.
         train_samples: draws of ``step(closure)``; all are alike, the method has no noise.
         generator: accepted for the common interface; the method draws nothing.
     """
 
+    label = "STE"
+
     def __init__(
         self,
         params: Any,
-        lr: float = 1e-2,
-        betas: tuple[float, float] = (0.9, 0.999),
-        eps: float = 1e-8,
-        weight_decay: float = 0.0,
-        grad_clip: float | None = 1.0,
-        weight_clip: float = 1.0,
+        lr: Positive = 1e-2,
+        betas: Betas = (0.9, 0.999),
+        eps: Positive = 1e-8,
+        weight_decay: NotNegative = 0.0,
+        grad_clip: Positive | None = 1.0,
+        weight_clip: Positive = 1.0,
         *,
-        train_samples: int = 1,
+        train_samples: Count = 1,
         generator: torch.Generator | None = None,
     ) -> None:
         defaults = {
@@ -55,12 +58,6 @@ class STE(BinaryOptimizer):
             "weight_clip": weight_clip,
         }
         super().__init__(params, defaults, train_samples=train_samples, generator=generator)
-
-    def _check(self, group: Group) -> None:
-        check_adam(group)
-        positive("weight_clip", group["weight_clip"])
-        if group["grad_clip"] is not None:
-            positive("grad_clip", group["grad_clip"])
 
     def _start(self, parameter: Parameter, group: Group) -> None:
         bound = group["weight_clip"]

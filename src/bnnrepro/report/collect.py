@@ -8,21 +8,24 @@ from functools import cached_property
 from itertools import product
 from typing import Any
 
-from bnnrepro.errors import UserError
 from bnnrepro.report.cells import Cell, Expected
-from bnnrepro.report.curves import Columns, read_columns
 from bnnrepro.report.published import SELECTIONS, SPLITS
-from bnnrepro.runs import query, reading
+from bnnrepro.runs import query
 from bnnrepro.runs.liveness import STATES as RUN_STATES
-from bnnrepro.runs.result import DamagedResultError, is_number, leaves, read_result, settings_of
+from bnnrepro.runs.result import is_number, leaves, settings_of
+from bnnrepro.runs.results import (
+    Columns,
+    code_of,
+    environment_of,
+    is_dirty,
+    read_columns,
+    result_of,
+)
 
 _DONE, *_OTHERS, _NEW = RUN_STATES
 STATES = (_DONE, "left out", *_OTHERS, "missing")
 """States of a run folder, with ``missing`` for a run that nobody has started, and ``left out`` for
 a finished run of other code than the cell's other runs."""
-
-UNKNOWN = "unknown"
-"""Code of runs that are older than its record."""
 
 
 @dataclass(frozen=True)
@@ -81,20 +84,12 @@ class CollectedRun:
     @property
     def code(self) -> str:
         """Hash of the code that made the numbers, several joined by ``+`` if it changed midway."""
-        return "+".join(dict.fromkeys(str(s.get("numerics") or UNKNOWN) for s in self._starts))
+        return code_of(self.environment)
 
     @property
     def dirty(self) -> bool:
         """Whether the working tree had uncommitted changes, at this start or an earlier one."""
-        commits = [start.get("git") for start in self._starts]
-        return any(isinstance(git, dict) and bool(git.get("dirty")) for git in commits)
-
-    @property
-    def _starts(self) -> list[Mapping[str, Any]]:
-        """Environments of all starts of the run, oldest first."""
-        earlier = self.environment.get("earlier")
-        earlier = earlier if isinstance(earlier, list) else []
-        return [*(start for start in earlier if isinstance(start, dict)), self.environment]
+        return is_dirty(self.environment)
 
     @cached_property
     def metrics(self) -> Columns:
@@ -125,30 +120,18 @@ class CollectedRun:
         return self.result if prediction == "mode" else {}
 
 
-def collect(cells: Sequence[Cell], code: str | None = None) -> list[CellResults]:
+def collect(cells: Sequence[Cell]) -> list[CellResults]:
     """Read the runs of some cells.
 
     Runs of a cell made by different code are never combined: those of the most frequent code
     count (of the newest where two are equally frequent), and the others are ``left out``.
-
-    Args:
-        cells: with their runs.
-        code: beginning of the hash of the code whose runs count, in all cells.
-
-    Raises:
-        UserError: no finished run is of that code.
     """
     expected = {run.folder.path: (run, cell) for cell in cells for run in cell.runs}
     queried = {path: query.Run(run.folder) for path, (run, _) in expected.items()}
     query.update_states(list(queried.values()))
     # once for each folder, as a cell may occur in several tables
     runs = {path: _read(run, cell, queried[path]) for path, (run, cell) in expected.items()}
-    if code is not None:
-        hashes = sorted({run.code for run in runs.values() if run.state == "done"})
-        if not any(hash_.startswith(code) for hash_ in hashes):
-            allowed = f"no finished run is of this code; there are {', '.join(hashes)}"
-            raise UserError("code", code, allowed)
-    return [_of_one_code(cell, [runs[r.folder.path] for r in cell.runs], code) for cell in cells]
+    return [_of_one_code(cell, [runs[r.folder.path] for r in cell.runs]) for cell in cells]
 
 
 def metric_of(result: Mapping[str, Any]) -> str | None:
@@ -156,24 +139,75 @@ def metric_of(result: Mapping[str, Any]) -> str | None:
     return next((key for key in result["final"]["train"] if key != "loss"), None)
 
 
+@dataclass(frozen=True)
+class Issue:
+    """Runs of a cell that do not count, with one state and one reason."""
+
+    cell: str
+    state: str
+    reason: str
+    runs: tuple[CollectedRun, ...]
+
+
+def issues(collected: Sequence[CellResults]) -> list[Issue]:
+    """Return an issue for each cell, state and reason of the unused runs."""
+    found = []
+    for results in collected:
+        groups: dict[tuple[int, str], list[CollectedRun]] = {}
+        for run in results.unused:
+            groups.setdefault((STATES.index(run.state), run.reason), []).append(run)
+        found += [
+            Issue(results.cell.name, STATES[state], reason, tuple(runs))
+            for (state, reason), runs in sorted(groups.items(), key=lambda item: item[0])
+        ]
+    return found
+
+
+def issue_lines(found: Sequence[Issue]) -> list[str]:
+    """Return issues in lines; cells with the same issue share one, without folders.
+
+    Damaged runs always have their own line with the folder, as somebody has to look there.
+    """
+    groups: dict[tuple[str, ...], list[Issue]] = {}
+    for issue in found:
+        own = issue.cell if issue.state == "damaged" else ""
+        seeds = ranges([run.expected.seed for run in issue.runs])
+        groups.setdefault((own, issue.state, issue.reason, seeds), []).append(issue)
+    lines = []
+    for (_, state, reason, seeds), group in groups.items():
+        runs = group[0].runs
+        where = f", seed{'s' if len(runs) > 1 else ''} {seeds}" if runs else ""
+        alone = len(group) == 1 and state != "missing"
+        folders = f" ({', '.join(run.name for run in runs)})" if alone else ""
+        cells = ", ".join(issue.cell for issue in group)
+        lines.append(f"{cells}{where}: {state}{f': {reason}' if reason else ''}{folders}")
+    return lines
+
+
+def ranges(numbers: Sequence[int]) -> str:
+    """Return whole numbers in short: ``0-2, 4``."""
+    spans: list[list[int]] = []
+    for number in sorted(numbers):
+        if spans and number == spans[-1][1] + 1:
+            spans[-1][1] = number
+        else:
+            spans.append([number, number])
+    return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in spans)
+
+
 def _read(expected: Expected, cell: Cell, run: query.Run) -> CollectedRun:
-    state, reason = run.state.name, run.state.note
-    environment = _environment(expected)
-    if state != "done":
-        if state == "new" and expected.folder.path.exists():
-            state, reason = "damaged", "has neither a status nor a result"
-        elif state == "new":
-            state, reason = "missing", ""
-        return CollectedRun(expected, state, reason, environment=environment)
-    try:
-        result = read_result(expected.folder.result)
-    except UserError as error:
-        state = "damaged" if isinstance(error, DamagedResultError) else "unreadable"
-        return CollectedRun(expected, state, f"result.json {error.allowed}")
-    fault = _other_run(result, expected, cell) or _impossible(result)
-    if fault:
-        return CollectedRun(expected, "damaged", f"result.json: {fault}")
-    return CollectedRun(expected, "done", "", result, environment)
+    if not expected.folder.path.exists():
+        return CollectedRun(expected, "missing")
+    state, reason, result = result_of(run)
+    if state == "new":
+        state = "damaged"
+    elif state == "done":
+        fault = _other_run(result, expected, cell) or _impossible(result)
+        state, reason = ("damaged", f"result.json: {fault}") if fault else (state, "")
+    environment = environment_of(run)
+    return CollectedRun(
+        expected, state, reason, result if state == "done" else {}, environment=environment
+    )
 
 
 def _other_run(result: Mapping[str, Any], expected: Expected, cell: Cell) -> str | None:
@@ -209,29 +243,20 @@ def _impossible(result: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _environment(expected: Expected) -> Mapping[str, Any]:
-    try:
-        content = reading.parsed(expected.folder.env)
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
-
-
-def _of_one_code(cell: Cell, runs: Sequence[CollectedRun], prefix: str | None) -> CellResults:
-    code = _choose_code([run for run in runs if run.state == "done"], prefix)
-    checked = []
-    for run in runs:
-        if run.state == "done" and run.code != code:
-            reason = f"made by other code ({run.code}); the table's is {code or prefix}"
-            run = replace(run, state="left out", reason=reason)
-        checked.append(run)
+def _of_one_code(cell: Cell, runs: Sequence[CollectedRun]) -> CellResults:
+    done = [run for run in runs if run.state == "done"]
+    count = Counter(run.code for run in done)
+    newest = {run.code: _date(run) for run in sorted(done, key=_date)}
+    code = max(count, key=lambda code: (count[code], newest[code]), default=None)
+    reason = "made by other code ({}); the table's is {}"
+    checked = (
+        replace(run, state="left out", reason=reason.format(run.code, code))
+        if run.state == "done" and run.code != code
+        else run
+        for run in runs
+    )
     return CellResults(cell, tuple(checked), code)
 
 
-def _choose_code(done: Sequence[CollectedRun], prefix: str | None) -> str | None:
-    matches = [run for run in done if prefix is None or run.code.startswith(prefix)]
-    count = Counter(run.code for run in matches)
-    newest: dict[str, str] = {}
-    for run in matches:
-        newest[run.code] = max(newest.get(run.code, ""), str(run.environment.get("date", "")))
-    return max(count, key=lambda code: (count[code], newest[code]), default=None)
+def _date(run: CollectedRun) -> str:
+    return str(run.environment.get("date", ""))

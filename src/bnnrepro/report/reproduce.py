@@ -4,18 +4,19 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 from bnnrepro.config.compose import hydra_session
 from bnnrepro.errors import UserError, nearest
+from bnnrepro.launch.costs import Cost, measured_costs
 from bnnrepro.launch.launchers import launcher_keys, make_submitter
 from bnnrepro.launch.local_jobs import LocalJobs, visible_gpus
 from bnnrepro.launch.submitter import Submitter
 from bnnrepro.report.cells import Cell, cells
-from bnnrepro.report.costs import Cost, costs
-from bnnrepro.report.plan import CellPlan, hours, plan_cells, plan_table
+from bnnrepro.report.figures import FIGURES, Figure
+from bnnrepro.report.plan import Plans, hours, plan_cells, plan_table
+from bnnrepro.report.tables import Table, table_of_sweep, tables
+from bnnrepro.runs.liveness import ACTIVE
 from bnnrepro.screen import printable
 
 SEEDS: Mapping[str, int] = {"paper": 5, "quick": 2}
@@ -70,12 +71,14 @@ def reproduce(request: Request) -> int:
         UserError: the request is not allowed, or a question needs an answer and nobody can give it.
     """
     launcher, requested = _launcher_overrides(request), requested_cells(request)
-    first = f"experiment={requested[0].name}"  # whose keys the overrides may name
-    submitter = make_submitter(launcher_keys([first, *launcher, *request.overrides]))
+    first = requested[0]  # whose keys the overrides may name
+    words = [f"sweep={first.sweep}", *first.words, *launcher, *request.overrides]
+    submitter = make_submitter(launcher_keys(words))
     submitter.check()
     plans = plan_cells(requested)
-    left = [plan.cell for plan in plans if plan.todo]
-    known = costs(left, _threads(submitter)) if left else {}
+    left = {name: runs for name, runs in plans.items() if any(run.todo for run in runs)}
+    threads = submitter.threads if isinstance(submitter, LocalJobs) else None
+    known = measured_costs(left, threads)
     print(f"{request.label}, preset {request.preset}, seeds 0 to {len(requested[0].runs) - 1}")
     print(plan_table(plans, known))
     print(_summary(plans, known, submitter), flush=True)
@@ -84,7 +87,7 @@ def reproduce(request: Request) -> int:
     if left and request.preset == "paper" and not _gpu_here(requested):
         _ask(request, *hours(plans, known))
     code = 0
-    if left or any(plan.active for plan in plans):
+    if left or any(run.run.state.name in ACTIVE for runs in plans.values() for run in runs):
         code = _start(request, _sweep(request, requested, launcher))
         if code not in (0, 1):
             return code
@@ -115,7 +118,8 @@ def requested_cells(request: Request) -> list[Cell]:
     if not 1 <= seeds <= MAX_SEEDS:
         raise UserError("seeds", seeds, f"must be a whole number from 1 to {MAX_SEEDS}")
     return cells(
-        target.cells,
+        target.sweep,
+        where=getattr(target, "where", None),
         preset=request.preset,
         seeds=seeds,
         out="multirun",
@@ -123,13 +127,12 @@ def requested_cells(request: Request) -> list[Cell]:
     )
 
 
-def _target(request: Request) -> Any:
+def _target(request: Request) -> Table | Figure:
     """Return the requested table or figure."""
-    module, register = {
-        "table": ("bnnrepro.report.tables", "TABLES"),
-        "figure": ("bnnrepro.report.figures", "FIGURES"),
-    }[request.kind]
-    targets: Mapping[str, Any] = getattr(import_module(module), register)
+    targets: Mapping[str, Table | Figure] = tables() if request.kind == "table" else FIGURES
+    own = table_of_sweep(request.name) if request.kind == "table" else None
+    if request.name not in targets and own is not None:
+        return own
     if request.name not in targets:
         allowed = f"must be one of {', '.join(targets)}{nearest(request.name, targets)}"
         raise UserError(request.kind, request.name, allowed)
@@ -152,16 +155,12 @@ def _launcher_overrides(request: Request) -> list[str]:
     return [f"hydra/launcher={request.launcher or 'local'}"]
 
 
-def _threads(submitter: Submitter) -> int | None:
-    return submitter.threads if isinstance(submitter, LocalJobs) else None
-
-
 def _gpu_here(requested: Sequence[Cell]) -> bool:
     device = requested[0].runs[0].config.device
     return device.startswith("cuda") or (device == "auto" and bool(visible_gpus()))
 
 
-def _summary(plans: Sequence[CellPlan], known: Mapping[str, Cost], submitter: Submitter) -> str:
+def _summary(plans: Plans, known: Mapping[str, Cost], submitter: Submitter) -> str:
     total, counted, unknown = hours(plans, known)
     if not counted and not unknown:
         return "nothing is left to start"
@@ -218,9 +217,11 @@ def _ask(request: Request, total: float, counted: int, unknown: int) -> None:
 def _sweep(request: Request, requested: Sequence[Cell], launcher: Sequence[str]) -> list[str]:
     """Return the sweep's overrides; seeds vary slowest, so that a whole table is there early."""
     seeds = len(requested[0].runs)
+    where = getattr(_target(request), "where", {})
     return [
+        f"sweep={requested[0].sweep}",
+        *(f"{key}={','.join(values)}" for key, values in where.items()),
         f"seed=range({seeds})" if seeds > 1 else "seed=0",
-        f"experiment={','.join(cell.name for cell in requested)}",
         f"preset={request.preset}",
         f"hydra.launcher.runs_per_job={RUNS_PER_JOB.get(request.preset, 1)}",
         *launcher,
@@ -236,20 +237,20 @@ def _start(request: Request, overrides: Sequence[str]) -> int:
 
 
 def _report(request: Request, requested: Sequence[Cell]) -> None:
-    from bnnrepro.report.collect import collect
-    from bnnrepro.report.render.layout import issues_of, summarise_issues
+    from bnnrepro.report.collect import collect, issue_lines, issues
 
     target, collected = _target(request), collect(requested)
-    out = Path(requested[0].runs[0].config.out) / ".tables"
-    if request.kind == "table":
-        from bnnrepro.report.render import text, write_table
+    reports = Path(requested[0].runs[0].config.out).parent / "reports"
+    if isinstance(target, Table):
+        from bnnrepro.report.render.document import terminal, write
+        from bnnrepro.report.table_report import document
 
-        files = write_table(target, collected, out / f"{request.name}_{request.preset}")
-        print(text(target, collected))
+        content = document(target, collected)
+        files = write(content, reports / f"table{request.name}_{request.preset}")
+        print(terminal(content))
     else:
-        files = target.plot(collected, out / f"figure{request.name}_{request.preset}")
-        for line in summarise_issues([i for results in collected for i in issues_of(results)]):
+        files = target.plot(collected, reports / f"figure{request.name}_{request.preset}")
+        for line in issue_lines(issues(collected)):
             print(printable(f"not in the figure: {line}"))
-
     for file in files:
         print(f"{request.kind}: {file}")

@@ -1,4 +1,4 @@
-"""Small-sample summaries and comparison: mean, standard deviations, interval, Welch's test.
+"""Small-sample summaries and comparison: mean, standard deviation, interval, Welch's test.
 
 Published figures consist of a rounded mean and a rounded spread; the comparison allows for the
 rounding of both.
@@ -24,31 +24,20 @@ class Stats:
 
     n: int
     mean: float
-    sample_std: float | None
-
-    @property
-    def population_std(self) -> float:
-        """The standard deviation with ddof 0, as the paper prints it; 0 for one run."""
-        return 0.0 if self.sample_std is None else self.sample_std * math.sqrt(1 - 1 / self.n)
+    std: float | None
 
     @property
     def interval(self) -> tuple[float, float] | None:
         """The mean's 95 % interval by Student's t; None for one run."""
-        if self.sample_std is None:
+        if self.std is None:
             return None
-        from scipy.special import stdtrit
+        if self.std == 0:
+            return self.mean, self.mean
+        from scipy.stats import t
 
-        half = float(stdtrit(self.n - 1, 1 - LEVEL / 2)) * self.sample_std / math.sqrt(self.n)
-        return self.mean - half, self.mean + half
-
-
-@dataclass(frozen=True)
-class Welch:
-    """Welch's test of two means: statistic, degrees of freedom, two-sided p."""
-
-    t: float
-    df: float
-    p: float
+        error = self.std / math.sqrt(self.n)
+        low, high = t.interval(1 - LEVEL, self.n - 1, loc=self.mean, scale=error)
+        return float(low), float(high)
 
 
 @dataclass(frozen=True)
@@ -109,23 +98,18 @@ def quoted_stats(figure: Quoted) -> Stats | None:
     return Stats(figure.runs, figure.mean, _sample_std(figure.std, figure))
 
 
-def welch(ours: Stats, theirs: Stats) -> Welch:
-    """Compare two means whose variances need not be equal (Welch 1947, Satterthwaite's df).
+def welch(ours: Stats, theirs: Stats) -> float:
+    """Return the two-sided p of Welch's test of two means, whose variances need not be equal.
 
     Raises:
         ValueError: a side has no spread, or a spread of zero.
     """
-    if not ours.sample_std or not theirs.sample_std:
+    if not ours.std or not theirs.std:
         raise ValueError("Welch's test needs a spread on both sides")
-    from scipy.special import stdtr
+    from scipy.stats import ttest_ind_from_stats
 
-    # Relative to the larger: their squares' squares must neither vanish nor overflow.
-    scale = max(ours.sample_std, theirs.sample_std)
-    a = (ours.sample_std / scale) ** 2 / ours.n
-    b = (theirs.sample_std / scale) ** 2 / theirs.n
-    t = (ours.mean - theirs.mean) / scale / math.sqrt(a + b)
-    df = (a + b) ** 2 / (a**2 / (ours.n - 1) + b**2 / (theirs.n - 1))
-    return Welch(t, df, float(2 * stdtr(df, -abs(t))))
+    sides = (ours.mean, ours.std, ours.n, theirs.mean, theirs.std, theirs.n)
+    return float(ttest_ind_from_stats(*sides, equal_var=False).pvalue)
 
 
 def compare(ours: Stats | None, figure: Quoted) -> Verdict:
@@ -140,14 +124,14 @@ def compare(ours: Stats | None, figure: Quoted) -> Verdict:
     theirs = quoted_stats(figure)
     if ours.n < MIN_RUNS:
         return Verdict("too few runs", difference, f"n is {ours.n}")
-    if theirs is None or theirs.sample_std is None:
+    if theirs is None or theirs.std is None:
         return Verdict("cannot be tested", difference, "the published figure has no spread")
-    if theirs.sample_std == 0:
+    if theirs.std == 0:
         return Verdict("cannot be tested", difference, "the published spread is printed as zero")
-    if not ours.sample_std:
+    if not ours.std:
         return Verdict("cannot be tested", difference, "our runs have no spread")
-    p = welch(ours, theirs).p
-    extremes = [welch(ours, rounded).p for rounded in _roundings(figure, difference)]
+    p = welch(ours, theirs)
+    extremes = [welch(ours, rounded) for rounded in _roundings(figure, difference)]
     low, high = min(p, *extremes), max(p, *extremes)
     return Verdict("agrees" if high >= LEVEL else "differs", difference, "", p, (low, high))
 

@@ -1,30 +1,40 @@
-"""Shared parts of the figures: style, colour-blind-safe palette, titles and remarks, files.
+"""Look of all charts: names of methods, a colour-blind-safe palette, matplotlib's settings.
 
 The colours are Okabe and Ito's; lines differ in dashes and markers as well, for print in grey.
 """
 
-from __future__ import annotations
-
-import csv
-import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from functools import cache
+from itertools import cycle
+from typing import Any
 
-import numpy as np
+from omegaconf import OmegaConf
 
-from bnnrepro.report.collect import CellResults
-from bnnrepro.report.curves import Band, Columns
-from bnnrepro.report.tables import DATASETS, SHORTENED
-from bnnrepro.runs import atomic
+from bnnrepro.config.instantiation import locate
+from bnnrepro.config.parts import conf_dir
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+FIRST = ("bayesbinn", "ste", "bop", "pmf", "full_precision")
+"""Methods whose colours stay, whatever is added."""
+
+STD = "one sample std over seeds"
+"""What a band, an error bar, or a number after ``±`` of ours is."""
 
 INK = "#333333"
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#E69F00", "#56B4E9")
+EDGE = "#dddddd"
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#000000", "#e69f00", "#56b4e9")
+DARK = {
+    "#0072b2": "#56b4e9",
+    "#d55e00": "#ff8f40",
+    "#009e73": "#2fd3a5",
+    "#cc79a7": "#e29cc4",
+    "#000000": "#e8e8e8",
+    "#e69f00": "#f0c04a",
+    "#56b4e9": "#b3defa",
+    EDGE: "#3a3e44",
+}
+"""The colours of a page's charts on a dark ground, where they differ."""
+
 DASHES: tuple[Any, ...] = (
     "-",
     (0, (5, 1.5)),
@@ -35,203 +45,67 @@ DASHES: tuple[Any, ...] = (
     (0, (2, 3)),
 )
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-_NAMES = {
-    "bayesbinn": "BayesBiNN",
-    "ste": "STE",
-    "bop": "Bop",
-    "pmf": "PMF",
-    "full_precision": "Full precision",
-}
-_STYLE: Any = {
-    "font.size": 8,
-    "axes.titlesize": 8.5,
-    "axes.labelsize": 8,
-    "legend.fontsize": 8,
+
+_SETTINGS: dict[Any, Any] = {
+    "axes.titlesize": "medium",
+    "legend.fontsize": "medium",
+    "figure.titlesize": "large",
     "legend.frameon": False,
+    "legend.handlelength": 2.8,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.linewidth": 0.7,
-    "axes.edgecolor": INK,
     "axes.grid": True,
-    "grid.color": "#dddddd",
+    "grid.color": EDGE,
     "grid.linewidth": 0.5,
     "axes.axisbelow": True,
     "lines.linewidth": 1.3,
+    "text.parse_math": False,  # a run's setting may have a dollar sign
     "pdf.fonttype": 42,  # text that stays text
+    "svg.fonttype": "none",
+    "svg.hashsalt": "bnnrepro",  # the same picture again, byte by byte
     "savefig.dpi": 200,
     "figure.constrained_layout.use": True,
-}
+} | dict.fromkeys(
+    ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), INK
+)
 
 
 @contextmanager
-def style() -> Iterator[None]:
-    """Set the style of all figures, without a display."""
-    import matplotlib
+def style(size: float = 8) -> Iterator[None]:
+    """Set the style of all charts, while they are drawn and written; text has ``size`` points."""
     from matplotlib import rc_context
 
-    matplotlib.use("agg")
-    with rc_context(_STYLE):
+    with rc_context({**_SETTINGS, "font.size": size}):
         yield
 
 
+@cache
+def methods() -> dict[str, Callable[..., Any]]:
+    """Return the class of each method of ``conf/method/``, by its name."""
+    targets = {
+        file.stem: str(OmegaConf.select(OmegaConf.load(file), "_target_"))
+        for file in sorted((conf_dir() / "method").glob("*.yaml"))
+    }
+    names = [*filter(targets.__contains__, FIRST), *(name for name in targets if name not in FIRST)]
+    return {name: locate("method._target_", targets[name]) for name in names}
+
+
 def method_label(method: str) -> str:
-    """Return a method's name as figures print it."""
-    return _NAMES.get(method, method)
+    """Return a method's name as tables and figures print it: the ``label`` of its class."""
+    return str(getattr(methods().get(method), "label", "") or method)
 
 
-def line_style(name: str, names: Sequence[str] = tuple(_NAMES)) -> dict[str, Any]:
-    """Return colour and dashes of a method, or of another of ``names``, the same everywhere."""
-    index = names.index(name) if name in names else len(names)
-    return {"color": COLOURS[index % len(COLOURS)], "linestyle": DASHES[index % len(DASHES)]}
-
-
-def axis_label(split: str, metric: str) -> str:
-    """Return an axis's label; an accuracy is in percent."""
-    return f"{split} {metric} (%)" if metric == "accuracy" else f"{split} {metric}"
-
-
-def by_dataset(collected: Sequence[CellResults]) -> dict[str, list[CellResults]]:
-    """Return the cells by their data set's name as tables print it, in order."""
-    groups: dict[str, list[CellResults]] = {}
-    for results in collected:
-        dataset = results.cell.dataset
-        groups.setdefault(DATASETS.get(dataset, dataset), []).append(results)
-    return groups
-
-
-def columns_of(results: CellResults) -> list[Columns]:
-    """Return the metrics of a cell's finished runs."""
-    return [run.metrics for run in results.used if run.metrics]
-
-
-def plot_band(axes: Axes, band: Band, label: str, style: Mapping[str, Any]) -> None:
-    """Plot a line and the band of one standard deviation over seeds."""
-    axes.plot(band.x, band.mean, label=label, **style)
-    axes.fill_between(band.x, band.low, band.high, color=style["color"], alpha=0.18, linewidth=0)
-
-
-def fit_y_axis(axes: Axes, bands: Sequence[Band]) -> None:
-    """Leave out the lowest values of the first epochs; without bands, write ``no run done``."""
-    if not bands:
-        axes.text(0.5, 0.5, "no run done", transform=axes.transAxes, ha="center", color=INK)
-        axes.set(xticks=[], yticks=[])
-        return
-    low = min(float(np.quantile(band.low, 0.1)) for band in bands)
-    high = max(float(band.high.max()) for band in bands)
-    if len(bands[0].x) > 20 and low < high:
-        axes.set_ylim(low - 0.05 * (high - low), high + 0.08 * (high - low))
-
-
-def heading(title: str, collected: Sequence[CellResults]) -> str:
-    """Return a figure's title, with its remarks below."""
-    return "\n".join([title, *remarks(collected)])
-
-
-def remarks(collected: Sequence[CellResults]) -> list[str]:
-    """Return remarks on a shortened protocol, on data that stand in, and on missing runs."""
-    lines = []
-    preset = collected[0].cell.preset if collected else "paper"
-    if preset != "paper":
-        lines.append(f"preset {preset}: {SHORTENED}")
-    replaced = dict.fromkeys(results.stands_for for results in collected if results.stands_for)
-    if replaced:
-        lines.append(f"other data stand in for {', '.join(map(str, replaced))}")
-    done = sum(len(results.used) for results in collected)
-    runs = sum(len(results.runs) for results in collected)
-    if done < runs:
-        lines.append(f"{done} of {runs} runs done")
-    return lines
-
-
-def other_settings(collected: Sequence[CellResults]) -> list[str]:
-    """Return a remark on runs whose mean has other draws than their cell asks for; or none."""
-    runs = [run for results in collected for run in results.used]
-    with_mean = [run for run in runs if "mean" in run.result["final"].get("test", {})]
-    left_out = sum(not run.evaluation("mean") for run in with_mean)
-    reason = "evaluated with other settings"
-    return [f"mean of {left_out} of {len(runs)} runs left out: {reason}"] if left_out else []
-
-
-def legend_below(figure: Figure, columns: int = 5) -> None:
-    """Put one legend for all axes below them."""
-    entries: dict[str, Any] = {}
-    for axes in figure.axes:
-        for handle, name in zip(*axes.get_legend_handles_labels(), strict=True):
-            entries.setdefault(name, handle)
-    if entries:
-        figure.legend(
-            entries.values(),
-            entries.keys(),
-            loc="outside lower center",
-            ncols=min(columns, len(entries)),
-            handlelength=3.2,
-        )
-
-
-def finish(
-    figure: Figure,
-    title: str,
-    collected: Sequence[CellResults],
-    rows: Sequence[Mapping[str, Any]],
-    folder: Path,
-    name: str,
-) -> list[Path]:
-    """Add heading and legend to a figure and save it; return the files."""
-    figure.suptitle(heading(title, collected), fontsize=9)
-    legend_below(figure)
-    return save(figure, rows, folder, name)
-
-
-def save(figure: Figure, rows: Sequence[Mapping[str, Any]], folder: Path, name: str) -> list[Path]:
-    """Write a figure as PNG and PDF, its data as CSV, each atomically; return the files."""
-    import matplotlib.pyplot as plt
-
-    files = save_picture(figure, folder, name)
-    plt.close(figure)
-    files.append(folder / f"{name}.csv")
-    atomic.write_text(files[-1], _csv(rows))
-    return files
-
-
-def save_picture(figure: Figure, folder: Path, name: str, **options: Any) -> list[Path]:
-    """Write a picture as PNG and PDF, without dates: the same runs give the same files."""
-    folder.mkdir(parents=True, exist_ok=True)
-    files = []
-    for suffix, metadata in (("png", {"Software": None}), ("pdf", {"CreationDate": None})):
-        content = io.BytesIO()
-        figure.savefig(content, format=suffix, metadata=metadata, **options)
-        files.append(folder / f"{name}.{suffix}")
-        atomic.write_bytes(files[-1], content.getvalue())
-    return files
-
-
-def band_rows(band: Band, first: Mapping[str, Any], x_name: str = "epoch") -> list[dict[str, Any]]:
-    """Return a band as rows of a figure's CSV, with the columns ``first`` before its own."""
-    columns = (column.tolist() for column in (band.x, band.mean, band.std, band.n))
-    return [
-        {**first, x_name: int(x) if x_name == "epoch" else x}
-        | {"mean": mean, "population_std": std, "n": n}
-        for x, mean, std, n in zip(*columns, strict=True)
-    ]
-
-
-def id_columns(results: CellResults) -> dict[str, Any]:
-    """Return the columns with which every row of a figure's CSV begins."""
-    cell = results.cell
+def looks(labels: Mapping[str, str] | None = None) -> dict[str, dict[str, Any]]:
+    """Return the label, colour and dashes of each method, or of other names, by name."""
+    labels = {name: method_label(name) for name in methods()} if labels is None else labels
+    styles = zip(cycle(COLOURS), cycle(DASHES))
     return {
-        "cell": cell.name,
-        "preset": cell.preset,
-        "stands_for": results.stands_for,
-        "dataset": cell.dataset,
-        "method": cell.method,
+        name: {"label": label, "color": colour, "linestyle": dashes}
+        for (name, label), (colour, dashes) in zip(labels.items(), styles, strict=False)
     }
 
 
-def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
-    text = io.StringIO()
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    writer = csv.DictWriter(text, names, lineterminator="\n")
-    if names:
-        writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+def axis_label(column: str) -> str:
+    """Return the label of an axis with a column of ``metrics.csv``; accuracies are in percent."""
+    return f"{column.replace('_', ' ')}{' (%)' if column.endswith('accuracy') else ''}"

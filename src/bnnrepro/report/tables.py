@@ -1,20 +1,18 @@
-"""Layout of the paper's tables: their rows, the experiments that fill them, published figures."""
+"""The paper's tables: their layout, the sweeps that fill them, published figures."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
+from itertools import product
 
+from omegaconf import OmegaConf
+
+from bnnrepro.config.parts import conf_dir
 from bnnrepro.report.published import SPLITS, Quoted, published
+from bnnrepro.report.style import method_label, methods
 
 SHORTENED = "not the paper's protocol"
 DATASETS = {"mnist": "MNIST", "cifar10": "CIFAR-10", "cifar100": "CIFAR-100"}
-METHODS = {
-    "ste": "STE",
-    "bop": "Bop",
-    "pmf": "PMF",
-    "bayesbinn_mode": "BayesBiNN (mode)",
-    "bayesbinn_mean": "BayesBiNN (mean)",
-    "full_precision": "Full precision",
-}
 NOTES = {
     "bop": (
         "Bop is run on the identical protocol, which is what the paper describes. The program "
@@ -40,13 +38,15 @@ NOTES = {
 
 
 @dataclass(frozen=True)
-class TableRow:
-    """A row of a table: one figure of one experiment.
+class Entry:
+    """A figure of a table, at its place.
 
     Attributes:
-        group: the heading above it, such as the data set.
-        label: the row's own name.
-        cell: the experiment; None for a figure that is only quoted.
+        section: the heading above it; empty where the table has one part.
+        row: its row's name, such as the method.
+        column: its column's name, such as the data set.
+        cell: the point of the sweep that it is taken from, ``dataset=mnist method=ste``; None for a
+            figure that is only quoted.
         prediction: ``mode`` or ``mean``.
         split: ``train``, ``validation`` or ``test``.
         paper: the paper's printed figure, if any.
@@ -54,8 +54,9 @@ class TableRow:
         note: a key of ``NOTES``, or None.
     """
 
-    group: str
-    label: str
+    section: str
+    row: str
+    column: str
     cell: str | None
     prediction: str
     split: str
@@ -63,92 +64,127 @@ class TableRow:
     earlier: Quoted | None = None
     note: str | None = None
 
+    @property
+    def name(self) -> str:
+        """Its place in words: ``MNIST, train, STE``."""
+        return ", ".join(filter(None, (self.section, self.column, self.row)))
+
 
 @dataclass(frozen=True)
 class Table:
-    """A table of the paper: ``name`` is its number, ``selection`` the reported epoch."""
+    """A table of the paper.
+
+    ``name`` is its number, ``sweep`` the file of ``conf/sweep/`` that makes its runs, ``selection``
+    the reported epoch.
+    """
 
     name: str
     title: str
+    sweep: str
     selection: str
-    rows: tuple[TableRow, ...]
+    entries: tuple[Entry, ...]
 
     @property
     def cells(self) -> tuple[str, ...]:
-        """Names of its experiments, without repeats, in order."""
-        return tuple(dict.fromkeys(row.cell for row in self.rows if row.cell is not None))
+        """Names of its cells, without repeats, in order."""
+        return tuple(dict.fromkeys(e.cell for e in self.entries if e.cell is not None))
 
 
-def _methods_table(name: str, title: str, splits: Sequence[str]) -> Table:
-    rows = []
-    for dataset, group in DATASETS.items():
-        for method, label in METHODS.items():
-            experiment = method.removesuffix("_mode").removesuffix("_mean")
-            note = {"bop": "bop", "pmf": "pmf", "bayesbinn_mean": "mean"}.get(method)
-            rows += [
-                TableRow(
-                    group,
-                    label,
-                    f"table2_{dataset}_{experiment}",
-                    "mean" if method.endswith("_mean") else "mode",
-                    split,
-                    published().find("table2", dataset, method, split),
-                    published().find("reproduction_best", dataset, method, split),
-                    note,
+def _methods_table(name: str, title: str, sweep: str, splits: Sequence[str]) -> Table:
+    """Return a table with a row a method; a column a data set, or a split if there are several.
+
+    A method with a posterior has two rows, its mode and its mean.
+
+    Args:
+        name: of the table.
+        title: the line above it.
+        sweep: a file of ``conf/sweep/`` with values of ``dataset`` and of ``method``.
+        splits: those shown.
+    """
+    choices = _choices(sweep)
+    entries = []
+    for dataset, method, split in product(choices["dataset"], choices["method"], splits):
+        posterior = getattr(methods().get(method), "has_posterior", False)
+        for prediction in ("mode", "mean") if posterior else ("mode",):
+            key, of = (f"{method}_{prediction}", f" ({prediction})") if posterior else (method, "")
+            data = DATASETS.get(dataset, dataset)
+            entries.append(
+                Entry(
+                    section=data if len(splits) > 1 else "",
+                    row=f"{method_label(method)}{of}",
+                    column=split if len(splits) > 1 else data,
+                    cell=f"dataset={dataset} method={method}",
+                    prediction=prediction,
+                    split=split,
+                    paper=published().find("table2", dataset, key, split),
+                    earlier=published().find("reproduction_best", dataset, key, split),
+                    note={"bop": "bop", "pmf": "pmf"}.get(method)
+                    or ("mean" if prediction == "mean" else None),
                 )
-                for split in splits
-            ]
-    return Table(name, title, "best", tuple(rows))
+            )
+    return Table(name, title, sweep, "best", tuple(entries))
 
 
-def _sweep_table(name: str, title: str, group: str, key: str, shared: str) -> Table:
-    """Return table 6 or 7; the cell of the value ``shared`` is table 2's."""
-    values = dict.fromkeys(value for value, _ in published().figures[f"table{name}"])
-    rows = [
-        TableRow(
-            group,
-            value,
-            "table2_mnist_bayesbinn" if value == shared else f"table{name}_mnist_{key}_{value}",
-            "mode",
-            split,
-            published().find(f"table{name}", value, split),
-            note="table6" if value == "1e-1" and name == "6" else None,
-        )
-        for value in values
-        for split in SPLITS
+def _choices(sweep: str) -> dict[str, list[str]]:
+    """Return the values of each key that a file of ``conf/sweep/`` sweeps by a list."""
+    content = OmegaConf.load(conf_dir() / "sweep" / f"{sweep}.yaml")
+    params = OmegaConf.select(content, "hydra.sweeper.params", default={})
+    return {str(key): str(values).split(",") for key, values in params.items()}
+
+
+def table_of_sweep(name: str) -> Table | None:
+    """Return a table of a sweep over methods and data sets that is none of the paper's; or None."""
+    file = conf_dir() / "sweep" / f"{name}.yaml"
+    if not file.is_file() or not {"dataset", "method"} <= _choices(name).keys():
+        return None
+    comments = [line[2:] for line in file.read_text("utf-8").splitlines() if line[:2] == "# "]
+    title = next(line for line in [*comments, name] if not line.startswith("@"))
+    return _methods_table(name, title.rstrip("."), name, ["test"])
+
+
+def _sweep_table(name: str, title: str, section: str, key: str) -> Table:
+    """Return table 6 or 7; the cell of the published value is table 2's as well."""
+    figures = published().figures[f"table{name}"]
+    entries = [
+        Entry(section, value, split, f"{key}={float(value)}", "mode", split, figure, note=note)
+        for (value, split), figure in figures.items()
+        for note in ["table6" if value == "1e-1" and name == "6" else None]
     ]
-    return Table(name, title, "best", tuple(rows))
+    return Table(name, title, f"table{name}", "best", tuple(entries))
 
 
 def _lrnet_table() -> Table:
-    rows = []
+    entries = []
     for dataset in ("mnist", "cifar10"):
-        label, key = METHODS["bayesbinn_mode"], (dataset, "bayesbinn_mode", "test")
+        column, key = DATASETS[dataset], (dataset, "bayesbinn_mode", "test")
         lrnet = published().find("table11_lrnet", dataset, "lrnet", "test")
         paper = published().find("table11", *key)
         earlier = published().find("reproduction_lrnet", *key)
-        cell, group = f"table11_{dataset}_bayesbinn", DATASETS[dataset]
-        rows.append(TableRow(group, "LR-net", None, "mode", "test", lrnet, note="lrnet"))
-        rows.append(TableRow(group, label, cell, "mode", "test", paper, earlier))
-    return Table("11", "Test accuracy on LR-net's architectures, last epoch", "final", tuple(rows))
+        cell = f"experiment=table11_{dataset}_bayesbinn"
+        entries.append(Entry("", "LR-net", column, None, "mode", "test", lrnet, note="lrnet"))
+        row = f"{method_label('bayesbinn')} (mode)"
+        entries.append(Entry("", row, column, cell, "mode", "test", paper, earlier))
+    title = "Test accuracy on LR-net's architectures, last epoch"
+    return Table("11", title, "table11", "final", tuple(entries))
 
 
-TABLES: dict[str, Table] = {
-    table.name: table
-    for table in (
-        _methods_table("2", "Test accuracy of each method", ["test"]),
+@cache
+def tables() -> dict[str, Table]:
+    """Return the paper's tables, by their numbers."""
+    known = (
+        _methods_table("2", "Test accuracy of each method", "table2", ["test"]),
         _sweep_table(
-            "6", "BayesBiNN on MNIST by learning rate", "MNIST, temperature 1e-10", "lr", "1e-4"
+            "6", "BayesBiNN on MNIST by learning rate", "MNIST, temperature 1e-10", "method.lr"
         ),
         _sweep_table(
             "7",
             "BayesBiNN on MNIST by temperature",
             "MNIST, learning rate 1e-4",
-            "temperature",
-            "1e-10",
+            "method.temperature",
         ),
-        _methods_table("10", "Train, validation and test accuracy of each method", SPLITS),
+        _methods_table(
+            "10", "Train, validation and test accuracy of each method", "table2", SPLITS
+        ),
         _lrnet_table(),
     )
-}
-"""All tables, by the paper's numbers."""
+    return {table.name: table for table in known}

@@ -6,6 +6,15 @@ from pathlib import Path
 from bnnrepro.errors import UserError
 from bnnrepro.runs import atomic
 
+MAP = "map.npz"
+"""Predictions on a grid, in the folder of a run on points in one or two dimensions."""
+
+POSTERIOR = "posterior.json"
+"""Histograms of the posterior, in the folder of a run of continual learning."""
+
+PICTURES = "pictures"
+"""Pictures of predictions, in the folder of a run of segmentation."""
+
 
 @dataclass(frozen=True)
 class RunFolder:

@@ -75,6 +75,7 @@ NO_NUMBERS = (
     "optim/reference.py",  # nothing but tests uses it
     "experiment/console.py",
     "experiment/logs.py",
+    "constraints.py",
     "__init__.py",
     "__main__.py",
     "api.py",

@@ -2,22 +2,23 @@
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
-from bnnrepro.errors import UserError
+from bnnrepro.errors import UserError, nearest
 from bnnrepro.runs import reading, status
 from bnnrepro.runs.layout import RunFolder
 from bnnrepro.runs.liveness import STATES, RunState, queue_of, run_state
-from bnnrepro.runs.stored_config import read_config
+from bnnrepro.runs.stored_config import read_config, settings_of
 from bnnrepro.screen import printable
 
 SUBMISSION = "submission.json"
 _SIGNATURE = re.compile(r"[0-9a-f]{10}")
 _DEPTH = 4  # dataset/model/method/signature
-_PATH_KEYS = {"dataset": -4, "model": -3, "method": -2}
+PATH_KEYS = {"dataset": -4, "model": -3, "method": -2}
+_STATUS_KEYS = ("state", "sweep")
 
 
 class Run:
@@ -48,8 +49,8 @@ class Run:
         if key == "sweep":
             return self.status.submission
         parts = self.folder.path.absolute().parts
-        if key in _PATH_KEYS:
-            return parts[_PATH_KEYS[key]] if len(parts) >= _DEPTH else None
+        if key in PATH_KEYS:
+            return parts[PATH_KEYS[key]] if len(parts) >= _DEPTH else None
         node: Any = self.config
         for part in key.split("."):
             node = node.get(part) if isinstance(node, dict) else None
@@ -57,29 +58,46 @@ class Run:
 
 
 def find(folders: Sequence[Path], filters: dict[str, list[str]]) -> tuple[list[Run], list[Path]]:
-    """Return the runs in some folders that pass all filters, and the folders that are not runs.
+    """Return the runs in some folders that pass all filters, and the folders that are left out.
+
+    Left out are folders that are no runs, and runs without a readable configuration where a filter
+    needs it.
 
     Args:
         folders: of runs at any level, run folders, or sweeps' folders.
         filters: for each key its allowed values, written as in YAML.
 
     Raises:
-        UserError: a folder cannot be read, or ``state`` is none of the states.
+        UserError: a folder cannot be read, ``state`` is none of the states, or a key is in none of
+            the runs' configurations.
     """
     for state in filters.get("state", []):
         if state not in STATES:
             raise UserError("state", state, f"must be one of {', '.join(STATES)}")
-    not_runs: list[Path] = []
-    paths = dict.fromkeys(path for folder in folders for path in _paths(folder, not_runs))
-    path_filters = {key: values for key, values in filters.items() if key in _PATH_KEYS}
-    other_filters = {key: values for key, values in filters.items() if key not in _PATH_KEYS}
-    runs = []
-    for path in paths:
-        run = Run(RunFolder(path))
-        if _passes(run, path_filters):
-            runs.append(run)
+    left_out: list[Path] = []
+    paths = dict.fromkeys(path for folder in folders for path in _paths(folder, left_out))
+    every = [Run(RunFolder(path)) for path in paths]
+    runs = [run for run in every if _passes(run, filters, PATH_KEYS)]
+    settings = [key for key in filters if key not in (*PATH_KEYS, *_STATUS_KEYS)]
+    for key in settings:
+        _check_key(key, ",".join(filters[key]), runs or every)
+    if settings:
+        left_out += [run.folder.path for run in runs if not run.config]
+        runs = [run for run in runs if run.config and _passes(run, filters, settings)]
     update_states(runs)
-    return [run for run in runs if _passes(run, other_filters)], not_runs
+    return [run for run in runs if _passes(run, filters, _STATUS_KEYS)], left_out
+
+
+def _check_key(key: str, value: str, runs: Sequence[Run]) -> None:
+    known: set[str] = set()
+    for run in runs:
+        settings = settings_of(run.config)
+        known |= {*settings, *(word.rpartition(".")[0] for word in settings)}
+        if key in known:
+            return
+    if known:  # else no configuration can be read
+        near = nearest(key, ["seed", *PATH_KEYS, *_STATUS_KEYS, *sorted(known - {""})])
+        raise UserError(key, value, f"no run here has this setting{near}")
 
 
 def update_states(runs: Sequence[Run]) -> None:
@@ -101,8 +119,9 @@ def parse(words: Sequence[str], out: str) -> tuple[list[Path], dict[str, list[st
     return folders or [Path(out)], filters
 
 
-def _passes(run: Run, filters: dict[str, list[str]]) -> bool:
-    return all(_spellings(run.value(key)) & set(values) for key, values in filters.items())
+def _passes(run: Run, filters: dict[str, list[str]], keys: Collection[str]) -> bool:
+    chosen = (key for key in filters if key in keys)
+    return all(_spellings(run.value(key)) & set(filters[key]) for key in chosen)
 
 
 def _spellings(value: object) -> set[str]:
@@ -115,7 +134,7 @@ def _spellings(value: object) -> set[str]:
     return words
 
 
-def _paths(folder: Path, not_runs: list[Path]) -> Iterator[Path]:
+def _paths(folder: Path, left_out: list[Path]) -> Iterator[Path]:
     try:
         if not folder.is_dir():
             raise UserError("folder", str(folder), "there is no such folder of runs")
@@ -124,10 +143,10 @@ def _paths(folder: Path, not_runs: list[Path]) -> Iterator[Path]:
         raise UserError("folder", str(folder), f"cannot be read ({error.strerror})") from error
     if is_sweep:
         yield from submitted_runs(folder)
-    elif _is_run(folder.absolute().name):
+    elif is_run(folder.absolute().name):
         yield folder
     else:
-        yield from _below(folder, _DEPTH, not_runs)
+        yield from _below(folder, _DEPTH, left_out)
 
 
 def submitted_runs(sweep: Path) -> list[Path]:
@@ -158,27 +177,28 @@ def _resolved(paths: Sequence[Path]) -> Iterator[Path]:
         yield Path(real(path)) if path.is_symlink() else Path(real(path.parent), path.name)
 
 
-def _below(folder: Path, depth: int, not_runs: list[Path]) -> Iterator[Path]:
+def _below(folder: Path, depth: int, left_out: list[Path]) -> Iterator[Path]:
     try:
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
     except OSError:
-        not_runs.append(folder)
+        left_out.append(folder)
         return
     for entry in entries:
         if entry.name.startswith(".") or not entry.is_dir():
             continue
-        if _is_run(entry.name):
+        if is_run(entry.name):
             yield Path(entry.path)
         elif depth > 1:
-            yield from _below(Path(entry.path), depth - 1, not_runs)
+            yield from _below(Path(entry.path), depth - 1, left_out)
         else:
-            not_runs.append(Path(entry.path))
+            left_out.append(Path(entry.path))
 
 
-def _is_run(name: str) -> bool:
+def is_run(name: str) -> bool:
+    """Return whether a folder's name is a run's: a signature."""
     return _SIGNATURE.fullmatch(name) is not None
 
 
 def _is_in(out: Path, path: Path) -> bool:
     """Return whether a path without links is that of a run folder in ``out``."""
-    return path.parents[_DEPTH - 1 : _DEPTH] == (out,) and _is_run(path.name)
+    return path.parents[_DEPTH - 1 : _DEPTH] == (out,) and is_run(path.name)

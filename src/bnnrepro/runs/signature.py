@@ -71,13 +71,18 @@ def signature(config: Mapping[str, object], fingerprint: str | None = None) -> s
     return hashlib.sha256(text.encode()).hexdigest()[:_LENGTH]
 
 
+def is_excluded(key: str) -> bool:
+    """Return whether a dotted key is left out, apart from what an excluded key above it decides."""
+    return key in EXCLUDED or key.rpartition(".")[2].startswith("on_")
+
+
 def _canonical_mapping(mapping: Mapping[str, object], prefix: str) -> dict[str, object]:
     content = {}
     for key in mapping:
         if not isinstance(key, str):
             raise UserError(prefix.rstrip(".") or "config", key, "keys must be strings")
         dotted = prefix + key
-        if dotted in EXCLUDED or key.startswith("on_"):
+        if is_excluded(dotted):
             continue
         if dotted in NEUTRAL and mapping[key] == NEUTRAL[dotted]:
             continue

@@ -17,12 +17,12 @@ MAX_ROWS = 20  # of a state, unless all are asked for
 _SEED = re.compile(r"^seed: (\d+)$", re.MULTILINE)
 
 
-def overview(runs: Sequence[Run], not_runs: Sequence[Path] = (), *, show_all: bool = False) -> str:
+def overview(runs: Sequence[Run], left_out: Sequence[Path] = (), *, show_all: bool = False) -> str:
     """Return counts and table.
 
     Args:
         runs: with their states set by ``update_states``.
-        not_runs: folders among them that are not runs.
+        left_out: folders among them that are not runs, or lack the settings to choose by.
         show_all: a line for every run, the done ones too.
     """
     lines = [counts(runs)]
@@ -32,9 +32,10 @@ def overview(runs: Sequence[Run], not_runs: Sequence[Path] = (), *, show_all: bo
         for row in rows:
             cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
             lines.append("  ".join([*cells, row[3]]).rstrip())
-    if not_runs:
+    if left_out:
         lines.append(
-            f"not runs of bnnrepro, ignored: {_some([str(folder) for folder in not_runs])}"
+            "ignored, no run of bnnrepro or without a readable config.yaml: "
+            f"{_some([str(folder) for folder in left_out])}"
         )
     return "\n".join(map(printable, lines))
 

@@ -15,7 +15,7 @@ from bnnrepro.training.task import Task, class_numbers
 
 if TYPE_CHECKING:
     from bnnrepro.config import Config
-    from bnnrepro.data.batch_source import Source
+    from bnnrepro.data.batches import Source
     from bnnrepro.training.task import Training
 
 

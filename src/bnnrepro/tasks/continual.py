@@ -24,14 +24,14 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor, nn
 
-from bnnrepro.data.batch_source import CachedBatches
+from bnnrepro.data.batches import Batches, Changes, Indices, Pair
 from bnnrepro.runs import atomic
+from bnnrepro.runs.layout import POSTERIOR
 from bnnrepro.tasks.classification import Classification
 
 if TYPE_CHECKING:
     from bnnrepro.config import Config
-    from bnnrepro.config.datasets import Permuted
-    from bnnrepro.data.batch_source import Source
+    from bnnrepro.data.batches import Source
     from bnnrepro.data.permuted import PermutedBatches
     from bnnrepro.training.task import Training
 
@@ -78,7 +78,7 @@ class Continual(Classification):
     @classmethod
     def of(cls, cfg: Config, about: Mapping[str, Any]) -> Continual:
         """Return the task of a configuration."""
-        dataset = cast("Permuted", cfg.dataset)
+        dataset: Any = cfg.dataset
         return cls(
             about["tasks"],
             cfg.effective_epochs // about["tasks"],
@@ -200,7 +200,7 @@ class Continual(Classification):
             entropies.append(entropy_bits(probabilities))
         edges = [number / BINS for number in range(BINS + 1)]
         content = {"edges": edges, "counts": counts, "entropy_bits": entropies}
-        atomic.write_json(folder / "posterior.json", content)
+        atomic.write_json(folder / POSTERIOR, content)
 
 
 def summary(rows: Sequence[Sequence[Mapping[str, float]]]) -> dict[str, Any]:
@@ -237,10 +237,16 @@ def _tasks_of(source: Source) -> PermutedBatches:
     return cast("PermutedBatches", source)
 
 
-def _cached(source: Source, task: int) -> CachedBatches:
-    """Return a held-out split's batches of one task, for several passes."""
-    of_task = _tasks_of(source).of(task)
-    return CachedBatches(list(of_task.epoch(0)), of_task.n_samples)
+def _cached(source: Source, task: int) -> Batches:
+    """Return a held-out split's batches of one task, kept in memory for several passes."""
+    kept = list(_tasks_of(source).of(task).epoch(0))
+    size = len(kept[0][1])
+
+    def fetch(indices: Indices, changes: Changes) -> Pair:
+        number: int = cast(slice, indices).start // size
+        return kept[number]
+
+    return Batches(source.n_samples, fetch, size)
 
 
 def _norms(model: nn.Module) -> dict[str, Any]:

@@ -11,11 +11,11 @@ from torch import Tensor
 
 from bnnrepro.errors import UserError
 from bnnrepro.runs import atomic
+from bnnrepro.runs.layout import MAP
 
 if TYPE_CHECKING:
     from bnnrepro.training.task import Training
 
-FILE = "map.npz"
 REACH = 4.0  # standard deviations of the inputs, from their mean
 STEPS = {1: 401, 2: 121}  # grid points per axis, by the number of inputs
 
@@ -49,7 +49,7 @@ def write(training: Training, folder: Path, *, samples: int, average: str) -> No
         assert not isinstance(prediction, Tensor)
         arrays |= {"mean": prediction.mean[:, -1], "spread": prediction.std[:, -1]}
         settings = {"samples": np.array(samples), "average": np.array(average)}
-    with atomic.replacing(folder / FILE) as handle:
+    with atomic.replacing(folder / MAP) as handle:
         np.savez_compressed(handle, allow_pickle=False, **_numpy(arrays), **settings)
 
 
@@ -60,7 +60,7 @@ def is_current(training: Training, folder: Path, *, samples: int, average: str) 
     from bnnrepro.runs.reading import read_arrays
 
     try:
-        arrays = read_arrays(folder / FILE)
+        arrays = read_arrays(folder / MAP)
     except UserError:
         return False
     if not training.optimizer.has_posterior:

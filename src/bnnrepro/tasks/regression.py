@@ -22,7 +22,7 @@ from bnnrepro.training.task import Task
 
 if TYPE_CHECKING:
     from bnnrepro.config import Config
-    from bnnrepro.data.batch_source import Source
+    from bnnrepro.data.batches import Source
     from bnnrepro.training.task import Training
 
 NOISE_VARIANCE = 0.5  # of standardised targets

@@ -23,14 +23,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bnnrepro.data.label_maps import WholeImages
+from bnnrepro.data.segmentation import WholeImages
+from bnnrepro.runs.layout import PICTURES
 from bnnrepro.tasks.segmentation_images import are_predicted, write_pictures, write_predictions
 from bnnrepro.training.evaluation import outputs_and_targets
 from bnnrepro.training.task import Task, class_numbers
 
 if TYPE_CHECKING:
     from bnnrepro.config import Config
-    from bnnrepro.data.batch_source import Source
+    from bnnrepro.data.batches import Source
     from bnnrepro.training.task import Training
 
 COUNTS = "counts"
@@ -175,16 +176,16 @@ class Segmentation(Task):
         if not isinstance(test, WholeImages):
             return
         outputs, _ = outputs_and_targets(training.model, test, training.device)
-        write_pictures(folder / "pictures", test.pairs, outputs.argmax(1))
+        write_pictures(folder / PICTURES, test.samples, outputs.argmax(1))
         if test.unlabelled is not None:
             outputs, _ = outputs_and_targets(training.model, test.unlabelled, training.device)
-            write_predictions(folder / PREDICTIONS, test.unlabelled.pairs, outputs.argmax(1))
+            write_predictions(folder / PREDICTIONS, test.unlabelled.samples, outputs.argmax(1))
 
     def is_finished(self, training: Training, test: Source | None, folder: Path) -> bool:
         """Return whether the images without labels, not in the signature, are predicted."""
         if not isinstance(test, WholeImages) or test.unlabelled is None:
             return True
-        return are_predicted(folder / PREDICTIONS, test.unlabelled.pairs)
+        return are_predicted(folder / PREDICTIONS, test.unlabelled.samples)
 
 
 def count(predicted: Tensor, targets: Tensor, classes: int) -> Tensor:

@@ -9,7 +9,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from bnnrepro.data.label_maps import Pairs, content_hash
+from bnnrepro.data.batches import Samples
+from bnnrepro.data.segmentation import content_hash
 from bnnrepro.runs import atomic, reading
 
 MAX_PICTURES = 12  # of a run
@@ -18,7 +19,7 @@ GAP = 4  # white pixels between the panels
 RED, BLUE = (214, 39, 40), (31, 119, 180)
 
 
-def write_pictures(folder: Path, pairs: Pairs, predicted: Tensor) -> None:
+def write_pictures(folder: Path, samples: Samples, predicted: Tensor) -> None:
     """Write ``<name>.png`` for the first images: image, label, prediction, errors side by side.
 
     A pixel is red where its predicted class is lower than its label, blue where it is higher: of
@@ -26,12 +27,12 @@ def write_pictures(folder: Path, pairs: Pairs, predicted: Tensor) -> None:
 
     Args:
         folder: the target; created if missing.
-        pairs: the images with their labels.
+        samples: the images with their labels.
         predicted: classes, int64 (N, H, W).
     """
     folder.mkdir(exist_ok=True)
-    shown = zip(pairs.names, pairs.images, pairs.labels, predicted, strict=True)
-    top = int(pairs.labels.max()) if len(pairs) else 1
+    shown = zip(samples.names, samples.inputs, samples.targets, predicted, strict=True)
+    top = int(samples.targets.max()) if len(samples) else 1
     for _, (name, image, label, guess) in zip(range(MAX_PICTURES), shown, strict=False):
         write_png(folder / f"{name}.png", panels(image, label, guess, top))
 
@@ -53,29 +54,29 @@ def panels(image: Tensor, label: Tensor, guess: Tensor, top: int) -> np.ndarray:
     return np.concatenate(joined, 1)
 
 
-def write_predictions(folder: Path, pairs: Pairs, predicted: Tensor) -> None:
+def write_predictions(folder: Path, samples: Samples, predicted: Tensor) -> None:
     """Write ``<name>.png`` of every prediction: the last class 255, the first 0.
 
     Predictions of other images are removed. The images' checksum is written last.
 
     Args:
         folder: the target; created if missing.
-        pairs: the images.
+        samples: the images.
         predicted: classes, int64 (N, H, W).
     """
     folder.mkdir(exist_ok=True)
     for path in folder.glob("*.png"):
-        if path.stem not in pairs.names:
+        if path.stem not in samples.names:
             path.unlink()
-    for name, guess in zip(pairs.names, predicted.cpu(), strict=True):
+    for name, guess in zip(samples.names, predicted.cpu(), strict=True):
         write_png(folder / f"{name}.png", shade(guess, max(1, int(predicted.max()))).numpy())
-    atomic.write_text(folder / CHECKSUM, content_hash(pairs))
+    atomic.write_text(folder / CHECKSUM, content_hash(samples))
 
 
-def are_predicted(folder: Path, pairs: Pairs) -> bool:
+def are_predicted(folder: Path, samples: Samples) -> bool:
     """Return whether a folder has the predictions of exactly these images."""
     try:
-        return reading.text(folder / CHECKSUM) == content_hash(pairs)
+        return reading.text(folder / CHECKSUM) == content_hash(samples)
     except (OSError, ValueError):
         return False
 

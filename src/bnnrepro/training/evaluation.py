@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from bnnrepro.data.batch_source import Source
+from bnnrepro.data.batches import Source
 from bnnrepro.optim import BinaryOptimizer
 from bnnrepro.seeds import derive
 from bnnrepro.training.precision import arithmetic

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from bnnrepro.data.batch_source import Source
+from bnnrepro.data.batches import Source
 from bnnrepro.optim import BinaryOptimizer, param_groups
 from bnnrepro.optim.kernels import compiling
 from bnnrepro.optim.kernels.malloc import keep_freed_memory

@@ -1,7 +1,6 @@
 """Adapt tensors, a Dataset or a DataLoader to a source, which yields an epoch's batches."""
 
 from collections.abc import Callable, Iterator
-from functools import partial
 from itertools import islice
 from typing import Any, cast
 
@@ -16,11 +15,8 @@ from torch.utils.data import (
     default_collate,
 )
 
-from bnnrepro.data.batch_source import Source
-from bnnrepro.seeds import derive
+from bnnrepro.data.batches import Batches, Changes, Indices, Pair, Source
 from bnnrepro.training.task import Task
-
-Pair = tuple[Tensor, Tensor]
 
 
 class Converter:
@@ -96,59 +92,6 @@ def samples_per_epoch(loader: DataLoader[Any]) -> int:
     return count - count % batches.batch_size if batches.drop_last else count
 
 
-class DatasetSource:
-    """A source that fetches samples by their indices, in an order that the seed fixes.
-
-    When shuffled, a last batch of a single sample joins the one before: BatchNorm cannot train on
-    one sample.
-
-    Args:
-        n_samples: number of samples.
-        fetch: maps indices, int64 of shape (B,), to inputs and targets.
-        batch_size: samples per batch.
-        seed: the run's seed.
-        shuffle: whether each epoch has a new random order.
-        device: of the indices.
-    """
-
-    def __init__(
-        self,
-        n_samples: int,
-        fetch: Callable[[Tensor], Pair],
-        *,
-        batch_size: int,
-        seed: int,
-        shuffle: bool,
-        device: torch.device,
-    ) -> None:
-        self.n_samples = n_samples
-        self.batch_size = batch_size
-        self.seed = seed
-        self.shuffle = shuffle
-        self._fetch = fetch
-        self._device = device
-
-    def __len__(self) -> int:
-        return len(self._cuts())
-
-    def _cuts(self) -> list[int]:
-        cuts = list(range(0, self.n_samples, self.batch_size))
-        if self.shuffle and len(cuts) > 1 and self.n_samples - cuts[-1] == 1:
-            cuts.pop()
-        return cuts
-
-    def epoch(self, number: int, start: int = 0) -> Iterator[Pair]:
-        """Return an iterator over an epoch's batches from batch ``start`` on."""
-        order = torch.arange(self.n_samples)
-        if self.shuffle:
-            stream = torch.Generator().manual_seed(derive(self.seed, "order", number))
-            order = torch.randperm(self.n_samples, generator=stream)
-        order = order.to(self._device)
-        cuts = [*self._cuts(), self.n_samples]
-        for first, last in zip(cuts[start:-1], cuts[start + 1 :], strict=True):
-            yield self._fetch(order[first:last])
-
-
 def _free_bytes(device: torch.device) -> int:
     """Return the bytes of data that may be moved to a GPU, half of its free memory; else 0."""
     return torch.cuda.mem_get_info(device)[0] // 2 if device.type == "cuda" else 0
@@ -180,25 +123,34 @@ def as_source(
         TypeError: for anything else.
         ValueError: for no samples, tensors of different lengths, or targets that the task refuses.
     """
-    dataset_source = partial(DatasetSource, batch_size=batch_size, seed=seed, shuffle=shuffle)
+
+    def batches(count: int, fetch: Callable[[Tensor], Pair], device: torch.device) -> Batches:
+        numbers = torch.arange(count, device=device)
+
+        def copied(indices: Indices, changes: Changes) -> Pair:
+            # Also of a slice: a model may change its inputs in place.
+            return fetch(numbers[indices] if isinstance(indices, slice) else indices)
+
+        return Batches(count, copied, batch_size, seed=seed, shuffle=shuffle, device=device)
+
     if type(data) is TensorDataset:  # a subclass may do more than to index
         data = data.tensors
-    source: Source
     if isinstance(data, tuple) and len(data) == 2:
         inputs, targets = _to_device(convert(data), device)
-        source = dataset_source(
+        return batches(
             len(inputs),
             lambda indices: (inputs.index_select(0, indices), targets.index_select(0, indices)),
-            device=inputs.device,
+            inputs.device,
         )
-    elif isinstance(data, DataLoader):
-        source = LoaderSource(data, convert)
-    elif isinstance(data, Dataset) and not isinstance(data, IterableDataset):
-        source = dataset_source(
+    if isinstance(data, Dataset) and not isinstance(data, IterableDataset):
+        return batches(
             len(data),  # type: ignore[arg-type]
             lambda indices: convert(default_collate([data[index] for index in indices.tolist()])),
-            device=torch.device("cpu"),
+            torch.device("cpu"),
         )
+    source: Source
+    if isinstance(data, DataLoader):
+        source = LoaderSource(data, convert)
     elif hasattr(data, "epoch") and hasattr(data, "n_samples"):
         source = data
     else:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 import torch
 from torch import Tensor, nn
 
-from bnnrepro.data.batch_source import Source
+from bnnrepro.data.batches import Source
 from bnnrepro.optim import BinaryOptimizer
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ class Task(ABC):
 
         Args:
             cfg: the run's.
-            about: the data set's description of itself (``Data.about``).
+            about: the data set's description of itself (``Facts.about``).
         """
         return cls()
 

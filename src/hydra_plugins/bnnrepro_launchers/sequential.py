@@ -9,8 +9,8 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn, JobStatus, run_job, setup_globals
 
-from bnnrepro.config.sweep_points import Points, check_sweep_size
 from bnnrepro.errors import RunFailedError, UserError
+from bnnrepro.launch.sweep_points import Points, check_sweep_size
 from bnnrepro.screen import traceback_of
 
 
@@ -62,7 +62,11 @@ class GridSweeper(BasicSweeper):
         assert self.launcher is not None
         loader = self.hydra_context.config_loader
         parser = OverridesParser.create(config_loader=loader)
-        overrides = parser.parse_overrides([*self._parse_config(), *arguments])
+        swept, given = (  # those of a file keep their places; the command line's values win
+            {override.get_key_element(): override for override in parser.parse_overrides(lines)}
+            for lines in (self._parse_config(), arguments)
+        )
+        overrides = list({**swept, **given}.values())
         check_sweep_size(overrides)
         batches = self.split_arguments(overrides, self.max_batch_size)
         if not getattr(self.launcher, "checks_every_point", False) or len(batches) > 1:

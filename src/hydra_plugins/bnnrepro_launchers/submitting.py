@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from hydra.core.utils import JobReturn, JobStatus, setup_globals
 from hydra_plugins.hydra_submitit_launcher import submitit_launcher as plugin
 
-from bnnrepro.config.sweep_points import Points
+from bnnrepro.launch.sweep_points import Points
 
 
 class _Submitting(plugin.BaseSubmititLauncher):

@@ -3,9 +3,10 @@
 import importlib
 import pkgutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from bnnrepro.report.cells import Where
 from bnnrepro.report.collect import CellResults
 
 
@@ -16,16 +17,18 @@ class Figure:
     Attributes:
         name: its name on the command line.
         title: the line above it.
-        cells: names of its experiments.
+        sweep: the file of ``conf/sweep/`` that makes its runs.
         plot: writes PNG, PDF and CSV to a folder and returns the files; imports matplotlib when
             called.
+        where: the points of the sweep that it shows; all of them unless given.
         seeds: runs of each cell at the preset ``paper``.
     """
 
     name: str
     title: str
-    cells: tuple[str, ...]
+    sweep: str
     plot: Callable[[Sequence[CellResults], Path], list[Path]]
+    where: Where = field(default_factory=dict)
     seeds: int = 5
 
 

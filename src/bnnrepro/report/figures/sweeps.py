@@ -2,91 +2,75 @@
 
 from collections.abc import Sequence
 from functools import partial
+from itertools import product
 from pathlib import Path
-from typing import Any
 
-from bnnrepro.report import style
+import pandas as pd
+
+from bnnrepro.report.charts import logarithmic, panels
 from bnnrepro.report.collect import CellResults
 from bnnrepro.report.figures import Figure
-from bnnrepro.report.published import SPLITS
-from bnnrepro.report.render.layout import Line, make_report
-from bnnrepro.report.tables import TABLES
+from bnnrepro.report.figures.common import IDS, finish, identity, over_seeds, remarks
+from bnnrepro.report.published import SPLITS, published
+from bnnrepro.report.style import MARKERS, STD, axis_label, looks, style
 
-_SHIFT = 1.09  # between the two series, so that neither hides the other
-_TITLES = {
-    "6": "BayesBiNN on MNIST by learning rate (temperature 1e-10)",
-    "7": "BayesBiNN on MNIST by temperature (learning rate 1e-4)",
-}
+_PAPER = {"mean": "paper_mean", "std": "paper_population_std"}
+_SERIES = {"ours": f"ours: mean and {STD}", "paper": "paper: mean and one population std"}
 
 
-def plot(number: str, axis: str, collected: Sequence[CellResults], folder: Path) -> list[Path]:
-    """Plot one panel per split, with error bars of one population standard deviation."""
-    with style.style():
-        import matplotlib.pyplot as plt
+@style()
+def plot(
+    number: str, key: str, title: str, collected: Sequence[CellResults], folder: Path
+) -> list[Path]:
+    """Plot one panel per split, ours and the paper's.
 
-        report = make_report(TABLES[number], collected)
-        figure, grid = plt.subplots(1, len(SPLITS), figsize=(7.2, 2.7), squeeze=False)
-        for axes, split in zip(grid[0], SPLITS, strict=True):
-            lines = [line for line in report.lines if line.row.split == split]
-            _panel(axes, lines, compared=report.compared)
-            axes.set_title(split)
-            axes.set_xlabel(axis)
-        grid[0, 0].set_ylabel("accuracy (%)")
-        rows = [_csv_row(line, compared=report.compared) for line in report.lines]
-        return style.finish(figure, _TITLES[number], collected, rows, folder, f"table{number}")
+    Args:
+        number: the table's.
+        key: the method's hyperparameter that is swept.
+        title: the line above.
+        collected: the sweep's cells, each with its value of it.
+        folder: the target.
+    """
+    table = _table(number, key, collected)
+    parts = [table.assign(series="ours")]
+    if "paper_mean" in table:
+        paper = table.drop(columns=["mean", "std"])
+        parts += [paper.rename(columns={b: a for a, b in _PAPER.items()}).assign(series="paper")]
+    lines = pd.concat(parts).dropna(subset=["mean"])
+    styles = looks(_SERIES)
+    for look, marker in zip(styles.values(), MARKERS, strict=False):
+        look["marker"] = marker
+    tables = {split: lines[lines["split"] == split] for split in SPLITS}
+    figure, (row,) = panels(tables, "series", styles, key)
+    for axes in row:
+        axes.set_xlabel({"lr": "learning rate"}.get(key, key))
+        if axes.lines:
+            logarithmic(axes, "x")
+    row[0].set_ylabel(axis_label("accuracy"))
+    return finish(figure, title, remarks(collected), table, folder, f"table{number}")
 
 
-def _panel(axes: Any, lines: Sequence[Line], *, compared: bool) -> None:
-    ours = [
-        (float(line.row.label), line.ours.mean, line.ours.population_std)
-        for line in lines
-        if line.ours is not None
+def _table(number: str, key: str, collected: Sequence[CellResults]) -> pd.DataFrame:
+    """Return a row per cell and split; the paper's figures only at its own protocol."""
+    rows = [identity(each) | {"split": split} for each, split in product(collected, SPLITS)]
+    values = [
+        identity(each) | {"split": split, "value": run.value("best", split)}
+        for each, split in product(collected, SPLITS)
+        for run in each.used
     ]
-    paper = [
-        (float(line.row.label), line.row.paper.mean, line.row.paper.std or 0.0)
-        for line in lines
-        if compared and line.row.paper is not None
-    ]
-    for index, (label, series) in enumerate({"ours": ours, "paper": paper}.items()):
-        if not series:
-            continue
-        x, mean, std = zip(*sorted(series), strict=True)
-        shift, colour = _SHIFT if index else 1 / _SHIFT, style.COLOURS[index]
-        axes.errorbar(
-            [value * shift for value in x],
-            mean,
-            std,
-            label=label,
-            marker=style.MARKERS[index],
-            markersize=4,
-            markerfacecolor="white" if index else colour,
-            capsize=2,
-            elinewidth=0.8,
-            color=colour,
-            linestyle=style.DASHES[index],
-        )
-    if ours or paper:
-        axes.set_xscale("log")
-    else:
-        style.fit_y_axis(axes, [])
+    table = over_seeds(pd.DataFrame(rows), values, "split")
+    swept = {r.cell.name: float(getattr(r.cell.runs[0].config.method, key)) for r in collected}
+    table.insert(len(IDS), key, table["cell"].map(swept))
+    if (table["preset"] == "paper").all():
+        figures = published().figures[f"table{number}"].items()
+        paper = [(float(value), split, f.mean, f.std) for (value, split), f in figures]
+        table = table.merge(pd.DataFrame(paper, columns=[key, "split", *_PAPER.values()]))
+    return table.sort_values(key, kind="stable")
 
 
-def _csv_row(line: Line, *, compared: bool) -> dict[str, Any]:
-    ours, paper = line.ours, line.row.paper
-    first = style.id_columns(line.results) if line.results else {"cell": line.row.cell}
-    row = first | {
-        "value": line.row.label,
-        "split": line.row.split,
-        "mean": ours.mean if ours else None,
-        "population_std": ours.population_std if ours and ours.n > 1 else None,
-        "n": len(line.values),
-    }
-    if compared:
-        row |= {"paper_mean": paper and paper.mean, "paper_population_std": paper and paper.std}
-    return row
+def _figure(number: str, key: str, title: str) -> Figure:
+    return Figure(f"table{number}", title, f"table{number}", partial(plot, number, key, title))
 
 
-LEARNING_RATE, TEMPERATURE = (
-    Figure(f"table{number}", title, TABLES[number].cells, partial(plot, number, axis))
-    for (number, title), axis in zip(_TITLES.items(), ("learning rate", "temperature"), strict=True)
-)
+LEARNING_RATE = _figure("6", "lr", "BayesBiNN on MNIST by learning rate (temperature 1e-10)")
+TEMPERATURE = _figure("7", "temperature", "BayesBiNN on MNIST by temperature (learning rate 1e-4)")

@@ -1,9 +1,9 @@
 """Loggers beside the run's folder: wandb and TensorBoard; their failure never ends a run."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
-from bnnrepro.config import Config
+from bnnrepro.config import Config, instantiate
 from bnnrepro.runs.layout import RunFolder
 from bnnrepro.training.callbacks import Callback
 from bnnrepro.training.task import EpochRow, Training
@@ -13,23 +13,16 @@ __all__ = ["make_logger"]
 log = logging.getLogger(__name__)
 
 
-def make_logger(cfg: Config, folder: RunFolder, signature: str) -> Sequence[Callback]:
-    """Return the chosen loggers; their packages are imported when training starts.
+def make_logger(cfg: Config, folder: RunFolder, signature: str) -> Callback:
+    """Return the chosen logger; its package is imported when training starts.
 
     Args:
         cfg: of the run; ``cfg.logger`` chooses.
         folder: of the run; all files of the loggers are in it.
         signature: of the run's configuration; names the wandb run.
     """
-    if cfg.logger.name == "wandb":
-        from bnnrepro.training.loggers.wandb import WandB
-
-        return (Guarded("wandb", WandB(cfg, folder, signature)),)
-    if cfg.logger.name == "tensorboard":
-        from bnnrepro.training.loggers.tensorboard import TensorBoard
-
-        return (Guarded("tensorboard", TensorBoard(folder)),)
-    return ()
+    offered = {"cfg": cfg, "folder": folder, "signature": signature}
+    return Guarded(cfg.logger.name, instantiate(cfg.logger, offered=offered))
 
 
 class Guarded(Callback):

@@ -2,12 +2,13 @@
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from bnnrepro.config import Config, schema
+from bnnrepro.config import Config
+from bnnrepro.constraints import Text
 from bnnrepro.runs import atomic, reading
 from bnnrepro.runs.layout import RunFolder
 from bnnrepro.training.callbacks import Callback
@@ -27,12 +28,34 @@ class WandB(Callback):
     newer ones.
 
     Args:
-        cfg: of the run; ``cfg.logger`` holds project, entity, mode, group and tags.
+        cfg: of the run.
         folder: of the run; wandb's files go to ``wandb`` in it.
         signature: of the run's configuration; the wandb run's id.
+        project: project that the run is filed under.
+        entity: user or team; null: the account's own.
+        mode: offline: files that `wandb sync` sends later.
+        group: group of runs.
+        tags: labels.
     """
 
-    def __init__(self, cfg: Config, folder: RunFolder, signature: str) -> None:
+    def __init__(
+        self,
+        cfg: Config,
+        folder: RunFolder,
+        signature: str,
+        project: Text = "bnnrepro",
+        entity: Text | None = None,
+        mode: Literal["offline", "online"] = "offline",
+        group: Text | None = None,
+        tags: Sequence[Text] = (),
+    ) -> None:
+        self._settings: dict[str, Any] = {
+            "project": project,
+            "entity": entity,
+            "mode": mode,
+            "group": group,
+        }
+        self._settings["tags"] = tags or None
         self._cfg = cfg
         self._folder = folder.path.resolve()
         self._signature = signature
@@ -47,8 +70,7 @@ class WandB(Callback):
         """Start or resume the wandb run; log the rows that a killed process did not."""
         import wandb
 
-        cfg, settings = self._cfg, self._cfg.logger
-        assert isinstance(settings, schema.WandB)
+        cfg = self._cfg
         with suppress(OSError, ValueError, KeyError, TypeError):  # not there, or damaged
             self._logged = int(reading.parsed(self._marker)["epoch"])
         with _no_terminal():
@@ -58,16 +80,12 @@ class WandB(Callback):
                 name=f"{cfg.dataset.name}/{cfg.model.name}/{cfg.method.name}/seed{cfg.seed}",
                 dir=self._folder,
                 config=cfg.to_dict(),
-                project=settings.project,
-                entity=settings.entity,
-                mode=settings.mode,
-                group=settings.group,
-                tags=settings.tags or None,
+                **self._settings,
                 reinit="create_new",  # a caller's own wandb run stays as it is
                 allow_val_change=True,  # a resumed run may have another device or stop_after
                 settings=_settings(wandb),
             )
-        if settings.mode == "online":
+        if self._settings["mode"] == "online":
             print(f"wandb: {self._run.url}", flush=True)
         self._catch_up(training.rows)
 
