@@ -3,7 +3,8 @@
 Ratios are measured in one process, all competitors in turn, as medians with quartiles: a step of
 every method against one of torch's fused Adam and against a plain transcription of its rule
 (benchmarks/plain.py), a whole epoch against its bare steps, evaluation against an epoch; then the
-time of `--help` and the peak memory of whole runs, in processes of their own. Random images of the
+time of `--help` and the peak memory of whole runs, in processes of their own; then exported
+networks. Random images of the
 real sizes stand in for the data. On a GPU there are also absolute times, in seconds per epoch, and
 the share of the device's peak if `--peak` gives it.
 
@@ -17,6 +18,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import deployed
 import plain
 import synthetic
 import torch
@@ -277,6 +279,25 @@ def memory(compiled: bool) -> list[Measurement]:
     return rows
 
 
+def export(repetitions: int) -> list[Measurement]:
+    """Measure exported networks on one thread: sizes, memory, latency and loading."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    rows = []
+    for name, model, shape in (
+        ("MLP", MLP((1, 28, 28), 10), (1, 28, 28)),
+        ("VGG", VGG((3, 32, 32), 10), (3, 32, 32)),
+    ):
+        for what, value, wanted in deployed.measure(name, model, shape, repetitions):
+            if isinstance(value, tuple):
+                rows.append(row(what, value[0].over(value[1]), wanted, value[0].median))
+            else:
+                record = {"row": what, "value": value, "wanted": wanted, "shown": f"{value:.3g}"}
+                rows.append(record | {"seconds": None, "quartiles": None})
+    torch.set_num_threads(threads)
+    return rows
+
+
 def on_gpu(device: torch.device, peak: float | None) -> list[Measurement]:
     """Measure whole epochs on a GPU, in seconds, and the share of its peak throughput."""
     rows = []
@@ -320,7 +341,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    names = ("plain", "steps", "vgg", "epoch", "start", "memory", "gpu")
+    names = ("plain", "steps", "vgg", "epoch", "start", "memory", "export", "gpu")
     parser.add_argument("--rows", default=",".join(names), help="groups of rows, with commas")
     parser.add_argument("--repetitions", type=int, default=15)
     parser.add_argument("--no-compile", action="store_true", help="leave out compiled rows")
@@ -345,6 +366,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "epoch": lambda: epoch(device, count),
         "start": lambda: start(count),
         "memory": lambda: memory(compiled),
+        "export": lambda: export(count),
         "gpu": lambda: on_gpu(device, options.peak) if device.type == "cuda" else [],
     }
     rows = []

@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 from tests.composing import composed
 
-from bnnrepro.cli import legacy
+from bnnrepro.cli import export, legacy
 from bnnrepro.cli.exit_code import exits
 from bnnrepro.cli.report import main as paper
 from bnnrepro.cli.run import main
@@ -352,10 +352,11 @@ def all_of(path: str, value: int) -> Callable[[Path], None]:
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a finished run (SMOKE), one stopped after two of three epochs (STOPPED), and
-    one of figure 3's, judged with a single draw."""
+    one of figure 3's, judged with a single draw, and one of real weights."""
     folder = tmp_path_factory.mktemp("runs")
     moons = ["dataset=two_moons", "preset=smoke", "evaluate.samples=1", "threads=1"]
-    for argv in (SMOKE, [*STOPPED, "stop_after=2"], moons):
+    real = [*SMOKE, "method=full_precision"]
+    for argv in (SMOKE, [*STOPPED, "stop_after=2"], moons, real):
         assert main([f"out={folder / 'multirun'}", *argv]) == 0
     return folder
 
@@ -642,6 +643,122 @@ ROWS_OF_OLD_RUNS: list[Row] = [
 ]
 
 
+# -- exports ------------------------------------------------------------------------------------
+
+REAL = Path("multirun", "digits", "mlp", "full_precision")
+
+
+def the_run(among: Path = RUNS, change: Callable[[Path], None] = lambda run: None) -> Prepare:
+    """Give a finished run the name that the rows of exports have, and change it."""
+
+    def prepare(folder: Path, _: pytest.MonkeyPatch) -> None:
+        (result,) = (folder / among).glob("*/result.json")
+        result.parent.rename(folder / "run")
+        change(folder / "run")
+
+    return prepare
+
+
+def weight(value: float) -> Callable[[Path], None]:
+    """Return what writes a value into the saved weights and the method's own state."""
+
+    def change(folder: Path) -> None:
+        from bnnrepro.training import checkpoint
+
+        state = checkpoint.load(folder / "best.pt")
+        state["model"]["layers.1.norm.running_mean"][3] = value
+        checkpoint.save(folder / "best.pt", state, state["signature"])
+
+    return change
+
+
+def variance(folder: Path) -> None:
+    from bnnrepro.training import checkpoint
+
+    state = checkpoint.load(folder / "best.pt")
+    state["model"]["layers.0.norm.running_var"][1] = -2
+    checkpoint.save(folder / "best.pt", state, state["signature"])
+
+
+def occupied(folder: Path) -> None:
+    (folder / "export").mkdir()
+    (folder / "export" / "notes.txt").write_text("mine")
+
+
+def of_another_run(folder: Path) -> None:
+    (folder / "export").mkdir()
+    record = {"signature": "0123456789", "files": {}}
+    (folder / "export" / "export.json").write_text(json.dumps(record))
+
+
+def a_file(folder: Path) -> None:
+    (folder / "export").write_text("a file")
+
+
+def unfinished(folder: Path) -> None:
+    (folder / "result.json").unlink()
+
+
+EXPORTS: list[tuple[str, list[str], Prepare | None, list[str]]] = [
+    ("of nothing", [], None, ["RUN=run", "the folder of a finished run"]),
+    ("of an unfinished run", [], the_run(change=unfinished), ["RUN=run", "no result.json"]),
+    (
+        "of a damaged result",
+        [],
+        the_run(change=lambda run: no_json(run / "result.json")),
+        ["result=run/result.json", "not JSON"],
+    ),
+    (
+        "of a damaged checkpoint",
+        [],
+        the_run(change=lambda run: flip_a_bit(run / "best.pt")),
+        ["folder=run/best.pt", "damaged"],
+    ),
+    ("without words", ["--which"], None, ["command line=", "expected one argument"]),
+    ("of the last", ["--which", "last"], the_run(), ["which=last", "'best' or 'final'"]),
+    (
+        "as tflite",
+        ["--format", "tflite"],
+        the_run(),
+        ["--format=tflite", "safetensors, onnx, c"],
+    ),
+    (
+        "as safetensor",
+        ["--format", "onnx,safetensor"],
+        the_run(),
+        ["--format=safetensor", "did you mean 'safetensors'?"],
+    ),
+    (
+        "of tanh as C",
+        ["--format", "c"],
+        the_run(MAPS),
+        ["--format=c", "layers.1, Tanh(), has no C", "safetensors and onnx"],
+    ),
+    ("of no draws", ["--draws", "0"], the_run(), ["--draws=0", ">= 1"]),
+    ("of some draws", ["--draws", "x"], None, ["command line=", "--draws", "invalid int"]),
+    ("of int8", ["--input", "int8"], the_run(), ["--input=int8", "did you mean 'uint8'?"]),
+    (
+        "of points as pixels",
+        ["--input", "uint8"],
+        the_run(MAPS),
+        ["--input=uint8", "must be float"],
+    ),
+    ("of real weights", [], the_run(REAL), ["model=MLP", "nothing is binary"]),
+    ("of NaN", [], the_run(change=weight(float("nan"))), ["layers.1.norm.running_mean=nan"]),
+    ("of infinity", [], the_run(change=weight(float("inf"))), ["running_mean=inf", "finite"]),
+    ("of a variance", [], the_run(change=variance), ["layers.0.norm.running_var=-2", ">= 0"]),
+    ("into other files", [], the_run(change=occupied), ["--out=run/export", "--out"]),
+    ("into another's", [], the_run(change=of_another_run), ["--out=run/export", "export.json"]),
+    ("into a file", [], the_run(change=a_file), ["--out=run/export", "--out"]),
+    ("into nowhere", ["--out", "no/where"], the_run(), ["--out=no/where", "folder that exists"]),
+    ("into /proc", ["--out", "/proc/x"], the_run(), ["--out=/proc/x", "cannot be written"]),
+]
+ROWS_OF_EXPORTS = [
+    Row(["run", *words], fragments, prepare, export.main, f"an export {name}")
+    for name, words, prepare, fragments in EXPORTS
+]
+
+
 def old_file(content: object) -> Prepare:
     text = content if isinstance(content, str) else json.dumps(content)
     return lambda folder, _: (folder / "old.json").write_text(text) and None
@@ -701,7 +818,7 @@ ROWS = [
     *(Row(*each, entry=checked) for each in SETTINGS),
     *(
         row._replace(entry=main) if str(row) in COMMANDS else row
-        for row in (*ROWS_OF_RUNS, *ROWS_OF_OLD_RUNS, *ROWS_OF_OLD_FILES)
+        for row in (*ROWS_OF_RUNS, *ROWS_OF_OLD_RUNS, *ROWS_OF_EXPORTS, *ROWS_OF_OLD_FILES)
     ),
 ]
 CASES = [
@@ -722,7 +839,7 @@ def test_bad_input(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    if row.name in [old.name for old in ROWS_OF_OLD_RUNS]:
+    if row.name in [old.name for old in (*ROWS_OF_OLD_RUNS, *ROWS_OF_EXPORTS)]:
         shutil.copytree(request.getfixturevalue("runs"), tmp_path, dirs_exist_ok=True)
         capsys.readouterr()
     if row.prepare is not None:

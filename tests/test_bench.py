@@ -55,7 +55,7 @@ def test_bad_input_is_named(words):
 def test_every_row_can_be_measured(tmp_path):
     file = tmp_path / "bench.json"
     done = bench(
-        "--rows", "plain,steps,vgg,epoch,start", "--repetitions", "2", "--write", str(file)
+        "--rows", "plain,steps,vgg,epoch,start,export", "--repetitions", "2", "--write", str(file)
     )
     assert done.returncode == 0, done.stderr
     content = json.loads(file.read_text())
@@ -66,7 +66,8 @@ def test_every_row_can_be_measured(tmp_path):
         assert f"step: {method} compiled / fused Adam" in names
         assert f"step: {method} / plain" in names
         assert f"step: {method} / plain, both with freed memory kept" in names
+    assert "VGG: batch 1, eager / C" in names
     assert "step: bayesbinn, 1.5 % of weights near / fused Adam" in names
-    assert len(content["rows"]) == 25
+    assert len(content["rows"]) == 45
     assert all(row["value"] > 0 for row in content["rows"])
-    assert done.stdout.count("\n| ") == 26
+    assert done.stdout.count("\n| ") == 46

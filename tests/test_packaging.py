@@ -35,8 +35,10 @@ def name(requirement: Requirement) -> str:
 
 def direct() -> list[Requirement]:
     described = project()
-    wanted = described["dependencies"] + described["optional-dependencies"]["dev"]
-    return [Requirement(each) for each in wanted]
+    wanted = [*described["dependencies"]]
+    for extra in described["optional-dependencies"].values():
+        wanted += extra
+    return [each for each in map(Requirement, wanted) if each.name != described["name"]]
 
 
 def test_every_dependency_is_pinned_within_its_range():

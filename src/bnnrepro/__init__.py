@@ -5,6 +5,7 @@ The top level is a small facade whose names are imported when used, so importing
 - ``Trainer(model).compile(method="bayesbinn", lr=1e-4).fit(...)``: training without Hydra;
 - ``run(cfg)``: one run from its typed configuration, as in ``run.py``;
 - ``load(folder)``: a finished run's model and posterior;
+- ``export(folder)``: a finished run as packed files, and ``load_packed(file)``, the network of one;
 - ``results(folder, filters)``, ``curves(folder, filters)``: all runs' figures as pandas DataFrames;
 - ``optim``: the methods as torch optimizers.
 """
@@ -18,22 +19,26 @@ _HOMES = {
     "Trainer": "bnnrepro.api",
     "curves": "bnnrepro.runs.results",
     "load": "bnnrepro.api",
+    "load_packed": "bnnrepro.export",
     "results": "bnnrepro.runs.results",
     "run": "bnnrepro.experiment",
 }
 
-__all__ = ["Trainer", "curves", "load", "optim", "results", "run"]
+_ROOMS = ("export", "optim")
+
+__all__ = ["Trainer", "curves", "export", "load", "load_packed", "optim", "results", "run"]
 
 if TYPE_CHECKING:
-    from bnnrepro import optim
+    from bnnrepro import export, optim
     from bnnrepro.api import Trainer, load
     from bnnrepro.experiment import run
+    from bnnrepro.export import load_packed
     from bnnrepro.runs.results import curves, results
 
 
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
-    if name == "optim":
-        return import_module("bnnrepro.optim")
+    if name in _ROOMS:
+        return import_module(f"bnnrepro.{name}")
     raise AttributeError(f"module 'bnnrepro' has no attribute '{name}'")

@@ -21,6 +21,7 @@ COMMANDS = {
     "figure": "draw a figure of the paper from finished runs",
     "reproduce-table": "train what a table lacks, then report it",
     "reproduce-figure": "train what a figure lacks, then draw it",
+    "export": "write a finished run as files of a bit a weight: safetensors, ONNX",
     "data": "download mnist, cifar10, cifar100",
     "info": "print versions, hardware and folders",
     "legacy": "run a JSON file of the earlier reproduction",
@@ -72,7 +73,7 @@ def _module(name: str) -> ModuleType:
         **dict.fromkeys(("run", "sweep", "submit"), "run"),
         **dict.fromkeys(("status", "retry", "cancel"), "runs"),
         **dict.fromkeys(("results", "compare"), "results"),
-        **dict.fromkeys(("data", "info", "legacy"), name),
+        **dict.fromkeys(("export", "data", "info", "legacy"), name),
     }.get(name, "report")
     return import_module(f"bnnrepro.cli.{module}")
 
@@ -89,7 +90,7 @@ def _completion(words: list[str]) -> str:
     for name, text in COMMANDS.items():
         own = _module(name).parser(name)
         for action in own._actions:
-            if action.metavar in ("DIR", "WHAT"):
+            if action.metavar in ("DIR", "RUN", "WHAT"):
                 action.complete = shtab.DIRECTORY
             if action.dest == "file":
                 action.complete = shtab.FILE

@@ -25,7 +25,7 @@ from bnnrepro.config.compose import CONFIG_NAME, explain, hydra_session, load
 from bnnrepro.config.schema import Config
 from bnnrepro.config.validation import check
 from bnnrepro.errors import RunFailedError, UserError
-from bnnrepro.launch.in_process import run_composed
+from bnnrepro.launch.sweep import run_composed
 
 
 @exits

@@ -1,12 +1,13 @@
 """Text that a run prints before and after training."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 
 from bnnrepro.config import Config
 from bnnrepro.data.dataset import Sources
-from bnnrepro.models.summary import ModelSummary
+from bnnrepro.models.summary import REAL_BITS, ModelSummary
 from bnnrepro.tasks import Task
 
 
@@ -31,11 +32,13 @@ def _data(cfg: Config) -> str:
 
 
 def size(summary: ModelSummary) -> str:
-    """Return the number of parameters and their size as a sentence."""
-    return (
-        f"{summary.binary:,} binary and {summary.real:,} real parameters: {summary.bits:,} bits "
-        f"({summary.bits / 8192:,.1f} KiB), {summary.ratio:.1f} times smaller than float32"
+    """Return the number of parameters, and what they and an exported file take, as a sentence."""
+    words = (
+        f"{summary.binary:,} binary and {summary.real:,} real parameters take "
+        f"{summary.bits / 8192:,.1f} KiB, {summary.ratio:.1f} times less than float32"
     )
+    file = (summary.bits / 8 + REAL_BITS / 8 * summary.buffers) / 1024
+    return f"{words}; the exported file {file:,.1f} KiB and names" if summary.binary else words
 
 
 def report(values: dict[str, Any], summary: ModelSummary) -> str:
@@ -52,7 +55,7 @@ def report(values: dict[str, Any], summary: ModelSummary) -> str:
             metrics = figures.get(split, {})
             for kind, label in (("mode", "mode"), ("mean", f"mean of {draws}")):
                 if kind in metrics:
-                    lines.append(f"  {split:10} {label:18} {_metrics(metrics[kind])}")
+                    lines.append(f"  {split:10} {label:18} {metrics_text(metrics[kind])}")
         lines += _ood(figures.get("ood"), f"vs {settings.get('ood')}", draws)
         if settings.get("ood") == values["dataset"]:
             lines.append(
@@ -76,7 +79,8 @@ def _ood(figures: dict[str, Any] | None, label: str, draws: str) -> list[str]:
     return lines
 
 
-def _metrics(metrics: dict[str, Any]) -> str:
+def metrics_text(metrics: Mapping[str, Any]) -> str:
+    """Return metrics with their names and units in a line."""
     units = {
         "accuracy": ("accuracy", ".2f", " %"),
         "nll": ("NLL", ".4f", ""),

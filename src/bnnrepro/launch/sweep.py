@@ -18,12 +18,13 @@ from hydra.core.plugins import Plugins
 from hydra.core.utils import JobStatus
 from hydra.errors import HydraException
 from hydra.types import HydraContext
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from bnnrepro.config.compose import CONFIG_NAME, explain
+from bnnrepro.config.validation import check
 from bnnrepro.errors import UserError
 from bnnrepro.launch.dry_run import DryRunLauncher, dry_run, plan_of
-from bnnrepro.launch.in_process import run_composed
 from bnnrepro.launch.submission import SCRATCH
 from bnnrepro.launch.submitter import NOTHING, SUBMITTED
 from bnnrepro.launch.sweep_points import load_master
@@ -92,6 +93,14 @@ def sweep(hydra: Hydra, line: SweepLine, *, detach: bool = False, dry: bool = Fa
         again = shlex.join(_retry_command(line, getattr(launcher, "where", "")))
         print(f"{len(failed)} of the runs failed; to retry them: {again}", file=sys.stderr)
     return 1 if failed else 0
+
+
+def run_composed(cfg: DictConfig) -> Any:
+    """Check and run a composed config; Hydra calls this for each run in this process."""
+    config = check(cfg)
+    from bnnrepro.experiment import run  # torch is imported after every check
+
+    return run(config)
 
 
 def _retry_command(line: SweepLine, where: str) -> list[str]:

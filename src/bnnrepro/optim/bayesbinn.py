@@ -87,10 +87,9 @@ class BayesBiNN(BernoulliPosterior):
 
     def _check(self, group: Group) -> None:
         super()._check(group)
-        if not group["binary"]:
-            return
         n = group["train_set_size"] * group["train_set_scale"]
-        if not group["lr"] * n / group["temperature"] < torch.finfo(torch.float32).max:
+        held = group["lr"] * n / group["temperature"] < torch.finfo(torch.float32).max
+        if group["binary"] and not held:
             raise ValueError(
                 f"lr={group['lr']}: times N / temperature it must be a number that float32 holds"
             )

@@ -225,10 +225,9 @@ def _about(metric: str, selection: str, predicted: str, pairs: Sequence[Any], gr
         "95 % interval is Student's, of the mean."
     )
     if pairs:
-        text += (
-            " A difference is the first minus the second; p is two-sided, and p (Holm) corrected "
-            f"for {tests} test{'s' if tests != 1 else ''}."
-        )
+        text += " A difference is the first minus the second"
+        corrected = f"p (Holm) corrected for {tests} test{'s' if tests != 1 else ''}"
+        text += f"; p is two-sided, and {corrected}." if tests else "."
     elif groups > 1:
         text += f" Differences among more than {_MAX_GROUPS} groups are not tested."
     return text

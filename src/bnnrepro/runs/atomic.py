@@ -143,11 +143,14 @@ def leftovers(folder: Path) -> list[Path]:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove the files that ``leftovers`` returns."""
+    """Remove the files that ``leftovers`` returns, and the folders of an unfinished export."""
     files = leftovers(folder)
     check_fence(folder)  # after listing: a later owner's files are not among them
     for file in files:
-        file.unlink(missing_ok=True)
+        if file.is_dir() and not file.is_symlink():
+            shutil.rmtree(file, ignore_errors=True)
+        else:
+            file.unlink(missing_ok=True)
 
 
 def temporary_name(path: Path, number: int | None = None) -> str:

@@ -67,6 +67,7 @@ NUMBERS = (
 NO_NUMBERS = (
     "cli",
     "config",  # its values are in the signature, and so is what it computes from them
+    "export",
     "launch",
     "report",
     "runs",
