@@ -49,11 +49,34 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "bop": {},
     "pmf": {},
 }
-CLASSES = {
+CLASSES: dict[str, tuple[Any, Any]] = {
     "bayesbinn": (optim.BayesBiNN, plain.BayesBiNN),
     "ste": (optim.STE, plain.STE),
     "bop": (optim.Bop, plain.Bop),
     "pmf": (optim.PMF, plain.PMF),
+}
+# The first steps of a long run, where the soft rules are soft. There is no plain transcription.
+RUN = {"total_steps": 10**9}
+SUCCESSORS: dict[str, tuple[Any, dict[str, Any], str]] = {
+    "md_tanh": (optim.MDTanhS, RUN, "<= 1.5"),
+    "adaste, soft": (optim.AdaSTE, {"train_set_size": IMAGES, **RUN}, "<= 1.3"),
+    "adaste, hard": (
+        optim.AdaSTE,
+        {"train_set_size": IMAGES, "annealing": None, **RUN},
+        "<= 1.3",
+    ),
+    "adaste bilevel, soft": (
+        optim.AdaSTE,
+        {"train_set_size": IMAGES, "variant": "bilevel", **RUN},
+        "<= 1.3",
+    ),
+    "prox_connect": (optim.ProxConnect, RUN, "<= 1.3"),
+    "parq": (optim.ProxConnect, {"prox": "parq", **RUN}, "<= 1.3"),
+    "binary_relax": (optim.ProxConnect, {"prox": "binary_relax", **RUN}, "<= 1.3"),
+    "prox_connect, sgd": (optim.ProxConnect, {"base": "sgd", **RUN}, "<= 1.3"),
+    "bop2": (optim.Bop2, {}, "<= 1.3"),
+    "metaplasticity": (optim.Metaplasticity, {}, "<= 1.6"),
+    "bimu": (optim.BiMU, {}, ""),
 }
 
 
@@ -77,13 +100,19 @@ def ours(
     **more: Any,
 ) -> Step:
     """Return a whole step of an optimizer; ``near`` is the share of weights that noise can flip."""
-    inputs, targets = data
-    optimizer = CLASSES[method][0](model.parameters(), **SETTINGS[method], **more)
+    cls, settings = CLASSES[method][0], SETTINGS[method]
+    optimizer = cls(model.parameters(), **settings, **more)
     optimizer.compiled = compiled
     for parameter in optimizer.binary_parameters() if near else ():
         natural = optimizer.state[parameter]["natural_parameter"]
         mask = torch.rand_like(natural) < near
         natural.copy_(torch.where(mask, natural * torch.rand_like(natural) * 0.5, natural * 1e6))
+    return step_of(model, data, optimizer)
+
+
+def step_of(model: nn.Module, data: Any, optimizer: optim.BinaryOptimizer) -> Step:
+    """Return a whole step of an optimizer."""
+    inputs, targets = data
 
     def step() -> None:
         with optimizer.sampled_params(train=True):
@@ -129,6 +158,29 @@ def row(name: str, ratio: Ratio, bound: str, seconds: float | None = None) -> Me
     """Return a row of the table."""
     record: Measurement = {"row": name, "value": ratio.value, "quartiles": [ratio.low, ratio.high]}
     return record | {"wanted": bound, "seconds": seconds, "shown": str(ratio)}
+
+
+def successors(device: torch.device, repetitions: int) -> list[Measurement]:
+    """Measure a step of the rules after BayesBiNN on MNIST's MLP, batch 100."""
+    data = batch((1, 28, 28), BATCH, device)
+
+    def mlp() -> nn.Module:
+        return MLP((1, 28, 28), 10).to(device)
+
+    tasks = {"adam": adam(mlp(), data)}
+    for name, (cls, settings, _) in SUCCESSORS.items():
+        model = mlp()
+        tasks[name] = step_of(model, data, cls(model.parameters(), **settings))
+    times = interleaved(tasks, repetitions, device)
+    return [
+        row(
+            f"step: {name} / fused Adam",
+            times[name].over(times["adam"]),
+            bound,
+            times[name].median,
+        )
+        for name, (_, _, bound) in SUCCESSORS.items()
+    ]
 
 
 def steps(device: torch.device, repetitions: int, compiled: bool) -> list[Measurement]:
@@ -341,7 +393,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    names = ("plain", "steps", "vgg", "epoch", "start", "memory", "export", "gpu")
+    names = ("plain", "steps", "successors", "vgg", "epoch", "start", "memory", "export", "gpu")
     parser.add_argument("--rows", default=",".join(names), help="groups of rows, with commas")
     parser.add_argument("--repetitions", type=int, default=15)
     parser.add_argument("--no-compile", action="store_true", help="leave out compiled rows")
@@ -362,6 +414,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     measured: dict[str, Callable[[], list[Measurement]]] = {
         "plain": lambda: against_plain(device, count),
         "steps": lambda: steps(device, count, compiled),
+        "successors": lambda: successors(device, count),
         "vgg": lambda: vgg(device, count),
         "epoch": lambda: epoch(device, count),
         "start": lambda: start(count),

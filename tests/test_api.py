@@ -118,7 +118,11 @@ def test_tensors_and_data_sets_give_the_same_bits() -> None:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_learns_by_name(method: str) -> None:
-    settings = {"pmf": {"lr": 1e-1}, "bop": {"threshold": 1e-6, "adaptivity_rate": 1e-2}}
+    settings: dict[str, Any] = {
+        "pmf": {"lr": 1e-1},
+        "bop": {"threshold": 1e-6, "adaptivity_rate": 1e-2},
+        "bop2": {"threshold": 1e-6},
+    }
     made = trainer(method, **settings.get(method, SETTINGS.get(method, {"lr": 1e-2})))
     made.fit(points(300), epochs=30, batch_size=20)
     assert made.evaluate(points(seed=1))["accuracy"] > 80

@@ -26,10 +26,18 @@ OWN_DEFAULTS = {
     ("continual_mlp", "hidden"),
     ("continual_mlp", "dropout"),
     ("toy_mlp", "bias_lr"),
+    *(("adaste_bilevel", key) for key in ("variant", "lr", "alpha", "annealing", "boost")),
+    *((map_, "prox") for map_ in ("parq", "binary_relax")),
 }
 """A file's own values: another network of the same class, the method's learning rate."""
 
-UNLISTED = {"ste": {"weight_decay"}, "pmf": {"betas", "eps"}, "constant": {"per", "stepped"}}
+UNLISTED = {
+    "ste": {"weight_decay"},
+    "pmf": {"betas", "eps"},
+    "constant": {"per", "stepped"},
+    "adaste": {"boost", "betas", "eps"},
+    "adaste_bilevel": {"momentum", "cut", "init", "train_set_scale"},
+}
 """Settings of a constructor that the YAML leaves out; ``+method.betas=...`` adds them."""
 
 
@@ -92,11 +100,24 @@ def test_every_field_is_explained(cls: type) -> None:
     assert set(meanings(cls)) == {field.name for field in fields(cls)}
 
 
+SUCCESSORS = (
+    "md_tanh",
+    "adaste",
+    "adaste_bilevel",
+    "prox_connect",
+    "parq",
+    "binary_relax",
+    "bop2",
+    "bimu",
+    "metaplasticity",
+)
+
+
 @pytest.mark.parametrize(
     ("method", "logger"),
     [
         ("bayesbinn", "wandb"),
-        *((method, "none") for method in ("ste", "full_precision", "bop", "pmf")),
+        *((method, "none") for method in ("ste", "full_precision", "bop", "pmf", *SUCCESSORS)),
     ],
 )
 def test_the_annotated_yaml_loads_to_the_same_config(method: str, logger: str) -> None:

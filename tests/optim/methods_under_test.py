@@ -15,7 +15,10 @@ from torch import nn
 import bnnrepro.optim
 from bnnrepro.optim import BinaryOptimizer
 
-REQUIRED = {"lr": 1e-2, "train_set_size": 50}
+REQUIRED = {"lr": 1e-2, "train_set_size": 50, "total_steps": 40}
+# The gradients of these tests are of order 1, a thousand times those of a mean loss: BiMU's default
+# would freeze every weight in the first steps.
+SUITED = {"likelihood": 1.0}
 # Far from the defaults, so that noise, momentum, decay and every schedule inside a method are live.
 OTHER = {
     "lr": 3e-2,
@@ -34,6 +37,20 @@ OTHER = {
     "rho": 1.5,
     "beta_interval": 2,
     "beta_max": 5.0,
+    "beta_final": 50.0,
+    "variant": "bilevel",
+    "alpha": 0.5,
+    "annealing": 0.5,
+    "cut": None,
+    "boost": 3.0,
+    "prox": "parq",
+    "base": "sgd",
+    "second_rate": 0.2,
+    "metaplasticity": 0.7,
+    "likelihood": 2.0,
+    "curvature": 3.0,
+    "max_step": 0.5,
+    "memory": 20.0,
 }
 
 
@@ -45,6 +62,10 @@ class Method:
 
     def __call__(self, params, **more):
         return self.cls(params, **{**dict(self.settings), **more})
+
+    def accepted(self, **settings):
+        """Those of the settings that the method has."""
+        return {k: v for k, v in settings.items() if k in inspect.signature(self.cls).parameters}
 
     def seeded(self, params, seed=0, **more):
         return self(params, generator=torch.Generator().manual_seed(seed), **more)
@@ -62,8 +83,9 @@ def classes():
 def methods():
     for cls in classes():
         arguments = inspect.signature(cls).parameters.values()
+        suited = {a.name: SUITED[a.name] for a in arguments if a.name in SUITED}
         needed = [a.name for a in arguments if a.default is a.empty and a.name != "params"]
-        first = {name: REQUIRED[name] for name in needed}
+        first = suited | {name: REQUIRED[name] for name in needed}
         other = first | {a.name: OTHER[a.name] for a in arguments if a.name in OTHER}
         yield Method(cls, tuple(first.items()), f"{cls.__name__}-defaults")
         yield Method(cls, tuple(other.items()), f"{cls.__name__}-other")
@@ -143,6 +165,15 @@ def other_group(method):
         "adaptivity_rate": 0.6,
         "rho": 3.0,
         "beta_interval": 3,
+        "beta_final": 7.0,
+        "alpha": 0.2,
+        "cut": 0.1,
+        "boost": 2.0,
+        "prox": "binary_relax",
+        "second_rate": 0.6,
+        "metaplasticity": 2.0,
+        "likelihood": 3.0,
+        "max_step": 0.1,
     }
     settings = method(weights((2, 2))).param_groups[0]
     return {name: value for name, value in changes.items() if name in settings}

@@ -56,7 +56,7 @@ def test_draws_before_a_step_are_averaged(method):
 @every_posterior
 def test_each_draw_has_noise_and_factors_of_its_own(method):
     params = weights((40, 40))
-    optimizer = method.seeded(params, temperature=1.0, init=1.0)
+    optimizer = method.seeded(params, **method.accepted(temperature=1.0, init=1.0))
     drawn = []
     for _ in range(2):
         with optimizer.sampled_params(train=True):

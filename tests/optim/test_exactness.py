@@ -9,7 +9,20 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from bnnrepro.optim import PMF, STE, BayesBiNN, Bop, FullPrecision, reference
+from bnnrepro.optim import (
+    PMF,
+    STE,
+    AdaSTE,
+    BayesBiNN,
+    BiMU,
+    Bop,
+    Bop2,
+    FullPrecision,
+    MDTanhS,
+    Metaplasticity,
+    ProxConnect,
+    reference,
+)
 from bnnrepro.optim.base import BinaryOptimizer
 from bnnrepro.optim.bayesbinn import _draw, _weigh, noise, relax, scale
 from bnnrepro.optim.kernels.active_set import SPARSITY
@@ -237,6 +250,177 @@ def test_bayesbinn_with_noise(all_shapes, seed, lr, tau, momentum, prior, draws)
     for p, rule in zip(params, rules, strict=True):
         if momentum:
             assert_close(optimizer.state[p]["momentum"], rule.m, **CLOSE)
+
+
+def binary(p):
+    return [{"params": [p], "binary": True}]
+
+
+@torch.no_grad()
+def follow(optimizer, p, key, values):
+    """Put the reference's state into the optimizer, so that rounding does not add up."""
+    optimizer.state[p][key].copy_(torch.from_numpy(np.asarray(values)))
+    optimizer._show_mode(p, optimizer.param_groups[0])
+
+
+@given(shapes, seeds, gradient_scales, adam_settings, st.sampled_from([1.0, 10.0, 1e4]))
+@long_examples
+def test_md_tanh(shape, seed, size, adam, beta_final):
+    p, _ = parameter(shape, seed)
+    source = torch.Generator().manual_seed(seed)
+    options = {"total_steps": STEPS // 2, "beta_final": beta_final, **adam}
+    optimizer = MDTanhS(binary(p), generator=source, **options)
+    rule = reference.MDTanhS(array(optimizer.state[p]["latent"]).copy(), **options)
+    for g in gradients_of(shape, seed, size):
+        assert_close(torch.from_numpy(train_on(optimizer, p, g)), rule.draw(), rtol=1e-8, atol=1e-9)
+        optimizer.step()
+        rule.step(g)
+        assert_close(optimizer.state[p]["latent"], rule.adam.value, **CLOSE)
+        assert_same_signs(p, rule.adam.value)
+        follow(optimizer, p, "latent", rule.adam.value)
+
+
+@given(
+    shapes,
+    seeds,
+    st.sampled_from(["program", "bilevel"]),
+    st.sampled_from([1e-3, 0.3, 1.0]),
+    st.sampled_from([None, 0.3, 1.0]),
+    st.sampled_from([0.0, 0.9]),
+    st.sampled_from([None, 0.5]),
+)
+@long_examples
+def test_adaste(shape, seed, variant, alpha, annealing, momentum, cut):
+    """N is so small that theta stays of order 1, where every branch of the rule is met.
+
+    Each step starts from the reference's state: the rule jumps where theta passes a bound.
+    """
+    p, _ = parameter(shape, seed)
+    options = {
+        "total_steps": STEPS,
+        "variant": variant,
+        "alpha": alpha,
+        "annealing": annealing,
+        "momentum": momentum,
+        "cut": cut,
+        "boost": 4.0,
+    }
+    size = {"train_set_size": 1.0, "train_set_scale": 2.0, "init": 0.8}
+    optimizer = AdaSTE(binary(p), lr=0.03, **options, **size)
+    latent = optimizer.state[p]["latent"]
+    rule = reference.AdaSTE(array(latent).copy(), n=2.0, lr=0.03, **options)
+    for g in gradients_of(shape, seed, 1.0):
+        assert_close(torch.from_numpy(train_on(optimizer, p, g)), rule.draw(), **CLOSE)
+        optimizer.step()
+        rule.step(g)
+        assert_close(latent, rule.adam.value, **CLOSE)
+        assert_same_signs(p, rule.adam.value)
+        follow(optimizer, p, "latent", rule.adam.value)
+
+
+@given(
+    shapes,
+    seeds,
+    st.sampled_from([0.5, 5.0]),
+    st.sampled_from([0.1, 3.0]),
+    st.sampled_from([1e-3, 1.0]),
+    st.sampled_from([1.0, 0.5]),
+    st.sampled_from([0.0, 0.3]),
+    st.integers(1, 3),
+)
+@long_examples
+def test_bimu(shape, seed, lr, likelihood, max_step, tau, prior, draws):
+    p, _ = parameter(shape, seed)
+    options = {
+        "lr": lr,
+        "likelihood": likelihood,
+        "curvature": 2.0,
+        "max_step": max_step,
+        "memory": 30.0,
+        "temperature": tau,
+        "prior": prior,
+    }
+    source, twin = torch.Generator().manual_seed(seed), torch.Generator()
+    optimizer = BiMU(binary(p), generator=source, **options)
+    twin.set_state(source.get_state())
+    natural = optimizer.state[p]["natural_parameter"]
+    rule, rng = reference.BiMU(array(natural).copy(), **options), np.random.default_rng(seed)
+    for step in range(STEPS):
+        if step == STEPS // 2:
+            optimizer.set_prior_to_posterior()
+            rule.prior = rule.natural.copy()
+        for _ in range(draws):
+            uniform = torch.rand(p.shape, generator=twin, dtype=p.dtype).numpy()
+            g = rng.normal(size=p.shape)
+            drawn = train_on(optimizer, p, g)
+            assert_close(torch.from_numpy(drawn), rule.draw(uniform), rtol=1e-8, atol=1e-9)
+            rule.consume(g)
+        optimizer.step()
+        rule.step()
+        assert_close(natural, rule.natural, rtol=1e-7, atol=1e-8)
+        follow(optimizer, p, "natural_parameter", rule.natural)
+
+
+@given(
+    shapes,
+    seeds,
+    gradient_scales,
+    adam_settings,
+    st.sampled_from(["hard", "parq", "binary_relax"]),
+    st.sampled_from(["adam", "sgd"]),
+    st.sampled_from([0.0, 0.9]),
+)
+@long_examples
+def test_prox_connect(shape, seed, size, adam, prox, base, momentum):
+    p, values = parameter(shape, seed)
+    options = {"total_steps": STEPS, "prox": prox, "base": base, "momentum": momentum, **adam}
+    optimizer = ProxConnect(binary(p), annealing=0.6, **options)
+    rule = reference.ProxConnect(values, annealing=0.6, **options)
+    latent = optimizer.state[p]["latent"]
+    for g in gradients_of(shape, seed, size):
+        soft = torch.from_numpy(train_on(optimizer, p, g))
+        clear = np.abs(rule.adam.value) > 1e-6
+        assert_close(soft[torch.from_numpy(clear)], rule.draw()[clear], rtol=1e-7, atol=1e-8)
+        optimizer.step()
+        rule.step(g)
+        assert_close(latent, rule.adam.value, rtol=1e-9, atol=1e-10 * (1 + size))
+        assert_same_signs(p, rule.adam.value, 1e-8 * (1 + size))
+        follow(optimizer, p, "latent", rule.adam.value)
+
+
+@given(
+    shapes,
+    seeds,
+    gradient_scales,
+    st.sampled_from([0.0, 1e-6, 0.02, 0.3]),
+    st.sampled_from([1e-4, 0.05, 1.0]),
+    st.sampled_from([1e-3, 0.1]),
+)
+@long_examples
+def test_bop2(shape, seed, size, threshold, rate, second_rate):
+    p, _ = parameter(shape, seed)
+    optimizer = Bop2(binary(p), threshold, rate, second_rate)
+    rule = reference.Bop2(array(p).copy(), threshold, rate, second_rate)
+    for g in gradients_of(shape, seed, size):
+        train_on(optimizer, p, g)
+        optimizer.step()
+        rule.step(g)
+        np.testing.assert_array_equal(array(p), rule.mode)
+    assert_close(optimizer.state[p]["second"], rule.v, rtol=1e-9, atol=1e-12 * size**2)
+
+
+@given(shapes, seeds, gradient_scales, adam_settings, st.sampled_from([0.0, 0.5, 1.35, 40.0]))
+@long_examples
+def test_metaplasticity(shape, seed, size, adam, k):
+    p, values = parameter(shape, seed)
+    optimizer = Metaplasticity(binary(p), metaplasticity=k, **adam)
+    rule = reference.Metaplasticity(values, k, **adam)
+    for g in gradients_of(shape, seed, size):
+        train_on(optimizer, p, g)
+        optimizer.step()
+        rule.step(g)
+        assert_close(optimizer.state[p]["latent"], rule.adam.value, rtol=1e-8, atol=1e-9)
+        assert_same_signs(p, rule.adam.value, 1e-8)
 
 
 def put(optimizer, p, natural):

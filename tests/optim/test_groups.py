@@ -194,6 +194,21 @@ OUT_OF_RANGE = {
     "rho": [0.99, INF, NAN],
     "beta_interval": [0, 1.5, INF, NAN],
     "beta_max": [0.5, INF, NAN],
+    "total_steps": [0, 1.5, INF, NAN],
+    "beta_final": [0.5, INF, NAN],
+    "variant": ["paper", None],
+    "alpha": [0, -1, 1.1, NAN],
+    "annealing": [0, -1, 1.1, NAN],
+    "cut": [0, -1, INF, NAN],
+    "boost": [0, -1, INF, NAN],
+    "prox": ["soft", None],
+    "base": ["rmsprop", None],
+    "second_rate": [0, -1, 1.1, NAN],
+    "metaplasticity": [-1, INF, NAN],
+    "likelihood": [0, -1, INF, NAN],
+    "curvature": [0, -1, INF, NAN],
+    "max_step": [0, -1, INF, NAN],
+    "memory": [0.5, INF, NAN],
 }
 NUMBERLESS = {"params", "generator"}
 

@@ -31,7 +31,7 @@ def folders(composed: list[Cell]) -> set[Path]:
 
 def test_table_2_is_every_method_on_every_data_set_with_its_published_settings() -> None:
     composed = of("2")
-    assert {cell.name for cell in composed} == {
+    assert {cell.name for cell in composed} >= {
         f"dataset={d} method={m}" for d in DATA_SETS for m in METHODS
     }
     for cell in composed:

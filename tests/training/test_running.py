@@ -90,7 +90,7 @@ def test_a_gradient_that_is_not_finite_ends_the_run(method: str, real: bool) -> 
     spoilt = "bias" if real else "weight"
     parameter = getattr(model, spoilt)
     parameter.register_hook(lambda g: g * math.nan if next(calls) == 7 else g)
-    settings = {"lr": 1e-3} if method == "bayesbinn" else {}
+    settings = {"bayesbinn": {"lr": 1e-3}, "bimu": {"train_samples": 1}}.get(method, {})
     trainer = Trainer(model, device="cpu").compile(method, **settings)
     with pytest.raises(NonFiniteLossError, match=rf" of {spoilt} is nan at epoch 2, step 4:"):
         trainer.fit(data, epochs=3, batch_size=10)

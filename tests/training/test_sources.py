@@ -195,3 +195,28 @@ def test_a_given_n_stays(tmp_path: Path, reload: bool, size: int) -> None:
         trainer = new().load(tmp_path / "state.pt")
     trainer.fit(Subset(FIFTY, range(30)), epochs=2)
     assert sizes(trainer) == [size]
+
+
+def lengths(trainer: Trainer) -> list[int]:
+    return [group["total_steps"] for group in trainer.optimizer.param_groups]
+
+
+def test_annealing_spans_the_whole_fit_and_follows_a_longer_one(tmp_path: Path) -> None:
+    def new() -> Trainer:
+        return Trainer(nn.Linear(8, 3, bias=False), device="cpu").compile("md_tanh")
+
+    trainer = new()
+    history = trainer.fit(FIFTY, epochs=4, batch_size=10).history
+    assert lengths(trainer) == [20]
+    assert history["beta"][-1] == pytest.approx(1e4)
+    trainer.save(tmp_path / "state.pt")
+    again = new().load(tmp_path / "state.pt")
+    assert lengths(again) == [20]
+    again.fit(FIFTY, epochs=6, batch_size=10)
+    assert lengths(again) == [30]
+
+
+def test_a_given_number_of_steps_stays() -> None:
+    trainer = Trainer(nn.Linear(8, 3, bias=False), device="cpu")
+    trainer.compile("md_tanh", total_steps=7).fit(FIFTY, epochs=2, batch_size=10)
+    assert lengths(trainer) == [7]

@@ -34,7 +34,7 @@ ROOMS = {
 
 SUPPLIED: dict[str, frozenset[str]] = {
     "model": frozenset({"shape", "classes"}),
-    "method": frozenset({"params", "train_set_size", "generator"}),
+    "method": frozenset({"params", "train_set_size", "total_steps", "generator"}),
     "logger": frozenset({"cfg", "folder", "signature"}),
 }
 """Parameters that a run fills in; they are no keys."""

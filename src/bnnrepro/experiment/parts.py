@@ -52,8 +52,7 @@ def build(cfg: Config) -> Parts:
     )
     del data  # the sources hold the samples
 
-    def method(groups: Any, train_set_size: int, generator: torch.Generator) -> Any:
-        offered = {"train_set_size": train_set_size, "generator": generator}
+    def method(groups: Any, **offered: Any) -> Any:
         return instantiate(cfg.method, params=groups, offered=offered)
 
     task = task_named(facts.task).of(cfg, facts.about())

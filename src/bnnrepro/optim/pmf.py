@@ -21,11 +21,12 @@ from torch.nn import Parameter
 
 from bnnrepro.constraints import AtLeastOne, Betas, Count, NotNegative, Positive
 from bnnrepro.optim.adam import adam_
-from bnnrepro.optim.base import BinaryOptimizer, Group, signs_of
+from bnnrepro.optim.base import Group, signs_of
 from bnnrepro.optim.kernels.arithmetic import zero_one_to_signs_
+from bnnrepro.optim.soft import SoftWeights
 
 
-class PMF(BinaryOptimizer):
+class PMF(SoftWeights):
     """Proximal mean-field with Adam on the logits.
 
     Args:
@@ -67,16 +68,11 @@ class PMF(BinaryOptimizer):
             "eps": eps,
             "weight_decay": weight_decay,
             "beta": 1.0,
-            "steps": 0,
         }
-        self._soft: set[Parameter] = set()  # parameters that hold soft weights
         super().__init__(params, defaults, train_samples=train_samples, generator=generator)
 
     def _start(self, parameter: Parameter, group: Group) -> None:
-        receptive = math.prod(parameter.shape[2:])
-        fan_out = math.prod(parameter.shape[:1]) * receptive
-        fan_in = math.prod(parameter.shape[1:2]) * receptive
-        bound = math.sqrt(6.0 / max(fan_in + fan_out, 1))  # 0 in a shape without elements
+        bound = xavier_bound(parameter)
         positive = signs_of(parameter, self.generator) > 0
         logits = torch.stack([torch.empty_like(parameter), torch.empty_like(parameter)])
         plus, minus = logits.uniform_(-bound, bound, generator=self.generator)
@@ -88,15 +84,8 @@ class PMF(BinaryOptimizer):
     def _show_mode(self, parameter: Parameter, group: Group) -> None:
         self._run(harden, parameter, *self.state[parameter]["logits"])
 
-    def _perturb(self, parameter: Parameter, group: Group, train: bool) -> None:
-        if train:
-            self._soft.add(parameter)
-            self._run(soften, parameter, *self.state[parameter]["logits"], group["beta"] / 2)
-
-    def _restore(self, parameter: Parameter, group: Group) -> None:
-        if parameter in self._soft:
-            self._soft.remove(parameter)
-            self._show_mode(parameter, group)
+    def _soften(self, parameter: Parameter, group: Group, train: bool) -> None:
+        self._run(soften, parameter, *self.state[parameter]["logits"], group["beta"] / 2)
 
     def _consume(self, parameter: Parameter, gradient: Tensor, group: Group) -> Tensor:
         self._run(through_softmax, gradient, parameter, group["beta"] / 2)
@@ -137,6 +126,13 @@ class PMF(BinaryOptimizer):
             lambda group, plus, minus: (plus - minus).abs() * (group["beta"] / 2) >= bound,
         )
         return figures
+
+
+def xavier_bound(weight: Tensor) -> float:
+    """Return the bound of Xavier's uniform start (Glorot & Bengio 2010); 0 without elements."""
+    receptive = math.prod(weight.shape[2:])
+    fans = math.prod(weight.shape[:1]) + math.prod(weight.shape[1:2])
+    return math.sqrt(6.0 / max(fans * receptive, 1))
 
 
 def harden(weight: Tensor, plus: Tensor, minus: Tensor) -> None:

@@ -179,3 +179,262 @@ class PMF:
     def mode(self) -> Array:
         """The predicting weights, sign(theta_plus - theta_minus)."""
         return sign(self.adam.value[0] - self.adam.value[1])
+
+
+class MDTanhS:
+    """Ajanthan et al. 2021 (arXiv 1910.08237): w = tanh(beta u), Adam on u, beta geometric."""
+
+    def __init__(self, latent: Array, total_steps: int, beta_final: float, **adam: Any) -> None:
+        self.adam = Adam(latent, **adam)
+        self.total, self.beta_final, self.t = total_steps, beta_final, 0
+
+    @property
+    def beta(self) -> float:
+        """The sharpness at the present share of training."""
+        done = min(self.t / self.total, 1.0)
+        return float(np.exp(done * np.log(self.beta_final)))
+
+    def draw(self) -> Array:
+        """Return the soft weights."""
+        weights: Array = np.tanh(self.beta * self.adam.value)
+        return weights
+
+    def step(self, g: Array) -> None:
+        """Take the gradient at w as it is."""
+        self.adam.step(g)
+        self.t = self.t + 1
+
+    @property
+    def mode(self) -> Array:
+        """The predicting weights, sign(u)."""
+        return sign(self.adam.value)
+
+
+class AdaSTE:
+    """Le et al. 2022 (arXiv 2112.02880): the program's step and the derived one."""
+
+    def __init__(
+        self,
+        latent: Array,
+        total_steps: int,
+        variant: str,
+        n: float,
+        lr: float,
+        alpha: float = 0.01,
+        annealing: float | None = 0.27,
+        momentum: float = 0.9,
+        cut: float | None = 1e-3,
+        boost: float = 10.0,
+        **adam: Any,
+    ) -> None:
+        self.adam = Adam(latent, lr=lr, **adam)
+        self.total, self.variant, self.n, self.lr = total_steps, variant, n, lr
+        self.alpha, self.annealing, self.rho = alpha, annealing, momentum
+        self.cut = np.inf if cut is None else cut
+        self.boost, self.m, self.t = boost, np.zeros_like(latent), 0
+
+    @property
+    def mu(self) -> float:
+        """The double well's depth at the present share of training."""
+        done = 1.0 if self.annealing is None else self.t / (self.annealing * self.total)
+        return float(min(0.01 * (100 / self.alpha) ** done, 1 / self.alpha))
+
+    @property
+    def hard(self) -> bool:
+        """Whether mu alpha has reached 1."""
+        return self.annealing is None or self.t >= self.annealing * self.total
+
+    def minimiser(self, theta: Array) -> Array:
+        """Return s(theta)."""
+        well = self.mu * (1 + self.alpha) * sign(theta)
+        weights: Array = np.clip((theta + well) / (1 + self.mu), -1, 1)
+        return sign(theta) if self.hard else weights
+
+    def draw(self) -> Array:
+        """Return the weights of the forward pass."""
+        return self.minimiser(self.adam.value)
+
+    def derived_factor(self, theta: float, g: float) -> float:
+        """Return c = (s(theta) - s(theta - b g)) / (b g) at the b that crosses the jump."""
+        mu, a = self.mu, self.alpha
+        jump = 1.0 if self.hard else min(1, mu * (1 + a) / (1 + mu))
+        if theta * g > 0:
+            shown = abs(float(self.minimiser(np.array(theta))))
+            return min((shown + jump) / abs(theta), self.boost)
+        if self.hard or abs(theta) >= 1 - mu * a:
+            return 0.0
+        return 1 / (1 + mu)
+
+    def program_factor(self, theta: float, g: float) -> float:
+        """Return c as the program has it."""
+        mu, a, size = self.mu, self.alpha, abs(theta)
+        if self.hard:
+            if abs(g) > self.cut and theta * g < 0:
+                return 0.0
+            if abs(g) > self.cut and theta * g > 0:
+                return min(0.5, 1 / size)
+            return 1.0
+        if abs(g) > self.cut and theta * g < 0 and size > 1 - mu * a:
+            return 0.0
+        if abs(g) > self.cut and theta * g > 0 and size > 1 - mu * a:
+            return min(0.5, (1 + 2 * mu + mu * a) / ((1 + mu) * size))
+        if abs(g) > self.cut and theta * g > 0:
+            return min(0.5, max(0.0, (2 * mu * (1 + a) - theta) / ((1 + mu) * size)))
+        return 1 / (1 + mu)
+
+    def step(self, g: Array) -> None:
+        """Move theta by the weighted gradient."""
+        theta = self.adam.value
+        factor = self.program_factor if self.variant == "program" else self.derived_factor
+        weighted = np.empty_like(g)
+        for i in np.ndindex(g.shape):
+            weighted[i] = factor(float(theta[i]), float(g[i])) * g[i]
+        self.t = self.t + 1
+        if self.variant == "bilevel":
+            self.adam.step(weighted)
+        else:
+            self.m = self.rho * self.m + (1 - self.rho) * (self.n**2 * weighted + theta)
+            self.adam.value = theta - self.lr * self.m / (1 - self.rho**self.t)
+
+    @property
+    def mode(self) -> Array:
+        """The predicting weights, sign(theta)."""
+        return sign(self.adam.value)
+
+
+class BiMU:
+    """Cottart et al. 2026 (arXiv 2605.30198): bounded memory, bounded asymmetric steps."""
+
+    def __init__(
+        self,
+        natural: Array,
+        lr: float,
+        likelihood: float,
+        curvature: float,
+        max_step: float,
+        memory: float,
+        temperature: float = 1.0,
+        prior: Array | float = 0.0,
+    ) -> None:
+        self.natural, self.prior = natural.copy(), prior
+        self.lr, self.likelihood, self.curvature = lr, likelihood, curvature
+        self.max_step, self.memory, self.tau = max_step, memory, temperature
+        self.through: list[Array] = []
+
+    def draw(self, uniform: Array) -> Array:
+        """Return relaxed weights for uniforms in (0, 1)."""
+        delta = 0.5 * np.log(uniform / (1 - uniform))
+        weights: Array = np.tanh((self.natural + delta) / self.tau)
+        self.w = weights
+        return weights
+
+    def consume(self, g: Array) -> None:
+        """Take the gradient at the weights of the last draw."""
+        self.through.append(g * (1 - self.w**2) / self.tau)
+
+    def step(self) -> None:
+        """Move the natural parameter."""
+        gradient = self.likelihood * sum(self.through) / len(self.through)
+        self.through = []
+        mu = np.tanh(self.natural)
+        curvature = self.curvature * (1 - mu**2)
+        rate = 1 / (curvature + 2 * gradient * mu + 2 * np.abs(gradient) + 1 / self.max_step)
+        forgetting = curvature * (self.natural - self.prior) / self.memory
+        self.natural = self.natural - rate * (self.lr * gradient + forgetting)
+
+    @property
+    def mode(self) -> Array:
+        """The most probable weights."""
+        return sign(self.natural)
+
+
+class ProxConnect:
+    """Dockhorn et al. 2021 (arXiv 2110.13220), with the maps of PARQ and BinaryRelax."""
+
+    def __init__(
+        self,
+        latent: Array,
+        total_steps: int,
+        prox: str,
+        base: str,
+        lr: float,
+        annealing: float = 0.75,
+        momentum: float = 0.9,
+        weight_decay: float = 0.0,
+        **adam: Any,
+    ) -> None:
+        self.adam = Adam(latent, lr=lr, weight_decay=weight_decay, **adam)
+        self.prox, self.base, self.lr, self.decay = prox, base, lr, weight_decay
+        self.total, self.annealing, self.momentum = total_steps, annealing, momentum
+        self.m, self.t = np.zeros_like(latent), 0
+
+    def draw(self) -> Array:
+        """Return P(u)."""
+        u, f = self.adam.value, min(self.t / (self.annealing * self.total), 1.0)
+        if self.prox == "hard" or f == 1:
+            return sign(u)
+        if self.prox == "binary_relax":
+            return (1 - f) * u + f * sign(u)
+        s = 10.0
+        start, end = 1 / (1 + np.exp(-s / 2)), 1 / (1 + np.exp(s / 2))
+        inverse = (1 / (1 + np.exp(s * (f - 0.5))) - end) / (start - end)
+        return np.asarray(np.clip(u / inverse, -1, 1))
+
+    def step(self, g: Array) -> None:
+        """Hand the gradient at w to u unchanged."""
+        self.t = self.t + 1
+        if self.base == "adam":
+            self.adam.step(g)
+        else:
+            self.m = self.momentum * self.m + g + self.decay * self.adam.value
+            self.adam.value = self.adam.value - self.lr * self.m
+
+    @property
+    def mode(self) -> Array:
+        """The binary weights, sign(u)."""
+        return sign(self.adam.value)
+
+
+class Bop2:
+    """Suarez-Ramirez et al. 2021 (arXiv 2104.05124), the biased rule or the unbiased one."""
+
+    def __init__(
+        self,
+        mode: Array,
+        threshold: float,
+        adaptivity_rate: float,
+        second_rate: float,
+        unbiased: bool = False,
+    ) -> None:
+        self.mode, self.m, self.v = mode.copy(), np.zeros_like(mode), np.zeros_like(mode)
+        self.threshold, self.gamma, self.sigma = threshold, adaptivity_rate, second_rate
+        self.unbiased = unbiased
+
+    def step(self, g: Array) -> None:
+        """Average the gradient and its square and flip what is pushed."""
+        self.m = self.m + self.gamma * (g - self.m)
+        self.v = self.v + self.sigma * (g**2 - self.v)
+        m = self.m / self.gamma if self.unbiased else self.m
+        v = self.v / self.sigma if self.unbiased else self.v
+        push = self.mode * m / (np.sqrt(v) + 1e-10)
+        self.mode = np.where(push > self.threshold, -self.mode, self.mode)
+
+
+class Metaplasticity:
+    """Laborieux et al. 2021 (arXiv 2003.03533): Adam's steps towards zero are damped."""
+
+    def __init__(self, latent: Array, metaplasticity: float, **adam: Any) -> None:
+        self.adam, self.k = Adam(latent, **adam), metaplasticity
+
+    def step(self, g: Array) -> None:
+        """Move the hidden weights h by the gradient at sign(h)."""
+        h = self.adam.value
+        self.adam.step(g)
+        step = h - self.adam.value
+        damping = 1 - np.tanh(self.k * np.abs(h)) ** 2
+        self.adam.value = np.where(sign(h) * step > 0, h - step * damping, h - step)
+
+    @property
+    def mode(self) -> Array:
+        """The binary weights, sign(h)."""
+        return sign(self.adam.value)

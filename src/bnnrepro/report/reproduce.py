@@ -246,7 +246,8 @@ def _report(request: Request, requested: Sequence[Cell]) -> None:
         from bnnrepro.report.table_report import document
 
         content = document(target, collected)
-        files = write(content, reports / f"table{request.name}_{request.preset}")
+        name = f"table{request.name}" if request.name.isdecimal() else request.name
+        files = write(content, reports / f"{name}_{request.preset}")
         print(terminal(content))
     else:
         files = target.plot(collected, reports / f"figure{request.name}_{request.preset}")

@@ -83,17 +83,25 @@ def style(size: float = 8) -> Iterator[None]:
 @cache
 def methods() -> dict[str, Callable[..., Any]]:
     """Return the class of each method of ``conf/method/``, by its name."""
-    targets = {
-        file.stem: str(OmegaConf.select(OmegaConf.load(file), "_target_"))
-        for file in sorted((conf_dir() / "method").glob("*.yaml"))
-    }
-    names = [*filter(targets.__contains__, FIRST), *(name for name in targets if name not in FIRST)]
-    return {name: locate("method._target_", targets[name]) for name in names}
+    names = [file.stem for file in sorted((conf_dir() / "method").glob("*.yaml"))]
+    names = [*filter(names.__contains__, FIRST), *(name for name in names if name not in FIRST)]
+    return {name: locate("method._target_", str(_setting(name, "_target_"))) for name in names}
 
 
+def _setting(method: str, key: str) -> object:
+    return OmegaConf.select(OmegaConf.load(conf_dir() / "method" / f"{method}.yaml"), key)
+
+
+@cache
 def method_label(method: str) -> str:
-    """Return a method's name as tables and figures print it: the ``label`` of its class."""
-    return str(getattr(methods().get(method), "label", "") or method)
+    """Return a method's name as tables and figures print it: the ``label`` of its class.
+
+    A class with several files names the key that tells these apart, its ``label_key``.
+    """
+    cls = methods().get(method)
+    key = getattr(cls, "label_key", None)
+    variant = f" ({_setting(method, key)})" if key else ""
+    return f"{getattr(cls, 'label', '') or method}{variant}"
 
 
 def looks(labels: Mapping[str, str] | None = None) -> dict[str, dict[str, Any]]:

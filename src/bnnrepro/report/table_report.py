@@ -54,7 +54,7 @@ def document(table: Table, collected: Sequence[CellResults]) -> Document:
     if len(presets) != 1:
         raise ValueError(f"a table is of one preset, not of {', '.join(sorted(presets)) or 'none'}")
     (preset,) = presets
-    compared = preset == "paper"
+    compared = preset == "paper" and any(entry.paper for entry in table.entries)
     by_name = {results.cell.name: results for results in collected}
     present = [by_name[name] for name in table.cells if name in by_name]
     entries = [entry for entry in table.entries if compared or entry.cell is not None]

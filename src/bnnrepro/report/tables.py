@@ -13,6 +13,14 @@ from bnnrepro.report.style import method_label, methods
 
 SHORTENED = "not the paper's protocol"
 DATASETS = {"mnist": "MNIST", "cifar10": "CIFAR-10", "cifar100": "CIFAR-100"}
+CONTINUAL = {
+    "figure5_prior": "BayesBiNN, prior from the last task",
+    "figure5_no_prior": "BayesBiNN, prior fixed",
+    "figure5_ste": "STE",
+    "continual_bimu": "BiMU",
+    "continual_metaplasticity": "Metaplasticity",
+}
+NO_POSTERIOR = ("figure5_ste", "continual_metaplasticity")
 NOTES = {
     "bop": (
         "Bop is run on the identical protocol, which is what the paper describes. The program "
@@ -20,10 +28,10 @@ NOTES = {
         "biases: the two need not agree."
     ),
     "pmf": (
-        "PMF follows the rule of its paper. The published program applies the softmax twice, "
-        "replaces the Jacobian's diag(u) by the identity, and its scheduler fires at iteration 0, "
-        "so that its learning rate is 0.2 times the stated one: the two need not agree. Runs of "
-        "the earlier reproduction share one seed: n is 1."
+        "PMF follows the rule of its paper. The published program applies the softmax twice and "
+        "replaces the Jacobian's diag(u) by the identity; under PyTorch 1.1 or later its scheduler "
+        "also fires at iteration 0, so that its learning rate is 0.2 times the stated one: the two "
+        "need not agree. Runs of the earlier reproduction share one seed: n is 1."
     ),
     "mean": (
         "The average of predictions over draws from the posterior. The paper does not state the "
@@ -101,8 +109,9 @@ def _methods_table(name: str, title: str, sweep: str, splits: Sequence[str]) -> 
         sweep: a file of ``conf/sweep/`` with values of ``dataset`` and of ``method``.
         splits: those shown.
     """
-    choices = _choices(sweep)
+    choices, swept = _choices(sweep)
     entries = []
+    quoted = name.isdecimal()
     for dataset, method, split in product(choices["dataset"], choices["method"], splits):
         posterior = getattr(methods().get(method), "has_posterior", False)
         for prediction in ("mode", "mean") if posterior else ("mode",):
@@ -113,29 +122,36 @@ def _methods_table(name: str, title: str, sweep: str, splits: Sequence[str]) -> 
                     section=data if len(splits) > 1 else "",
                     row=f"{method_label(method)}{of}",
                     column=split if len(splits) > 1 else data,
-                    cell=f"dataset={dataset} method={method}",
+                    cell=f"dataset={dataset} method={method}"
+                    if "dataset" in swept
+                    else f"method={method}",
                     prediction=prediction,
                     split=split,
                     paper=published().find("table2", dataset, key, split),
                     earlier=published().find("reproduction_best", dataset, key, split),
-                    note={"bop": "bop", "pmf": "pmf"}.get(method)
-                    or ("mean" if prediction == "mean" else None),
+                    note=next(
+                        (word for word in (method, prediction) if quoted and word in NOTES), None
+                    ),
                 )
             )
     return Table(name, title, sweep, "best", tuple(entries))
 
 
-def _choices(sweep: str) -> dict[str, list[str]]:
-    """Return the values of each key that a file of ``conf/sweep/`` sweeps by a list."""
+def _choices(sweep: str) -> tuple[dict[str, list[str]], set[str]]:
+    """Return the values of each key that a file of ``conf/sweep/`` sets, and the swept keys."""
     content = OmegaConf.load(conf_dir() / "sweep" / f"{sweep}.yaml")
+    chosen = OmegaConf.select(content, "defaults", default=[])
+    pairs = [(str(key), str(value)) for entry in chosen for key, value in dict(entry).items()]
+    fixed = {key.rpartition("/")[2]: [value] for key, value in pairs}
     params = OmegaConf.select(content, "hydra.sweeper.params", default={})
-    return {str(key): str(values).split(",") for key, values in params.items()}
+    swept = {str(key): str(values).split(",") for key, values in params.items()}
+    return fixed | swept, set(swept)
 
 
 def table_of_sweep(name: str) -> Table | None:
-    """Return a table of a sweep over methods and data sets that is none of the paper's; or None."""
+    """Return a table of a sweep over methods that is none of the paper's tables; or None."""
     file = conf_dir() / "sweep" / f"{name}.yaml"
-    if not file.is_file() or not {"dataset", "method"} <= _choices(name).keys():
+    if not file.is_file() or not {"dataset", "method"} <= _choices(name)[0].keys():
         return None
     comments = [line[2:] for line in file.read_text("utf-8").splitlines() if line[:2] == "# "]
     title = next(line for line in [*comments, name] if not line.startswith("@"))
@@ -168,6 +184,16 @@ def _lrnet_table() -> Table:
     return Table("11", title, "table11", "final", tuple(entries))
 
 
+def _continual_table() -> Table:
+    entries = [
+        Entry("", row, "all tasks", f"experiment={cell}", prediction, "test", None)
+        for cell, row in CONTINUAL.items()
+        for prediction in ["mode" if cell in NO_POSTERIOR else "mean"]
+    ]
+    title = "Average test accuracy after the last task of permuted MNIST"
+    return Table("successors_continual", title, "successors_continual", "final", tuple(entries))
+
+
 @cache
 def tables() -> dict[str, Table]:
     """Return the paper's tables, by their numbers."""
@@ -186,5 +212,6 @@ def tables() -> dict[str, Table]:
             "10", "Train, validation and test accuracy of each method", "table2", SPLITS
         ),
         _lrnet_table(),
+        _continual_table(),
     )
     return {table.name: table for table in known}

@@ -153,8 +153,9 @@ class TrainingLoop:
         self._factory: Factory | None = None
         self._compile_mode, self._compile_decided = "auto", False
         self._optimizer: BinaryOptimizer | None = None
-        self._train_set_size = 0  # passed to the method unless the settings have one
-        self._own_size = False
+        # Passed to the method unless the settings have them.
+        self._given = {"train_set_size": 0, "total_steps": 1}
+        self._own: set[str] = set()
         self._generator = torch.Generator(self.device)
         self._attached: Attached | None = None
         self._rng: dict[str, Any] | None = None  # between calls of fit
@@ -177,7 +178,8 @@ class TrainingLoop:
         Args:
             method: a method's name (``bayesbinn``, ``ste``, ``bop``, ``pmf``,
                 ``full_precision``), an optimizer class, or any callable that takes the parameter
-                groups. ``train_set_size`` and ``generator`` are given to those that take them.
+                groups. ``train_set_size``, ``total_steps`` (of the whole run) and ``generator``
+                are given to those that take them.
             scheduler: one of ``bnnrepro.optim.schedules``; constant if None.
             compile_optimizer: ``on``, ``off`` or ``auto``: whether the method's element-wise work
                 runs through ``torch.compile``. It is decided when training begins, and kept in the
@@ -199,7 +201,7 @@ class TrainingLoop:
             allowed = f"must be one of {', '.join(compiling.COMPILE_MODES)}"
             raise ValueError(f"compile_optimizer={compile_optimizer}: {allowed}")
         self._factory = method_factory(method, settings)
-        self._own_size = "train_set_size" in settings
+        self._own = set(settings)
         self._optimizer = None
         self._compile_mode, self._compile_decided = compile_optimizer, False
         self.schedule = scheduler or Constant()
@@ -219,9 +221,9 @@ class TrainingLoop:
             raise RuntimeError("no method: call compile() first")
         if self._optimizer is None:
             self._generator.manual_seed(derive(self.seed, "method"))
-            self._train_set_size = train_set_size
+            self._given = {"train_set_size": train_set_size, "total_steps": 1}  # until it begins
             method = self._factory(
-                param_groups(self.model), train_set_size=train_set_size, generator=self._generator
+                param_groups(self.model), **self._given, generator=self._generator
             )
             if not isinstance(method, BinaryOptimizer):
                 raise TypeError(
@@ -260,9 +262,10 @@ class TrainingLoop:
 
         Args:
             train_data: ``(inputs, targets)`` tensors, a Dataset, a DataLoader, or a source. The
-                method's ``train_set_size`` is the number of samples that an epoch draws, unless
-                ``compile`` was given one. Floating inputs get the model's dtype. Targets are what
-                the task requires, for classification integers of shape (N,).
+                method's ``train_set_size`` is the number of samples that an epoch draws, and its
+                ``total_steps`` that of batches times ``epochs``, unless ``compile`` was given one.
+                Floating inputs get the model's dtype. Targets are what the task requires, for
+                classification integers of shape (N,).
             validation_data: data of these kinds, evaluated at the mode after each epoch; or None.
             test_data: as ``validation_data``.
             epochs: length of the whole schedule, >= 1.
@@ -327,7 +330,7 @@ class TrainingLoop:
     def _begin(self, source: Source, epochs: int) -> None:
         self.stop = False
         self.build_optimizer(source.n_samples)
-        self._update_train_set_size(source.n_samples)
+        self._pass_on(train_set_size=source.n_samples, total_steps=epochs * len(source))
         self.precision = resolve(self.precision, self.device)
         assert self._attached is not None
         self.epochs, self.batches = epochs, len(source)
@@ -341,12 +344,13 @@ class TrainingLoop:
             self._compile_decided = True
         self._attached.epochs, self._attached.iterations = self._period, self.batches
 
-    def _update_train_set_size(self, size: int) -> None:
-        """Pass the training set's size to the method, where its groups hold the former one."""
-        for group in self.optimizer.param_groups:
-            if group.get("train_set_size") == self._train_set_size and not self._own_size:
-                group["train_set_size"] = size
-        self._train_set_size = size
+    def _pass_on(self, **given: int) -> None:
+        """Pass what a run knows to the method, where its groups hold the former value."""
+        for key, value in given.items():
+            for group in self.optimizer.param_groups:
+                if group.get(key) == self._given[key] and key not in self._own:
+                    group[key] = value
+        self._given = given
 
     @property
     def _period(self) -> int:
@@ -530,6 +534,7 @@ class TrainingLoop:
             "optimizer": self.optimizer.state_dict(),
             "compiled": self.optimizer.compiled,
             "precision": self.precision,
+            "total_steps": self._given["total_steps"],
             "epoch": self.epoch,
             "batch": self.running.batch,
             "running": {
@@ -545,6 +550,7 @@ class TrainingLoop:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore a state; the method must have been built for the same parameters."""
         self.load_weights(state)
+        self._given["total_steps"] = state.get("total_steps", 1)
         self.optimizer.compiled = compiling.again(state["compiled"], self.device)
         self._compile_decided = True
         if self._choose_precision:  # as chosen when training began
@@ -557,7 +563,7 @@ class TrainingLoop:
 
     def save(self, path: str | Path) -> None:
         """Write the whole state to a file, atomically."""
-        size = {"train_set_size": self._train_set_size}
+        size = {"train_set_size": self._given["train_set_size"]}
         checkpoint.save(Path(path), self.state_dict() | size, "")
 
     def load(self, path: str | Path) -> "TrainingLoop":
@@ -571,7 +577,7 @@ class TrainingLoop:
         state = checkpoint.load(Path(path), self.device)
         self.build_optimizer(state["train_set_size"])
         self.load_state_dict(state)
-        self._train_set_size = state["train_set_size"]
+        self._given["train_set_size"] = state["train_set_size"]
         return self
 
     def load_weights(self, state: dict[str, Any]) -> None:

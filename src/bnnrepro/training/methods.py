@@ -22,7 +22,7 @@ def method_names() -> dict[str, type[BinaryOptimizer]]:
 
 
 def method_factory(method: str | Factory, settings: dict[str, Any]) -> Factory:
-    """Return ``make(groups, train_set_size=…, generator=…)`` for a method and its settings.
+    """Return ``make(groups, train_set_size=…, total_steps=…, generator=…)`` for a method.
 
     Raises:
         ValueError: for an unknown name.
