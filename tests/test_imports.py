@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 SOURCE = Path(__file__).parents[1] / "src"
 # Imports what is not ours once; each module of ours then has a copy of that process to itself.
 PROGRAM = """
@@ -30,6 +32,7 @@ def modules() -> list[str]:
     return sorted(names)
 
 
+@pytest.mark.slow
 def test_every_module_can_be_imported_first() -> None:
     names = modules()
     assert {"bnnrepro", "bnnrepro.optim.bayesbinn", "bnnrepro.report.figures"} <= set(names)

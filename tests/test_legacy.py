@@ -335,6 +335,7 @@ def test_commands_on_the_page_print_a_line(tmp_path, command):
         assert f"```text\n{line}```" in PAGE
 
 
+@pytest.mark.slow
 @pytest.mark.realdata
 @pytest.mark.parametrize("command", [each for each in COMMANDS if "--print" not in each])
 def test_commands_on_the_page_run(tmp_path, real_data, command):

@@ -51,6 +51,7 @@ def read_a_line(fifo: Path) -> None:
 # -- a screen that breaks -----------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["head", "full", "closed"])
 @pytest.mark.parametrize("sweep", [(), ("-m", "seed=0,1")], ids=["run", "sweep"])
 def test_a_run_outlives_its_screen(tmp_path: Path, kind: str, sweep: tuple[str, ...]) -> None:

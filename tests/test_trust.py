@@ -343,6 +343,7 @@ def test_a_recorded_launcher_brings_no_shell_lines(
     assert len(started) == 1
 
 
+@pytest.mark.slow
 def test_the_shell_lines_of_a_cluster_that_is_still_there_are_taken(
     run: RunFolder, place: Path, started: list[Any]
 ) -> None:

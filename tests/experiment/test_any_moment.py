@@ -73,6 +73,7 @@ def killed(out: Path, number: int, undisturbed: tuple, when_done: bool = False) 
     return True
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [1, 2, 3, 4])
 def test_a_kill_after_the_result_is_mended_by_the_next_start(
     tmp_path: Path, undisturbed: tuple, number: int
@@ -82,6 +83,7 @@ def test_a_kill_after_the_result_is_mended_by_the_next_start(
     assert status.read(the_run(tmp_path)).state == "done"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("state", ["running", "interrupted"])
 @pytest.mark.parametrize("by", ["a job", "a sweep", "a run"])
 def test_who_finds_a_result_without_the_word_of_it_says_it(

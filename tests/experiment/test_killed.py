@@ -108,14 +108,14 @@ def killed_at_random(out: Path, undisturbed: tuple, seed: int) -> None:
     assert_same(finish(out), expected)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(1))
 def test_sigkill_at_a_random_moment(tmp_path, undisturbed, seed):
     killed_at_random(tmp_path, undisturbed, seed)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(3, 23))
-def test_sigkill_at_twenty_random_moments(tmp_path, undisturbed, seed):
+@pytest.mark.parametrize("seed", range(1, 23))
+def test_sigkill_at_many_random_moments(tmp_path, undisturbed, seed):
     killed_at_random(tmp_path, undisturbed, seed)
 
 
@@ -134,6 +134,7 @@ def test_sigkill_of_a_compiled_run(tmp_path, method):
     assert_same(folder, outcome(undisturbed))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR2, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_that_asks_to_stop(tmp_path, undisturbed, number):
     """Training stops inside an epoch, keeps what it did, and says so."""
@@ -153,6 +154,7 @@ def wait_for(condition, seconds: float = 60.0) -> None:
         time.sleep(0.0005)
 
 
+@pytest.mark.slow
 def test_sigkill_while_the_checkpoint_is_written(tmp_path, undisturbed):
     """Kill until a temporary file is left behind: the proof that it hit a write."""
 

@@ -65,6 +65,7 @@ def the_run(out: Path) -> RunFolder:
     return RunFolder(path)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("alarm")
 @pytest.mark.parametrize("state", ["done", "stopped"])
 @pytest.mark.parametrize("name", FILES)
@@ -157,6 +158,7 @@ def test_what_may_not_be_read_is_unreadable(
         assert_one_line(said)
 
 
+@pytest.mark.slow
 @linux
 def test_a_read_only_store_is_read(others: Path, tmp_path: Path) -> None:
     """A command that has to write is refused in one line."""

@@ -45,6 +45,7 @@ METHODS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dataset", ["two_moons", "toy_regression"])
 @pytest.mark.parametrize("method", METHODS)
 def test_a_stopped_toy_goes_on_to_the_same_bits(toy, dataset: str, method: str) -> None:

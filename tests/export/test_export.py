@@ -121,6 +121,7 @@ MODELS: dict[str, tuple[Callable[[], nn.Module], Sequence[int]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_every_model_is_the_same_in_every_format(name: str, tmp_path: Path) -> None:
     make, shape = MODELS[name]
@@ -252,6 +253,7 @@ def loaders() -> list[str]:
     return [USAGE["model.safetensors"], documented]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["card", "docs"])
 def test_the_loader_needs_no_bnnrepro(place: str, a_run: Path, tmp_path: Path) -> None:
     bnnrepro.export(a_run, formats=[])

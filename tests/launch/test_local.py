@@ -91,6 +91,7 @@ def wait_for_epochs(folder: Path, before: dict[str, int]) -> None:
         time.sleep(0.2)
 
 
+@pytest.mark.slow
 def test_a_sweep_two_at_a_time_and_again(tmp_path: Path) -> None:
     line = ("epochs=2", "method=ste,bop", "hydra.launcher.processes=2")
     out, _ = finish(sweep(tmp_path, *line))

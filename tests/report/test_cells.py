@@ -54,6 +54,7 @@ def test_tables_6_and_7_change_one_key(table: str, key: str, values: tuple[float
         assert own == published
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("table", ["2", "6", "7", "10", "11"])
 def test_the_sweep_and_the_cells_are_the_same_runs(table: str) -> None:
     sweep = "table2" if table == "10" else f"table{table}"
@@ -103,6 +104,7 @@ def test_the_cells_of_a_table_are_the_points_of_its_sweep(table: str) -> None:
     assert set(tables()[table].cells) == {cell.name for cell in of(table)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("figure", FIGURES)
 def test_a_figure_has_points_in_its_sweep(figure: str, monkeypatch: pytest.MonkeyPatch) -> None:
     shown = FIGURES[figure]

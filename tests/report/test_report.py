@@ -257,6 +257,7 @@ def test_code_that_differs_between_cells_is_said(tmp_path):
     assert "uncommitted changes" in forms["md"]
 
 
+@pytest.mark.slow
 def test_the_report_is_the_same_bytes_again(tmp_path):
     cells = synthetic.cells("table2", tmp_path, seeds=2)
     for cell in cells:

@@ -51,6 +51,7 @@ def of(sweep: str, seeds: int, where: Where | None = None) -> list[Cell]:
     return cells(sweep, preset="smoke", seeds=seeds, out=out, overrides=HERE, where=where)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "fragments"),
     [
@@ -115,6 +116,7 @@ def test_the_plan_counts_what_is_done_and_prices_what_is_missing() -> None:
     assert why == "no hours of dataset=cifar10 method=ste: no CIFAR10 there"
 
 
+@pytest.mark.slow
 def test_without_a_terminal_the_whole_protocol_needs_a_yes(tmp_path: Path) -> None:
     out, err = finish("reproduce-table", "11", *HERE, f"dataset.root={tmp_path}", code=2)
     assert "no MNIST there" in out
@@ -133,12 +135,14 @@ def test_the_plan_alone_starts_nothing_and_asks_nothing(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_a_figure_names_the_runs_that_it_lacks() -> None:
     out, _ = finish("figure", "6", "--preset", "smoke", *HERE)
     assert "not in the figure: dataset=mnist method=ste, " in out
     assert "seed 0: missing" in out
 
 
+@pytest.mark.slow
 def test_a_no_at_the_terminal_starts_nothing(tmp_path: Path) -> None:
     ours, theirs = pty.openpty()
     started = start("reproduce-table", "11", *HERE, stdin=theirs)

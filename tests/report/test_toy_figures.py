@@ -96,6 +96,7 @@ def test_a_regression_s_verdict_says_whether_the_spread_grows() -> None:
     assert "near it in 1 of 1 seeds" in toys.verdict(table)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("figure", "dataset"), [(TWO_MOONS, "two_moons"), (REGRESSION, "toy_regression")]
 )
@@ -120,6 +121,7 @@ def test_a_toy_s_figure_from_runs(figure, dataset: str, tmp_path: Path) -> None:
     assert [path.read_bytes() for path in figure.plot(cells, tmp_path / "to")] == before
 
 
+@pytest.mark.slow
 def test_the_figure_of_its_cells_runs(tmp_path: Path) -> None:
     planned = cells("figure3", preset="smoke", seeds=2, out=str(tmp_path / "runs"))
     for cell in planned:
@@ -199,6 +201,7 @@ def test_a_run_that_was_never_evaluated_as_the_cell_says_is_refused(tmp_path: Pa
     assert folder.result.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["cut short", "a flipped byte", "missing"])
 def test_a_real_map_that_is_damaged_is_said_in_two_lines(
     fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

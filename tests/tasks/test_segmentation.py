@@ -177,6 +177,7 @@ def test_pictures_are_of_the_best_epoch_and_without_validation_of_the_last(
     assert same == {which: which == epoch for which in shown}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["bayesbinn", "ste", "full_precision"])
 def test_a_run_stopped_after_an_epoch_ends_in_the_same_bits(tmp_path, method):
     choice = (f"method={method}", "epochs=3")
