@@ -287,18 +287,3 @@ def _dataclass_in(annotation: Any) -> type | None:
 
 def _join(key: str, name: str) -> str:
     return f"{key}.{name}" if key else name
-
-
-def Range(low=None, high=None, *, over=False, under=False):  # type: ignore[no-untyped-def]  # noqa
-    """Shim: the former vocabulary."""
-    return Interval(
-        gt=low if over else None,
-        ge=None if over else low,
-        lt=high if under else None,
-        le=None if under else high,
-    )
-
-
-def Length(n, *, exact=False):  # type: ignore[no-untyped-def]  # noqa
-    """Shim: the former vocabulary."""
-    return Len(n, n if exact else None)
