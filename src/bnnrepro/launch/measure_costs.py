@@ -48,6 +48,11 @@ class _FirstBatches:
     def __len__(self) -> int:
         return len(self._source)
 
+    def of(self, task: int) -> "_FirstBatches":
+        """Return the first batches of one of the tasks of continual learning."""
+        source: Any = self._source
+        return _FirstBatches(source.of(task), self._batches, self._seconds)
+
     def epoch(self, number: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         began = time.perf_counter()
         for batch in islice(self._source.epoch(number, start), self._batches):
