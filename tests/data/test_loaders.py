@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from bnnrepro.constraints import meanings
-from bnnrepro.data import image_folder, label_folder, mnist, shapes
+from bnnrepro.data import image_folder, label_folder, mnist, shapes, table
 from bnnrepro.data.dataset import Arrays, Loader, dataset
 from bnnrepro.data.images import ImageSet
 from bnnrepro.errors import UserError
@@ -29,7 +29,7 @@ def loaders():
 def test_a_loader_says_what_its_kind_is(load):
     assert isinstance(load, Loader)
     keys = inspect.signature(load).parameters
-    assert load.task
+    assert load.task or load is table.load  # which the file tells
     assert load.inputs in ("images", "points")
     assert set(load.for_task) <= set(keys)
     assert load.tasks_in_a_row is None or load.tasks_in_a_row in keys
@@ -75,9 +75,10 @@ def test_loaders_are_cheap_to_import():
     modules = {load.__module__ for load in loaders()}
     code = f"import sys, {', '.join(sorted(modules))}; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert not {"sklearn", "torchvision", "PIL"} & set(done.stdout.split())
+    assert not {"sklearn", "torchvision", "PIL", "pandas"} & set(done.stdout.split())
 
 
 def test_only_what_is_read_from_a_users_folder_is_not_fixed():
     """A plan of a sweep reads such data, whose content names the runs' folders."""
-    assert {load for load in loaders() if not load.fixed} == {image_folder.load, label_folder.load}
+    read = {image_folder.load, label_folder.load, table.load}
+    assert {load for load in loaders() if not load.fixed} == read

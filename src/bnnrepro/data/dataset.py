@@ -39,6 +39,7 @@ class Arrays:
         classes: the K classes' names; class k is classes[k]. Empty for values.
         fingerprint: a hash of the content, for data given by a path; None for a fixed data set.
         unlabelled: samples to be predicted only; their targets mean nothing.
+        columns: of a table: each column's name, and its texts, or None for numbers.
     """
 
     train: Samples
@@ -46,6 +47,7 @@ class Arrays:
     classes: tuple[str, ...] = ()
     fingerprint: str | None = None
     unlabelled: Samples | None = None
+    columns: tuple[tuple[str, tuple[str, ...] | None], ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,7 @@ class Facts:
         tasks: number of tasks in a row; None for one.
         target_mean: subtracted from the values; None for classes.
         target_std: divisor of the values; None for classes.
+        columns: of a table: each column's name, and its texts, or None for numbers.
     """
 
     name: str
@@ -77,6 +80,7 @@ class Facts:
     tasks: int | None = None
     target_mean: float | None = None
     target_std: float | None = None
+    columns: tuple[tuple[str, tuple[str, ...] | None], ...] | None = None
 
     def about(self) -> dict[str, Any]:
         """Return what makes a checkpoint usable without the data set: plain numbers and lists."""
@@ -114,7 +118,7 @@ class DataSet:
         name: short name, used for folders and in tables
 
     Attributes:
-        task: name of the task that is learnt on it.
+        task: name of the task that is learnt on it; of a kind, None if only the data tell.
         inputs: kind of the inputs, ``images`` or ``points``.
         for_task: keys that the task reads.
         tasks_in_a_row: the key that is the number of tasks trained in sequence, if there is one.
@@ -124,7 +128,7 @@ class DataSet:
         validation_split: fraction of the training samples that is held out.
     """
 
-    task: ClassVar[str]
+    task: str | None
     inputs: ClassVar[str]
     for_task: ClassVar[tuple[str, ...]] = ()
     tasks_in_a_row: ClassVar[str | None] = None
@@ -216,13 +220,16 @@ def limit_samples(samples: Samples, key: str, limit: int | None) -> Samples:
     return samples.subset(torch.randperm(len(samples), generator=generator)[:limit].sort().values)
 
 
-def hold_out(n: int, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
-    """Return the indices of the training and of the validation samples.
+def hold_out(
+    n: int, fraction: float, seed: int, key: str = "dataset.validation_split"
+) -> tuple[Tensor, Tensor]:
+    """Return the indices of the training and of the held-out samples.
 
     Args:
         n: the number of samples.
         fraction: fraction held out, in [0, 1): round(n * fraction) samples, whatever the seed.
         seed: the run's seed, which chooses the samples.
+        key: the setting that the fraction is.
 
     Returns:
         Two sorted int64 tensors that partition 0..n-1. The second is empty if the fraction is 0.
@@ -230,7 +237,6 @@ def hold_out(n: int, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
     Raises:
         UserError: a fraction out of range, or one that leaves either side empty.
     """
-    key = "dataset.validation_split"
     if not 0 <= fraction < 1:
         raise UserError(key, fraction, "a fraction of the training set, 0 or more and less than 1")
     held = round(n * fraction)
@@ -238,7 +244,8 @@ def hold_out(n: int, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
         raise UserError(key, fraction, f"leaves none of {n} samples for training; less is needed")
     if fraction > 0 and held == 0:
         raise UserError(key, fraction, f"holds none of {n} samples out; 0, or at least {1 / n:.2g}")
-    generator = torch.Generator().manual_seed(derive(seed, "split"))
+    stream = "split" if key == "dataset.validation_split" else key
+    generator = torch.Generator().manual_seed(derive(seed, stream))
     shuffled = torch.randperm(n, generator=generator)
     return shuffled[held:].sort().values, shuffled[:held].sort().values
 

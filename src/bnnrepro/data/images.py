@@ -40,6 +40,7 @@ class Images(DataSet):
         ValueError: samples and classes that do not fit one another.
     """
 
+    task: str
     inputs: ClassVar[str] = "images"
 
     def __init__(

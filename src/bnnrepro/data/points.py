@@ -26,9 +26,9 @@ class PointSet(DataSet):
         ValueError: a column that is constant.
     """
 
-    task = "classification"
+    task: str | None = "classification"
     inputs: ClassVar[str] = "points"
-    scaled_targets: ClassVar[bool] = False
+    scaled_targets: bool = False
 
     def __init__(self, arrays: Arrays, *, name: Name) -> None:
         parts = [part for part in (arrays.train, arrays.test) if part is not None]
@@ -41,6 +41,7 @@ class PointSet(DataSet):
         samples = list(map(Samples, inputs, targets))
         self.train, self.test = samples[0], samples[1] if len(samples) > 1 else None
         classes = arrays.classes
+        assert self.task is not None
         self.facts = Facts(
             name=name,
             task=self.task,
