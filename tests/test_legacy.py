@@ -292,7 +292,7 @@ def test_a_bad_command_line_is_refused(tmp_path, capsys, arguments, words):
 
 def test_an_override_that_does_not_exist_is_refused_by_the_front_door(tmp_path, capsys):
     path = tmp_path / "old.json"
-    path.write_text(json.dumps(old_file("ste")))
+    path.write_text("\ufeff" + json.dumps(old_file("ste")))  # with a byte-order mark
     assert legacy.main(["ste", str(path), f"out={tmp_path}/runs", "sede=1"]) == 2
     assert "'seed'" in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()

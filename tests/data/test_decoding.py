@@ -166,6 +166,8 @@ def test_a_label_with_transparency_is_refused(mode, tmp_path):
             save(tmp_path / f"{split}_{part}_0.png", Image.fromarray(pixels))
     options = {"transparency": 0} if mode == "L" else {}
     image = Image.fromarray(pixels).convert(mode)
+    if mode == "LA":
+        image.putalpha(128)
     save(tmp_path / "train_labels/label_0.png", image, **options)
     with pytest.raises(UserError, match=r"label_0.png .*grey values are needed") as caught:
         label_folder.load(root=tmp_path)

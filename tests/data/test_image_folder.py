@@ -3,7 +3,9 @@ import itertools
 import logging
 import os
 import shutil
+import struct
 import tarfile
+import zlib
 
 import numpy as np
 import pytest
@@ -116,7 +118,21 @@ def test_an_unreadable_image_is_named(make_tree, content):
 def test_sixteen_bit_images_are_refused_rather_than_clipped(make_tree):
     path = make_tree() / "train" / "dog" / "2.png"
     Image.fromarray(np.full((6, 4), 40_000, dtype=np.uint16)).save(path)
-    refused(r"train/dog/2.png.*8 bits", root=path.parents[2])
+    refused(r"train/dog/2.png.*16 bits a channel", root=path.parents[2])
+
+
+def test_sixteen_bits_of_a_colour_are_not_halved_silently(make_tree):
+    """Pillow opens such a picture as RGB of 8 bits."""
+    path = make_tree() / "train" / "dog" / "2.png"
+    rows = b"".join(b"\0" + bytes([18, 52] * 3 * 4) for _ in range(6))
+    header = struct.pack(">IIBBBBB", 4, 6, 16, 2, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
+    written = (
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in chunks
+    )
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(written))
+    refused(r"train/dog/2.png.*16 bits a channel: 8 are needed", root=path.parents[2])
 
 
 def test_a_class_in_one_split_only_is_named(make_tree):
@@ -212,6 +228,8 @@ HIDDEN = {
     "macOS's folder of an archive": lambda root: (root / "train" / "__MACOSX").mkdir(),
     "a link to the folder above": lambda root: (root / "train/cat/up").symlink_to(".."),
     "a link to the folder itself": lambda root: (root / "train/cat/up").symlink_to("."),
+    "a link to a folder above as a class": lambda root: (root / "train/up").symlink_to(".."),
+    "a link to its folder as a class": lambda root: (root / "train/all").symlink_to("."),
     "a hidden class": lambda root: (root / "train" / ".git").mkdir(),
 }
 
@@ -252,8 +270,15 @@ def test_files_of_other_kinds_are_named(make_tree, caplog):
     for name in ("moving.gif", "another.GIF", "notes"):
         (root / "train" / "dog" / name).write_bytes(b"")
     assert len(image_folder.load(root=root).train) == 6
-    assert "train: files of these endings are left out: " in caplog.text
+    assert "train: left out, as no images of a class: files " in caplog.text
     assert all(part in caplog.text for part in ("1 .gif", "1 .GIF", "1 without"))
+
+
+def test_an_image_beside_the_classes_is_named(make_tree, caplog):
+    root = make_tree()
+    image(5).save(root / "train" / "stray.png")
+    assert len(image_folder.load(root=root).train) == 6
+    assert "train: left out, as no images of a class: files 1 .png" in caplog.text
 
 
 @pytest.mark.parametrize("name", ["caf\udce9", "two\nlines"])

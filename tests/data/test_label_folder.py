@@ -1,5 +1,6 @@
 """Folders of images and labels: pixels are the files', and every fault is named."""
 
+import os
 import re
 import shutil
 
@@ -136,11 +137,62 @@ def test_two_files_of_one_number_are_named(root, file):
     refused(rf"train_imgs has {file} and img_2.png, which are one number", root)
 
 
-def test_what_is_no_png_and_hidden_files_are_passed_over(root):
+def test_hidden_files_are_passed_over_and_what_is_no_png_is_named(root, caplog):
     first = loaded(root)
     for name in ("README.txt", "Thumbs.db", "._img_0.png", ".DS_Store"):
         (root / "train_imgs" / name).write_bytes(b"something else")
     assert loaded(root).facts.fingerprint == first.facts.fingerprint
+    assert "train_imgs: left out, as no PNG: files 1 .txt, 1 .db" in caplog.text
+
+
+def with_palette(*colours):
+    """A picture of 0 and 255 with the first and second of these colours."""
+
+    def make(image):
+        made = Image.fromarray(np.asarray(image) // 255)
+        made.putpalette(sum(colours, ()))
+        return made
+
+    return make
+
+
+MASKS = {
+    "0 and 1": lambda image: image.point(lambda value: value // 255),
+    "one bit": lambda image: image.convert("1"),
+    "RGB": lambda image: image.convert("RGB"),
+    "opaque RGBA": lambda image: image.convert("RGBA"),
+    "opaque LA": lambda image: image.convert("LA"),
+    "a grey palette": with_palette((0, 0, 0), (255, 255, 255)),
+    "a coloured palette": with_palette((0, 0, 0), (128, 0, 0)),
+}
+
+
+@pytest.mark.parametrize("kind", MASKS)
+def test_labels_in_the_forms_in_which_programs_write_them_are_the_same_labels(root, kind):
+    first = loaded(root).facts.fingerprint
+    for path in root.glob("*_labels/*.png"):
+        with Image.open(path) as image:
+            MASKS[kind](image).save(path)
+    assert loaded(root).facts.fingerprint == first
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda image: image.convert("RGB").point(lambda v: v // 2 + 1), "the value 1; 0 and 255"),
+        (lambda image: Image.merge("RGB", (image, image, Image.new("L", (6, 8)))), "are colours"),
+        (lambda image: Image.merge("LA", (image, image)), "parts of it are transparent"),
+    ],
+)
+def test_labels_without_two_grey_values_are_refused(root, make, words):
+    with Image.open(root / "val_labels/label_12.png") as image:
+        make(image).save(root / "val_labels/label_12.png")
+    refused(words, root)
+
+
+def test_a_pipe_is_refused_and_not_waited_for(root):
+    os.mkfifo(root / "train_imgs/img_3.png")
+    refused(r"img_3\.png is no regular file", root)
 
 
 @pytest.mark.parametrize("value", [1, 128, 254])
@@ -156,7 +208,7 @@ def test_an_unknown_value_in_a_label_is_named(root, value):
 def test_labels_of_one_class_are_refused(root, split, numbers, value):
     for number in numbers:
         write(root / f"{split}_labels/label_{number}.png", np.full((8, 6), value, np.uint8))
-    refused(rf"{split}_labels are all {value}", root)
+    refused(rf"{split}_labels are all {value}; two values", root)
 
 
 @pytest.mark.parametrize("folder", ["train_imgs", "train_labels", "val_imgs", "val_labels"])
@@ -175,10 +227,10 @@ def test_an_unreadable_file_is_named(root, content):
 
 
 def test_colour_and_sixteen_bits_are_refused(root):
-    Image.new("RGB", (6, 8)).save(root / "train_imgs/img_2.png")
+    Image.new("RGB", (6, 8), "red").save(root / "train_imgs/img_2.png")
     refused("img_2.png .*8-bit grey", root)
     write(root / "train_imgs/img_2.png", np.full((8, 6), 40_000, np.uint16))
-    refused("img_2.png .*8-bit grey", root)
+    refused("img_2.png .*16 bits a channel: 8 are", root)
 
 
 def test_turning_needs_squares(root):

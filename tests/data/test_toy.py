@@ -66,7 +66,8 @@ def test_snelson_is_read_from_two_text_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(snelson, "DIGEST", snelson.digest([0, 1, 2], [3, 5, 4]))
-    data = snelson.load(root=written(tmp_path, "  0.0e+00\n  1.0\n2\n"))
+    byte_order_mark = "\ufeff"
+    data = snelson.load(root=written(tmp_path, f"{byte_order_mark}  0.0e+00\n  1.0\n2\n"))
     assert data.train.inputs.flatten().tolist() == pytest.approx([-1, 0, 1])
     assert data.train.targets.flatten().tolist() == pytest.approx([-1, 1, 0])
     assert (data.test, data.facts.fingerprint) == (None, None)

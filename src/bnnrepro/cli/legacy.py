@@ -100,7 +100,7 @@ def main(argv: list[str]) -> int:
 def read(path: str) -> dict[str, Any]:
     """Return the content of a JSON file; UserError if it is not one, or holds no object."""
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        content = json.loads(Path(path).read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise UserError("FILE", path, f"cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import io
 import itertools
+import logging
 import os
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -23,6 +25,7 @@ CHUNK = 256  # files per task of a thread; one task per file costs more than a s
 SPARE = 256 << 20  # bytes, more than decoding takes: with less memory free, damage is not proven
 
 T = TypeVar("T")
+log = logging.getLogger(__name__)
 
 
 def read_all(
@@ -51,6 +54,13 @@ def refuse_special_files(paths: Sequence[Path]) -> None:
             raise DataError(f"{path} is no regular file")
 
 
+def log_left_out(folder: Path, paths: Iterable[Path], reason: str) -> None:
+    """Log a warning that counts files which are no data, by their endings."""
+    if endings := Counter(path.suffix for path in paths):
+        kinds = ", ".join(f"{count} {kind or 'without'}" for kind, count in endings.most_common(5))
+        log.warning("%s: left out, as %s: files %s", folder, reason, kinds)
+
+
 def _threads() -> int:
     return min(16, os.cpu_count() or 1)
 
@@ -77,10 +87,13 @@ def decode(content: bytes) -> Image.Image:
 
     Raises:
         Exception: of any type, by Pillow, if the bytes are not a picture.
+        ValueError: for 16 bits a channel, half of which Pillow would drop in colour pictures.
     """
     from PIL import Image, ImageOps
 
     image = Image.open(io.BytesIO(content))
+    if ";16" in str(image.tile):
+        raise ValueError("its pixels have 16 bits a channel: 8 are needed")
     image.load()
     try:
         ImageOps.exif_transpose(image, in_place=True)

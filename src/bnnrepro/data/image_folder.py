@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
@@ -18,7 +17,13 @@ from torch import Tensor
 from bnnrepro.constraints import Count, Text
 from bnnrepro.data.batches import Samples
 from bnnrepro.data.dataset import Arrays, DataError, dataset
-from bnnrepro.data.decoding import decode, on_white, read_all, refuse_special_files
+from bnnrepro.data.decoding import (
+    decode,
+    log_left_out,
+    on_white,
+    read_all,
+    refuse_special_files,
+)
 from bnnrepro.data.images import ImageSet
 from bnnrepro.errors import UserError
 
@@ -96,31 +101,29 @@ def find_splits(root: Path) -> tuple[dict[str, list[Path]], dict[str, list[Path]
 def find_files(folder: Path) -> dict[str, list[Path]]:
     """Return each class's files, sorted by class, folder and name.
 
-    Hidden entries are ignored; files of other kinds too, which are counted in the log.
+    Hidden entries and links to a folder above are ignored; so are files of other kinds and those
+    beside the classes' folders, which are counted in the log.
 
     Raises:
         DataError: there is no class, or one has no image or a name that is not UTF-8.
     """
-    names = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
+    entries = sorted(path for path in folder.iterdir() if not hidden(path.name))
+    above = {folder.resolve(), *folder.resolve().parents}
     files: dict[str, list[Path]] = {}
-    left_out: Counter[str] = Counter()
-    for name in names:
-        if hidden(name):
-            continue
+    left_out = [path for path in entries if not path.is_dir()]
+    for name in (p.name for p in entries if p.is_dir() and p.resolve() not in above):
         if not name.isprintable():
             raise DataError(f"{folder.name} has the class {name!a}: its name must be UTF-8 text")
         paths = files_below(folder / name)
         files[name] = [path for path in paths if path.suffix.lower() in ENDINGS]
         refuse_special_files(files[name])
-        left_out.update(path.suffix for path in paths if path.suffix.lower() not in ENDINGS)
+        left_out += [path for path in paths if path.suffix.lower() not in ENDINGS]
         if not files[name]:
             endings = " ".join(ENDINGS)
             raise DataError(f"no images in {folder.name}/{name}; they end in {endings}")
     if not files:
         raise DataError(f"no images in {folder.name}: no folder of a class there")
-    if left_out:
-        kinds = ", ".join(f"{count} {kind or 'without'}" for kind, count in left_out.most_common(5))
-        log.warning("%s: files of these endings are left out: %s", folder, kinds)
+    log_left_out(folder, left_out, "no images of a class")
     return files
 
 

@@ -2,9 +2,9 @@
 
 ``train_imgs/img_N.png`` with ``train_labels/label_N.png``, ``val_imgs`` and ``val_labels``
 likewise, and optionally ``test_imgs`` without labels. A label is 255 inside a cell, 0 on a
-membrane. The labelled images of ``val_*`` are the test set: the published figures are of them, so
-they must select neither weights nor epoch. ``test_imgs`` are predicted only. ``isbi`` accepts the
-challenge's own images alone, ``load`` any.
+membrane; labels of 0 and 1 mean the same. The labelled images of ``val_*`` are the test set: the
+published figures are of them, so they must select neither weights nor epoch. ``test_imgs`` are
+predicted only. ``isbi`` accepts the challenge's own images alone, ``load`` any.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from torch import Tensor
 from bnnrepro.constraints import Text
 from bnnrepro.data.batches import Samples
 from bnnrepro.data.dataset import Arrays, DataError, dataset
-from bnnrepro.data.decoding import decode, read_all, refuse_special_files
+from bnnrepro.data.decoding import decode, log_left_out, read_all, refuse_special_files
 from bnnrepro.data.segmentation import SegmentationSet, content_hash
 
 CLASSES = ("membrane", "cell")
@@ -96,17 +96,19 @@ def read_pairs(folder: Path, split: str) -> Samples:
         counts = f"{split}_{has} has {len(files)} files, {split}_{lacks} {len(others)}"
         raise DataError(f"{counts}: {files[number].name} has no partner")
     pixels, names = grey_values(images)
-    values, _ = grey_values(labels)
+    values, _ = grey_values(labels, masks=True)
+    cell = 1 if values.max() <= 1 else 255
     for number, image, label in zip(sorted(images), pixels, values, strict=True):
         if image.shape != label.shape:
             partner = f"its label {labels[number].name} {size(label)}"
             raise DataError(f"{images[number]} is {size(image)}, {partner}")
-        if wrong := sorted(set(np.unique(label).tolist()) - {0, 255}):
-            raise DataError(f"{labels[number]} has the value {wrong[0]}; 0 and 255 are allowed")
-    cells = values == 255
+        if wrong := sorted(set(np.unique(label).tolist()) - {0, cell}):
+            allowed = "0 and 255 are allowed, or 0 and 1 in all labels"
+            raise DataError(f"{labels[number]} has the value {wrong[0]}; {allowed}")
+    cells = values == cell
     if cells.all() or not cells.any():
-        only = 255 if cells.all() else 0
-        raise DataError(f"{split}_labels are all {only}; both 0 and 255 are needed")
+        only = cell if cells.all() else 0
+        raise DataError(f"{split}_labels are all {only}; two values, 0 and 255, are needed")
     images_, labels_ = pixels[:, None], cells.astype(np.uint8)
     return Samples(torch.from_numpy(images_), torch.from_numpy(labels_), names)
 
@@ -114,7 +116,7 @@ def read_pairs(folder: Path, split: str) -> Samples:
 def numbered(folder: Path) -> dict[int, Path]:
     """Return a folder's PNG files by their numbers, ``img_N.png`` or ``label_N.png``.
 
-    Hidden files and files of other kinds are ignored.
+    Hidden files are ignored; so are files of other kinds, which are counted in the log.
 
     Raises:
         DataError: there is none, one has another name, or two have the same number.
@@ -122,10 +124,11 @@ def numbered(folder: Path) -> dict[int, Path]:
     if not folder.is_dir():
         raise DataError(f"no folder {folder}; {LAYOUT}")
     prefix = PREFIX[folder.name.rpartition("_")[2]]
+    entries = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    others = (path for path in entries if path.suffix.lower() != ".png")
+    log_left_out(folder, others, "no PNG")
     files: dict[int, Path] = {}
-    for path in sorted(folder.iterdir()):
-        if path.name.startswith(".") or path.suffix.lower() != ".png":
-            continue
+    for path in (path for path in entries if path.suffix.lower() == ".png"):
         refuse_special_files([path])
         match = re.fullmatch(rf"{prefix}_([0-9]+)\.png", path.name)
         if match is None:
@@ -138,16 +141,33 @@ def numbered(folder: Path) -> dict[int, Path]:
     return files
 
 
-def grey_values(files: Mapping[int, Path]) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Return images sorted by number, uint8 (N, H, W), all of one size, and their names."""
+def grey_values(
+    files: Mapping[int, Path], masks: bool = False
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Return images sorted by number, uint8 (N, H, W), all of one size, and their names.
+
+    Colour pictures count where every colour is a grey one; of masks with a coloured palette, the
+    values are the numbers of the colours.
+    """
 
     def work(_: Path, content: bytes) -> np.ndarray:
         image = decode(content)
         # A transparent pixel of a label has no class: transparency is refused, in images too.
-        if image.mode not in ("1", "L") or image.has_transparency_data:
-            kind = f"{image.mode} with transparency" if image.mode in ("1", "L") else image.mode
-            raise ValueError(f"its pixels are {kind}: 8-bit grey values are needed")
-        return np.asarray(image.convert("L"), dtype=np.uint8)
+        if image.has_transparency_data and image.convert("RGBA").getchannel("A").getextrema() != (
+            255,
+            255,
+        ):
+            raise ValueError("parts of it are transparent: 8-bit grey values are needed")
+        if image.mode not in ("1", "L", "LA", "P", "RGB", "RGBA"):
+            raise ValueError(f"its pixels are {image.mode}: 8-bit grey values are needed")
+        if image.mode in ("1", "L"):
+            return np.asarray(image.convert("L"), dtype=np.uint8)
+        colours = np.asarray(image.convert("RGB"), dtype=np.uint8)
+        if (colours == colours[..., :1]).all():
+            return colours[..., 0].copy()
+        if masks and image.mode == "P":
+            return np.asarray(image, dtype=np.uint8)
+        raise ValueError("its pixels are colours: 8-bit grey values are needed")
 
     paths = [files[number] for number in sorted(files)]
     pixels = read_all(paths, work)

@@ -56,7 +56,7 @@ def digest(inputs: list[float], outputs: list[float]) -> str:
 
 def _numbers(path: Path) -> list[float]:
     try:
-        words = path.read_text(encoding="utf-8").split()
+        words = path.read_text(encoding="utf-8-sig").split()
     except FileNotFoundError:
         raise DataError(f"has no {path.name}; {SOURCE}") from None
     except (OSError, UnicodeDecodeError) as error:
