@@ -26,6 +26,8 @@ OWN_DEFAULTS = {
     ("continual_mlp", "hidden"),
     ("continual_mlp", "dropout"),
     ("toy_mlp", "bias_lr"),
+    *(("resnet20", key) for key in ("channels", "blocks", "shortcut", "norm_momentum")),
+    *(("resnet20", key) for key in ("norm_affine", "logit_norm", "bias")),
     *(("adaste_bilevel", key) for key in ("variant", "lr", "alpha", "annealing", "boost")),
     *((map_, "prox") for map_ in ("parq", "binary_relax")),
 }
@@ -85,9 +87,10 @@ def test_every_key_has_a_type_and_a_meaning(group: str, file: Path) -> None:
     assert not [key for key in parameters if not meanings(target).get(key)]
 
 
-@pytest.mark.parametrize("model", ["mlp", "vgg", "lrnet_small", "lrnet_big", "unet"])
+@pytest.mark.parametrize("model", ["mlp", "vgg", "lrnet_small", "lrnet_big", "vgg16", "unet"])
 def test_minimum_sizes_are_those_of_the_models(model: str) -> None:
-    part = composed(*(["dataset=shapes"] if model == "unet" else []), f"model={model}").model
+    data = {"unet": "shapes", "vgg16": "cifar10"}.get(model, "digits")
+    part = composed(f"dataset={data}", f"model={model}").model
     size = minimum_size(part)
     instantiate(part, shape=(1, size, size), classes=2)
     if size > 1:

@@ -11,7 +11,7 @@ from bnnrepro.launch.dry_run import points_of
 from bnnrepro.launch.plan import run_folder_of
 from bnnrepro.report.cells import Cell, cells
 from bnnrepro.report.figures import FIGURES
-from bnnrepro.report.tables import tables
+from bnnrepro.report.tables import table_of_sweep, tables
 from bnnrepro.runs.layout import RunFolder
 
 DATA_SETS = ("mnist", "cifar10", "cifar100")
@@ -102,6 +102,19 @@ def test_table_11_has_no_split_and_a_cosine_over_its_own_epochs(
 @pytest.mark.parametrize("table", tables())
 def test_the_cells_of_a_table_are_the_points_of_its_sweep(table: str) -> None:
     assert set(tables()[table].cells) == {cell.name for cell in of(table)}
+
+
+@pytest.mark.slow
+def test_a_sweep_over_models_is_a_column_for_each_compared_with_nothing() -> None:
+    table = table_of_sweep("successors_cifar")
+    assert table is not None
+    points = cells(table.sweep, preset="smoke", seeds=1, out="multirun")
+    assert set(table.cells) == {cell.name for cell in points}
+    assert len({run for cell in points for run in folders([cell])}) == len(points) == 48
+    assert {entry.column for entry in table.entries} == {
+        f"{data} {model}" for data in ("CIFAR-10", "CIFAR-100") for model in ("vgg16", "resnet18")
+    }
+    assert not any(entry.paper or entry.earlier for entry in table.entries)
 
 
 @pytest.mark.slow

@@ -101,7 +101,7 @@ class Table:
 def _methods_table(name: str, title: str, sweep: str, splits: Sequence[str]) -> Table:
     """Return a table with a row a method; a column a data set, or a split if there are several.
 
-    A method with a posterior has two rows, its mode and its mean.
+    Where the sweep names models, a column is a data set and a model. A method with a posterior has two rows, its mode and its mean.
 
     Args:
         name: of the table.
@@ -111,24 +111,27 @@ def _methods_table(name: str, title: str, sweep: str, splits: Sequence[str]) -> 
     """
     choices, swept = _choices(sweep)
     entries = []
-    quoted = name.isdecimal()
-    for dataset, method, split in product(choices["dataset"], choices["method"], splits):
+    quoted, own = name.isdecimal(), "model" not in choices  # figures are of the data set's model
+    for dataset, model, method, split in product(
+        choices["dataset"], choices.get("model", [""]), choices["method"], splits
+    ):
+        point = {"dataset": dataset, "model": model, "method": method}
         posterior = getattr(methods().get(method), "has_posterior", False)
         for prediction in ("mode", "mean") if posterior else ("mode",):
             key, of = (f"{method}_{prediction}", f" ({prediction})") if posterior else (method, "")
-            data = DATASETS.get(dataset, dataset)
+            data = " ".join(filter(None, (DATASETS.get(dataset, dataset), model)))
             entries.append(
                 Entry(
                     section=data if len(splits) > 1 else "",
                     row=f"{method_label(method)}{of}",
                     column=split if len(splits) > 1 else data,
-                    cell=f"dataset={dataset} method={method}"
-                    if "dataset" in swept
-                    else f"method={method}",
+                    cell=" ".join(f"{key}={point[key]}" for key in swept if key in point),
                     prediction=prediction,
                     split=split,
-                    paper=published().find("table2", dataset, key, split),
-                    earlier=published().find("reproduction_best", dataset, key, split),
+                    paper=published().find("table2", dataset, key, split) if own else None,
+                    earlier=published().find("reproduction_best", dataset, key, split)
+                    if own
+                    else None,
                     note=next(
                         (word for word in (method, prediction) if quoted and word in NOTES), None
                     ),
@@ -137,7 +140,7 @@ def _methods_table(name: str, title: str, sweep: str, splits: Sequence[str]) -> 
     return Table(name, title, sweep, "best", tuple(entries))
 
 
-def _choices(sweep: str) -> tuple[dict[str, list[str]], set[str]]:
+def _choices(sweep: str) -> tuple[dict[str, list[str]], list[str]]:
     """Return the values of each key that a file of ``conf/sweep/`` sets, and the swept keys."""
     content = OmegaConf.load(conf_dir() / "sweep" / f"{sweep}.yaml")
     chosen = OmegaConf.select(content, "defaults", default=[])
@@ -145,7 +148,7 @@ def _choices(sweep: str) -> tuple[dict[str, list[str]], set[str]]:
     fixed = {key.rpartition("/")[2]: [value] for key, value in pairs}
     params = OmegaConf.select(content, "hydra.sweeper.params", default={})
     swept = {str(key): str(values).split(",") for key, values in params.items()}
-    return fixed | swept, set(swept)
+    return fixed | swept, list(swept)
 
 
 def table_of_sweep(name: str) -> Table | None:
