@@ -101,7 +101,8 @@ class Table:
 def _methods_table(name: str, title: str, sweep: str, splits: Sequence[str]) -> Table:
     """Return a table with a row a method; a column a data set, or a split if there are several.
 
-    Where the sweep names models, a column is a data set and a model. A method with a posterior has two rows, its mode and its mean.
+    Where the sweep names models, a column is a data set and a model. A method with a posterior has
+    two rows, its mode and its mean.
 
     Args:
         name: of the table.
