@@ -19,7 +19,7 @@ from bnnrepro.training.callbacks import NonFiniteLossError
 from bnnrepro.training.interrupts import stop_on_signals
 from bnnrepro.training.loop import RunningSums
 from bnnrepro.training.methods import method_names
-from bnnrepro.training.recorder import best_row
+from bnnrepro.training.task import best_row
 
 LOSS = st.floats(0, 1e6, allow_nan=False, width=32)
 BATCHES = st.lists(st.lists(LOSS, min_size=1, max_size=9), min_size=1, max_size=12)

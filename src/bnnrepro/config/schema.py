@@ -3,12 +3,13 @@
 The keys of a part are the parameters of its constructor; see ``parts.py``. Values are in ``conf/``.
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from annotated_types import Ge, Interval
 
-from bnnrepro.constraints import Count, Name, NotNegative, Pattern, Share, Text
+from bnnrepro.constraints import Count, Fraction, Name, NotNegative, Pattern, Positive, Share, Text
 
 RENAMED = {
     "optimizer": "compile.optimizer",
@@ -150,6 +151,28 @@ class Compile:
     network: bool
 
 
+@dataclass(frozen=True)
+class Controls:
+    """Controls of training; at these defaults they change nothing.
+
+    Attributes:
+        early_stopping: stop after so many epochs without a better validation metric; null: never
+        label_smoothing: share of a training target that is spread evenly over all classes
+        class_weight: balanced, or a factor of each class's training loss; null: all are 1
+        accumulate: parts that a batch is cut into, each with its own draw; their gradients are
+            averaged
+        clip_norm: largest L2 norm of a draw's gradient, before the rule takes it; null: no limit
+        ema: decay of the real-valued weights' average, which is evaluated and kept; null: none
+    """
+
+    early_stopping: Count | None = None
+    label_smoothing: Fraction = 0.0
+    class_weight: Literal["balanced"] | Sequence[NotNegative] | None = None
+    accumulate: Count = 1
+    clip_norm: Positive | None = None
+    ema: Fraction | None = None
+
+
 @dataclass
 class Evaluate:
     """Evaluation of a trained network; never part of the signature.
@@ -197,6 +220,7 @@ class Config:
         on_failed: action for a run that failed before
         on_code_change: error: refuse to start with other code than the run was submitted with
         fail_fast: in a sweep: the first failure cancels the other runs
+        training: early stopping, label smoothing and other controls of training
     """
 
     seed: Annotated[int, Ge(0)]
@@ -223,6 +247,7 @@ class Config:
     # Defaults are for the config.yaml of runs that are older than these keys.
     on_code_change: Literal["warn", "error"] = "warn"
     fail_fast: bool = False
+    training: Controls = Controls()
 
     @property
     def effective_epochs(self) -> int:

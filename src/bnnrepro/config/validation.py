@@ -174,7 +174,7 @@ def _image_size(config: Config) -> None:
 
 def _scheduled_key(config: Config) -> None:
     method, scheduler, scheduled = config.method, config.scheduler, config.method.scheduled
-    if not scheduler.moves:
+    if not scheduler.moves and not getattr(scheduler, "warmup", 0):
         return
     if scheduled is None:
         allowed = f"method={method.name} has nothing that a scheduler moves; use scheduler=constant"
@@ -183,6 +183,30 @@ def _scheduled_key(config: Config) -> None:
     if start is not None and final is not None and final > start:
         allowed = f"must be <= method.{scheduled}={start:g}, where the schedule starts"
         raise UserError("scheduler.final", final, allowed)
+
+
+def _controls(config: Config) -> None:
+    data = config.dataset
+    held_out = getattr(data, "validation_split", 0 if data.task else None)
+    refuse_controls(config, data.task, held_out is None or held_out > 0)
+    if config.training.accumulate > config.batch_size // 2:
+        allowed = f"must be at most {config.batch_size // 2}: a part has two samples or more"
+        raise UserError("training.accumulate", config.training.accumulate, allowed)
+
+
+def refuse_controls(config: Config, task: str | None, validated: bool) -> None:
+    """Raise UserError for controls of training that the data cannot have; task None: unknown."""
+    controls = config.training
+    if controls.early_stopping is not None and not validated:
+        allowed = f"needs validation data, which dataset={config.dataset.name} has not as it is"
+        raise UserError("training.early_stopping", controls.early_stopping, allowed)
+    for key, tasks in (
+        ("label_smoothing", ("classification", "continual")),
+        ("class_weight", ("classification", "continual", "segmentation")),
+    ):
+        if getattr(controls, key) and task is not None and task not in tasks:
+            allowed = f"is for {' and '.join(tasks)}, not for {task}"
+            raise UserError(f"training.{key}", shown(getattr(controls, key)), allowed)
 
 
 COMBINATIONS: tuple[Callable[[Config], None], ...] = (
@@ -195,4 +219,5 @@ COMBINATIONS: tuple[Callable[[Config], None], ...] = (
     _image_size,
     _ood_images,
     _scheduled_key,
+    _controls,
 )

@@ -100,11 +100,13 @@ class Sources:
         train: shuffled and augmented.
         validation: in the data's order, never augmented; None without a validation split.
         test: in the data's order, never augmented; None where there is no test set.
+        class_counts: number of training samples, or pixels, of each class; None: unknown.
     """
 
     train: Source
     validation: Source | None
     test: Source | None
+    class_counts: Tensor | None = None
 
 
 class DataSet:
@@ -207,7 +209,15 @@ class DataSet:
             self.training(train.to(device), batch_size, seed, margin),
             evaluated(validation, "dataset.validation_split", self.validation_split),
             evaluated(test, test_key, test_limit),
+            class_counts(train.targets, len(self.facts.classes or ())),
         )
+
+
+def class_counts(targets: Tensor, classes: int = 0) -> Tensor | None:
+    """Return how often each class from 0 occurs, int64 (K,), K >= ``classes``; None for values."""
+    if targets.is_floating_point():
+        return None
+    return torch.bincount(targets.flatten().long(), minlength=classes)
 
 
 def limit_samples(samples: Samples, key: str, limit: int | None) -> Samples:

@@ -237,9 +237,13 @@ def _fit_and_evaluate(
             validation_data=sources.validation,
             test_data=sources.test,
             epochs=cfg.effective_epochs,
+            early_stopping=cfg.training.early_stopping,
+            class_weight=parts.class_weight,
             callbacks=callbacks,
         )
-    if trainer.epoch < cfg.effective_epochs:
+    if trainer.stopped_early:
+        log.info("stopped early: the validation %s is no better", trainer.task.metric)
+    elif trainer.epoch < cfg.effective_epochs:
         status.write(folder, "interrupted")
         log.info("stopped after epoch %d; without stop_after the run continues", trainer.epoch)
         return None

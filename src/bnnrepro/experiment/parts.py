@@ -7,6 +7,8 @@ import torch
 
 from bnnrepro.config import Config, instantiate
 from bnnrepro.config.instantiation import locate
+from bnnrepro.config.validation import refuse_controls
+from bnnrepro.constraints import shown
 from bnnrepro.data.batches import Source
 from bnnrepro.data.dataset import DataSet, Facts, Loader, Sources
 from bnnrepro.errors import UserError
@@ -15,13 +17,17 @@ from bnnrepro.models.summary import ModelSummary, summarise
 from bnnrepro.optim.kernels.compiling import why_not
 from bnnrepro.seeds import seed_generators
 from bnnrepro.tasks import task_named
+from bnnrepro.training.controls import class_weights
 from bnnrepro.training.loop import TrainingLoop
 from bnnrepro.training.precision import unsupported
 
 
 @dataclass
 class Parts:
-    """The parts of a run; ``ood`` is the out-of-distribution test set, ``evaluate.ood``."""
+    """The parts of a run; ``ood`` is the out-of-distribution test set, ``evaluate.ood``.
+
+    ``class_weight`` has the factor of each class's training loss; None: all are 1.
+    """
 
     cfg: Config
     data: Facts
@@ -29,6 +35,7 @@ class Parts:
     trainer: TrainingLoop
     summary: ModelSummary
     ood: Source | None = None
+    class_weight: list[float] | None = None
 
 
 def build(cfg: Config) -> Parts:
@@ -55,6 +62,7 @@ def build(cfg: Config) -> Parts:
     def method(groups: Any, **offered: Any) -> Any:
         return instantiate(cfg.method, params=groups, offered=offered)
 
+    refuse_controls(cfg, facts.task, sources.validation is not None)
     task = task_named(facts.task).of(cfg, facts.about())
     trainer = TrainingLoop(
         model,
@@ -68,6 +76,9 @@ def build(cfg: Config) -> Parts:
         method,
         scheduler=instantiate(cfg.scheduler),
         compile_optimizer=cfg.compile.optimizer,
+        accumulate=cfg.training.accumulate,
+        clip_norm=cfg.training.clip_norm,
+        ema=cfg.training.ema,
     )
     trainer.source = sources.train  # set even if a finished run is only evaluated
     try:
@@ -75,7 +86,19 @@ def build(cfg: Config) -> Parts:
     except TypeError as error:
         raise UserError("method", cfg.method.name, str(error)) from error
     summary = summarise(trainer.model, facts.shape, optimizer.binary_parameters().__contains__)
-    return Parts(cfg, facts, sources, trainer, summary, ood)
+    if cfg.training.ema is not None and not summary.real:
+        raise UserError("training.ema", cfg.training.ema, "all parameters are binary; must be null")
+    return Parts(cfg, facts, sources, trainer, summary, ood, _class_weight(cfg, sources))
+
+
+def _class_weight(cfg: Config, sources: Sources) -> list[float] | None:
+    setting = cfg.training.class_weight
+    try:
+        weights = class_weights(setting, sources.class_counts)
+    except ValueError as error:
+        allowed = str(error).partition(": ")[2]
+        raise UserError("training.class_weight", shown(setting), allowed) from error
+    return None if weights is None else weights.tolist()
 
 
 def _ood_source(cfg: Config, facts: Facts, device: torch.device) -> Source | None:

@@ -286,12 +286,14 @@ class BinaryOptimizer(torch.optim.Optimizer):
             self._gradients, self._draws = {}, 0
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+    def step(self, closure: Callable[[], Any] | None = None, *, parts: int = 1) -> Any:
         """Update the weights from the draws consumed since the last step.
 
         Args:
             closure: computes the loss, calls backward on it and returns it; with it, the step
                 makes its ``train_samples`` draws itself.
+            parts: draws instead of each of these, as for a batch in several parts: each has its
+                own, and the closure is called in turn for one after the other.
 
         Returns:
             The mean loss over the draws if there is a closure, else None.
@@ -301,7 +303,7 @@ class BinaryOptimizer(torch.optim.Optimizer):
         """
         if self._inside:
             raise RuntimeError("step() inside sampled_params(): leave the context first")
-        loss = None if closure is None else self._evaluate(closure)
+        loss = None if closure is None else self._evaluate(closure, self.train_samples * parts)
         if self._draws == 0:
             raise RuntimeError(
                 "step() without a draw: compute the gradient inside "
@@ -327,13 +329,13 @@ class BinaryOptimizer(torch.optim.Optimizer):
         self._spent = malloc.to_keep(gradients.values())
         return loss
 
-    def _evaluate(self, closure: Callable[[], Any]) -> Any:
+    def _evaluate(self, closure: Callable[[], Any], draws: int) -> Any:
         """Make a step's draws, all of them or none; return the mean loss."""
         total: Any = 0.0
         before = self._gradients, self._draws
         self._gradients, self._draws = {}, 0
         try:
-            for _ in range(self.train_samples):
+            for _ in range(draws):
                 with torch.enable_grad(), self.sampled_params(train=True):
                     loss = closure()
                 total = total + (loss.detach() if isinstance(loss, Tensor) else loss)
@@ -341,7 +343,7 @@ class BinaryOptimizer(torch.optim.Optimizer):
             self._gradients, self._draws = before
             raise
         self._add(*before)
-        return total / self.train_samples
+        return total / draws
 
     # -- what a method defines ----------------------------------------------------------------
 

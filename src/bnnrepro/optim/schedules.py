@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal
 
-from annotated_types import MinLen
+from annotated_types import Ge, MinLen
 
 from bnnrepro.constraints import Count, NotNegative, Share, check_arguments
 from bnnrepro.optim.base import BinaryOptimizer
@@ -25,6 +25,7 @@ class Schedule:
     Args:
         per: how often the value changes, and the unit of every position and length.
         stepped: before: the first epoch (iteration) already runs at the second value.
+        warmup: epochs in which the value grows linearly from 0, step by step, to the schedule's.
 
     Raises:
         ValueError: a setting is out of range.
@@ -32,6 +33,7 @@ class Schedule:
 
     per: Literal["epoch", "iteration"] = "epoch"
     stepped: Literal["before", "after"] = "before"
+    warmup: Annotated[int, Ge(0)] = 0
     moves: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -143,8 +145,11 @@ class Attached:
         total = self.epochs * (self.iterations if per_iteration else 1)
         if self.schedule.stepped == "before" and total > 1:
             position += 1
+        growth = 1.0
+        if steps := self.schedule.warmup * self.iterations:
+            growth = min(1.0, (epoch * self.iterations + iteration + 1) / steps)
         for base, group in zip(self.base, self.optimizer.param_groups, strict=True):
-            group[self._key(group)] = self.schedule.value(base, position, total)
+            group[self._key(group)] = growth * self.schedule.value(base, position, total)
 
     @property
     def current(self) -> float:

@@ -31,10 +31,20 @@ EXCLUDED = frozenset(
 Keys that begin with ``on_`` (``on_done``, ``on_failed``) are excluded too, at any depth.
 """
 
-NEUTRAL: Mapping[str, object] = {"preset.width": 1, "preset.stand_in": None}
+NEUTRAL: Mapping[str, object] = {
+    "preset.width": 1,
+    "preset.stand_in": None,
+    "scheduler.warmup": 0,
+    "training.early_stopping": None,
+    "training.label_smoothing": 0,
+    "training.class_weight": None,
+    "training.accumulate": 1,
+    "training.clip_norm": None,
+    "training.ema": None,
+}
 """Dotted keys, newer than the first runs, that are left out at the value that changes nothing.
 
-So a run keeps the name that it had before the key existed.
+So a run keeps the name that it had before the key existed. A group left empty is left out too.
 """
 
 FORMATS: Mapping[str, int] = {
@@ -87,6 +97,8 @@ def _canonical_mapping(mapping: Mapping[str, object], prefix: str) -> dict[str, 
         if dotted in NEUTRAL and mapping[key] == NEUTRAL[dotted]:
             continue
         content[key] = _canonical(mapping[key], dotted)
+        if content[key] == {} and mapping[key]:
+            del content[key]
     if (target := mapping.get("_target_")) in FORMATS:
         content["format"] = FORMATS[str(target)]
     return content

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from bnnrepro.constraints import Fraction, check_arguments
 from bnnrepro.tasks import prediction_grid, reliability
 from bnnrepro.training.task import Task, class_numbers
 
@@ -29,6 +30,8 @@ class Classification(Task):
         ece_bins: bins of the expected calibration error (Guo et al. 2017), >= 1.
         samples_drawn: draws for the mean in the file that ``finish`` writes, >= 1.
         average: the quantity averaged over them, ``probabilities`` or ``logits``.
+        label_smoothing: share of every training target that is spread evenly over the classes
+            (Szegedy et al. 2016, arXiv 1512.00567), in [0, 1).
     """
 
     name = "classification"
@@ -37,8 +40,14 @@ class Classification(Task):
     samples = "images"
 
     def __init__(
-        self, ece_bins: int = 15, samples_drawn: int = 10, average: str = "probabilities"
+        self,
+        ece_bins: int = 15,
+        samples_drawn: int = 10,
+        average: str = "probabilities",
+        label_smoothing: Fraction = 0.0,
     ) -> None:
+        check_arguments(Classification, {"label_smoothing": label_smoothing})
+        self.label_smoothing = label_smoothing
         self.ece_bins = ece_bins
         self.samples_drawn = samples_drawn
         self.average = average
@@ -46,7 +55,9 @@ class Classification(Task):
     @classmethod
     def of(cls, cfg: Config, about: Mapping[str, Any]) -> Classification:
         """Return the task of a configuration."""
-        return cls(cfg.evaluate.ece_bins, cfg.evaluate.samples, cfg.evaluate.average)
+        evaluate = cfg.evaluate
+        smoothing = cfg.training.label_smoothing
+        return cls(evaluate.ece_bins, evaluate.samples, evaluate.average, smoothing)
 
     def accept(self, targets: Tensor) -> Tensor:
         """Return class numbers, int64 (N,), of integers or booleans of shape (N,) or (N, 1)."""
@@ -62,6 +73,17 @@ class Classification(Task):
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the mean cross-entropy in nats."""
         return F.cross_entropy(_logits(outputs), targets)
+
+    def training_loss(
+        self, outputs: Tensor, targets: Tensor, weights: Tensor | None = None
+    ) -> Tensor:
+        """Return the mean of the cross-entropies with smoothed targets, each times its weight."""
+        if weights is None and not self.label_smoothing:
+            return self.loss(outputs, targets)
+        losses = F.cross_entropy(
+            _logits(outputs), targets, reduction="none", label_smoothing=self.label_smoothing
+        )
+        return (losses if weights is None else losses * weights).mean()
 
     def score(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return 100 times the number of correct predictions: its mean is a percentage."""

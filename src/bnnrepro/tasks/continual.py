@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor, nn
 
+from bnnrepro.constraints import Fraction
 from bnnrepro.data.batches import Batches, Changes, Indices, Pair
 from bnnrepro.runs import atomic
 from bnnrepro.runs.layout import POSTERIOR
@@ -53,7 +54,7 @@ class Continual(Classification):
             that of the first. It has no effect on a method without a posterior.
         norm_statistics: BatchNorm's running statistics: ``shared`` by the tasks, as in the
             published program, or one set ``per_task``, which is used to test that task.
-        ece_bins: see ``Classification``.
+        ece_bins: see ``Classification``, also for ``label_smoothing``.
     """
 
     name = "continual"
@@ -66,8 +67,9 @@ class Continual(Classification):
         prior: str = "posterior",
         norm_statistics: str = "shared",
         ece_bins: int = 15,
+        label_smoothing: Fraction = 0.0,
     ) -> None:
-        super().__init__(ece_bins)
+        super().__init__(ece_bins, label_smoothing=label_smoothing)
         self.tasks = tasks
         self.period: int = epochs
         self.prior = prior
@@ -85,6 +87,7 @@ class Continual(Classification):
             prior=dataset.prior,
             norm_statistics=dataset.norm_statistics,
             ece_bins=cfg.evaluate.ece_bins,
+            label_smoothing=cfg.training.label_smoothing,
         )
 
     # -- around the epochs --------------------------------------------------------------------

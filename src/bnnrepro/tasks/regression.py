@@ -64,6 +64,15 @@ class Regression(Task):
         _same_shape(outputs, targets)
         return F.mse_loss(outputs, targets)
 
+    def training_loss(
+        self, outputs: Tensor, targets: Tensor, weights: Tensor | None = None
+    ) -> Tensor:
+        """Return the mean of the squared errors, each times its weight."""
+        if weights is None:
+            return self.loss(outputs, targets)
+        _same_shape(outputs, targets)
+        return ((outputs - targets).square() * weights.view(-1, 1)).mean()
+
     def score(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the sum of the squared errors."""
         _same_shape(outputs, targets)

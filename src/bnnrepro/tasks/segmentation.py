@@ -76,6 +76,15 @@ class Segmentation(Task):
         """Return the mean cross-entropy of a pixel, in nats."""
         return F.cross_entropy(outputs, targets)
 
+    def training_loss(
+        self, outputs: Tensor, targets: Tensor, weights: Tensor | None = None
+    ) -> Tensor:
+        """Return the mean of the pixels' cross-entropies, each times its weight."""
+        if weights is None:
+            return self.loss(outputs, targets)
+        losses = F.cross_entropy(outputs, targets, reduction="none")
+        return (losses * weights.view(len(losses), *weights.shape[1:] or (1, 1))).mean()
+
     def score(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Add the batch's counts; return its balanced accuracy times the number of its images."""
         counts = count(outputs.argmax(1), targets, len(self.classes))

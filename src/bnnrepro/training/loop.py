@@ -3,15 +3,19 @@
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
+from itertools import cycle
 from numbers import Integral
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from bnnrepro.constraints import Count, Fraction, Positive, check_arguments
 from bnnrepro.data.batches import Source
+from bnnrepro.data.dataset import class_counts
 from bnnrepro.optim import BinaryOptimizer, param_groups
 from bnnrepro.optim.kernels import compiling
 from bnnrepro.optim.kernels.malloc import keep_freed_memory
@@ -19,6 +23,7 @@ from bnnrepro.optim.schedules import Attached, Constant, Schedule
 from bnnrepro.seeds import derive, rng_state, seed_generators, set_rng_state
 from bnnrepro.training import checkpoint
 from bnnrepro.training.callbacks import Callback, NonFiniteLossError
+from bnnrepro.training.controls import ClassWeight, WeightAverage, class_weights, stopped_early
 from bnnrepro.training.evaluation import average_outputs, draws, outputs_and_targets
 from bnnrepro.training.interrupts import StopRequest
 from bnnrepro.training.methods import Factory, method_factory
@@ -30,7 +35,7 @@ from bnnrepro.training.precision import (
     resolve,
     unsupported,
 )
-from bnnrepro.training.sources import Converter, as_source
+from bnnrepro.training.sources import Converter, as_source, last_fraction
 from bnnrepro.training.task import EpochRow, Task
 
 EVALUATION_BATCH = 1000
@@ -99,6 +104,12 @@ def _whole(name: str, value: Any) -> int:
     return int(value)
 
 
+def _progress(verbose: int) -> Callback:
+    from bnnrepro.training.progress import Bar, Lines  # its import takes a tenth of a second
+
+    return Bar() if verbose == 1 else Lines()
+
+
 def _compiled_network(model: nn.Module) -> Any:
     """Return the compiled model, whose dropout draws the same numbers as uncompiled."""
     return torch.compile(model, options={"fallback_random": True})
@@ -158,6 +169,12 @@ class TrainingLoop:
         self._own: set[str] = set()
         self._generator = torch.Generator(self.device)
         self._attached: Attached | None = None
+        self.accumulate = 1
+        self.clip_norm: float | None = None
+        self.ema: float | None = None
+        self.early_stopping: int | None = None
+        self._average: WeightAverage | None = None
+        self._class_weight: Tensor | None = None
         self._rng: dict[str, Any] | None = None  # between calls of fit
         self._training = False
         self._callbacks: list[Callback] = []
@@ -171,6 +188,9 @@ class TrainingLoop:
         *,
         scheduler: Schedule | None = None,
         compile_optimizer: str = "auto",
+        accumulate: Count = 1,
+        clip_norm: Positive | None = None,
+        ema: Fraction | None = None,
         **settings: Any,
     ) -> "TrainingLoop":
         """Choose the method and the schedule; training restarts from epoch 0.
@@ -184,15 +204,23 @@ class TrainingLoop:
             compile_optimizer: ``on``, ``off`` or ``auto``: whether the method's element-wise work
                 runs through ``torch.compile``. It is decided when training begins, and kept in the
                 state.
+            accumulate: parts that a batch is cut into, as many draws of the weights, whose
+                gradients are averaged: less memory for the same step.
+            clip_norm: largest L2 norm of a draw's gradient over all parameters, before the rule
+                takes it; None: no limit.
+            ema: decay of the average of the real-valued weights, which is evaluated and deployed;
+                None: none. Binary weights are never averaged.
             settings: the method's settings, such as ``lr=1e-4``.
 
         Returns:
             The trainer itself.
 
         Raises:
-            ValueError: for an unknown name.
+            ValueError: for an unknown name, or a control out of range.
             TypeError: for a scheduler of another class.
         """
+        controls = {"accumulate": accumulate, "clip_norm": clip_norm, "ema": ema}
+        check_arguments(TrainingLoop.compile, controls)
         if scheduler is not None and not isinstance(scheduler, Schedule):
             raise TypeError(
                 f"scheduler={scheduler!r}: must be one of bnnrepro.optim.schedules, as Cosine()"
@@ -203,6 +231,8 @@ class TrainingLoop:
         self._factory = method_factory(method, settings)
         self._own = set(settings)
         self._optimizer = None
+        self.accumulate, self.clip_norm, self.ema = accumulate, clip_norm, ema
+        self._average = None
         self._compile_mode, self._compile_decided = compile_optimizer, False
         self.schedule = scheduler or Constant()
         self.epoch, self.rows = 0, []
@@ -251,11 +281,17 @@ class TrainingLoop:
     def fit(
         self,
         train_data: Any,
+        targets: Any = None,
         *,
         validation_data: Any = None,
+        validation_split: Fraction = 0.0,
         test_data: Any = None,
         epochs: int = 1,
         batch_size: int = 100,
+        early_stopping: Count | None = None,
+        class_weight: ClassWeight = None,
+        sample_weight: Any = None,
+        verbose: Literal[0, 1, 2] = 0,
         callbacks: Sequence[Callback] = (),
     ) -> History:
         """Train until ``epochs`` epochs are done; a second call continues where the first ended.
@@ -266,10 +302,18 @@ class TrainingLoop:
                 ``total_steps`` that of batches times ``epochs``, unless ``compile`` was given one.
                 Floating inputs get the model's dtype. Targets are what the task requires, for
                 classification integers of shape (N,).
+            targets: the targets, where ``train_data`` is the inputs alone.
             validation_data: data of these kinds, evaluated at the mode after each epoch; or None.
+            validation_split: fraction of the samples, the last ones as in Keras, that are the
+                validation data instead, in [0, 1).
             test_data: as ``validation_data``.
             epochs: length of the whole schedule, >= 1.
             batch_size: samples per batch, unless the data defines it, >= 1.
+            early_stopping: stop after so many epochs without a better validation metric.
+            class_weight: factors of the classes' training losses: one for each, by number, or
+                ``balanced``. The loss is the mean of the weighted ones.
+            sample_weight: factors of the samples' training losses, (N,), >= 0.
+            verbose: 0: silent; 1: a bar that moves with the batches; 2: one line per epoch.
             callbacks: see ``bnnrepro.training.callbacks``.
 
         Returns:
@@ -282,8 +326,24 @@ class TrainingLoop:
             ValueError, TypeError: for data that the task refuses, or without samples.
         """
         epochs, batch_size = _whole("epochs", epochs), _whole("batch_size", batch_size)
+        given = {"early_stopping": early_stopping, "verbose": verbose}
+        check_arguments(TrainingLoop.fit, given | {"validation_split": validation_split})
+        if targets is not None:
+            train_data = (train_data, targets)
+        if validation_split:
+            if validation_data is not None:
+                raise ValueError(f"validation_split={validation_split}: there is validation_data")
+            train_data, validation_data, sample_weight = last_fraction(
+                train_data, validation_split, sample_weight
+            )
+        if early_stopping is not None and validation_data is None:
+            raise ValueError(f"early_stopping={early_stopping}: needs validation data")
+        self.early_stopping = early_stopping
         convert = self._convert = self._new_converter()
-        source = self._as_source(train_data, convert, batch_size, shuffle=True)
+        source = self._as_source(
+            train_data, convert, batch_size, shuffle=True, weights=sample_weight
+        )
+        self._weigh_classes(class_weight, train_data)
         held_out = {
             name: self._as_source(data, convert)
             for name, data in (("validation", validation_data), ("test", test_data))
@@ -292,18 +352,33 @@ class TrainingLoop:
         self.source = source
         keep_freed_memory()
         self._begin(source, epochs)
-        self._callbacks = list(callbacks)
+        shown = [_progress(verbose)] if verbose else []
+        self._callbacks = [*callbacks, *shown]
         try:
             self._call("on_fit_start")
             self._restore_rng()
             with no_denormals():
-                while self.epoch < epochs and not self.stop:
+                while self.epoch < epochs and not self.stop and not self.stopped_early:
                     self._train_epoch(source)
                     self._finish_epoch(source, held_out)
             self._call("on_fit_end")
         finally:
             self._store_rng()
+            for callback in shown:
+                callback.close(0)
         return History(self.rows)
+
+    @property
+    def stopped_early(self) -> bool:
+        """Whether ``early_stopping`` has ended training."""
+        return stopped_early(self.rows, self.task, self.early_stopping)
+
+    def _weigh_classes(self, class_weight: ClassWeight, data: Any) -> None:
+        counts = None
+        if class_weight is not None and isinstance(data, tuple):
+            counts = class_counts(self.task.accept(torch.as_tensor(data[1])))
+        weights = class_weights(class_weight, counts)
+        self._class_weight = None if weights is None else weights.to(self.device)
 
     def _new_converter(self) -> Converter:
         """Return a converter for the data of one call."""
@@ -317,9 +392,11 @@ class TrainingLoop:
         batch_size: int = EVALUATION_BATCH,
         *,
         shuffle: bool = False,
+        weights: Any = None,
     ) -> Source:
         return as_source(
             data,
+            weights=weights,
             batch_size=batch_size,
             seed=self.seed,
             shuffle=shuffle,
@@ -343,6 +420,13 @@ class TrainingLoop:
             )
             self._compile_decided = True
         self._attached.epochs, self._attached.iterations = self._period, self.batches
+        self._start_average()
+
+    def _start_average(self) -> None:
+        if self.ema is not None and self._average is None:
+            binary = self.optimizer.binary_parameters()
+            named = [(n, p) for n, p in self.model.named_parameters() if p.requires_grad]
+            self._average = WeightAverage(self.ema, [(n, p) for n, p in named if p not in binary])
 
     def _pass_on(self, **given: int) -> None:
         """Pass what a run knows to the method, where its groups hold the former value."""
@@ -376,15 +460,18 @@ class TrainingLoop:
             self.task.before_epoch(self)
         self._network.train()
         started, before = time.perf_counter(), self.running.seconds
-        for inputs, targets in self._batches(source):
-            self._attached.move_to(self.epoch % self._period, self.running.batch)
-            with arithmetic(self.precision, self.device):
-                self._train_batch(inputs.to(self.device), targets.to(self.device))
-            self.running.seconds = before + time.perf_counter() - started
-            self._call("on_batch_end")
-            if self.stop_request and self.running.batch < self.batches:
-                self._call("on_interrupt")
-                raise self.stop_request.interruption()
+        with self._average.training() if self._average else nullcontext():
+            for batch in self._batches(source):
+                self._attached.move_to(self.epoch % self._period, self.running.batch)
+                with arithmetic(self.precision, self.device):
+                    self._train_batch(*(part.to(self.device) for part in batch))
+                self.running.seconds = before + time.perf_counter() - started
+                self._call("on_batch_end")
+                if self.stop_request:
+                    break
+        if self.stop_request and self.running.batch < self.batches:
+            self._call("on_interrupt")
+            raise self.stop_request.interruption()
         step = int(self.running.bad_step)
         if step:
             raise NonFiniteLossError(self.epoch + 1, step, float(self.running.sums[0]))
@@ -396,20 +483,43 @@ class TrainingLoop:
         """Return the remaining batches of the epoch."""
         return self.task.training_source(source, self.epoch).epoch(self.epoch, self.running.batch)
 
-    def _train_batch(self, inputs: Tensor, targets: Tensor) -> None:
-        scores = []
+    def _train_batch(self, inputs: Tensor, targets: Tensor, weights: Tensor | None = None) -> None:
+        """Take a step; the batch's mean loss is that of its parts, each by its share."""
+        weights = self._weighted(targets, weights)
+        count = max(1, min(self.accumulate, len(inputs) // 2))  # BatchNorm needs two samples
+        columns = [x.tensor_split(count) for x in (inputs, targets, weights) if x is not None]
+        parts, scores = cycle(list(zip(*columns, strict=True))), []
 
         def closure() -> Tensor:
+            part, labels, *factors = next(parts)
             with autocast(self.precision, self.device):
-                outputs = self._network(inputs)
+                outputs = self._network(part)
                 self.task.check_outputs(outputs, self._convert.highest)
-                loss = self.task.loss(outputs, targets)
+                loss = self.task.training_loss(outputs, labels, *factors)
+            if count > 1:
+                loss = loss * (len(part) * count / len(inputs))
             torch.autograd.backward(loss)
-            scores.append(self.task.score(outputs.detach(), targets))
+            if self.clip_norm is not None:
+                nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_norm)
+            scores.append(self.task.score(outputs.detach(), labels))
             return loss
 
-        loss = self.optimizer.step(closure)
-        self.running.add(loss, torch.stack(scores).mean(), len(inputs))
+        loss = self.optimizer.step(closure, parts=count)
+        if self._average is not None:
+            self._average.update()
+        self.running.add(loss, torch.stack(scores).mean() * count, len(inputs))
+
+    def _weighted(self, targets: Tensor, weights: Tensor | None) -> Tensor | None:
+        """Return the factors of a batch's losses: the samples' times the classes'."""
+        classes = self._class_weight
+        if classes is None:
+            return weights
+        if self._convert.highest >= len(classes):
+            raise ValueError(f"class_weight: class {self._convert.highest} has none")
+        of_class = classes[targets.long()]
+        if weights is None:
+            return of_class
+        return of_class * weights.view(-1, *[1] * (of_class.ndim - 1))
 
     def _finish_epoch(self, source: Source, held_out: dict[str, Source]) -> None:
         assert self._attached is not None
@@ -429,6 +539,7 @@ class TrainingLoop:
         row |= self.optimizer.diagnostics()
         self.rows.append(row)
         self.epoch += 1
+        self.stop = self.stop or self.stopped_early
         self.running = RunningSums(self.device)
         for callback in self._callbacks:
             callback.on_epoch_end(self, row)
@@ -544,12 +655,16 @@ class TrainingLoop:
             },
             "rows": self.rows,
             "task": self.task.state_dict(),
+            "average": self._average.state_dict() if self._average else None,
             "random": rng_state(self._generator) if self._training else self._rng,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore a state; the method must have been built for the same parameters."""
         self.load_weights(state)
+        self._start_average()
+        if self._average is not None and state.get("average"):
+            self._average.load_state_dict(state["average"])
         self._given["total_steps"] = state.get("total_steps", 1)
         self.optimizer.compiled = compiling.again(state["compiled"], self.device)
         self._compile_decided = True

@@ -14,23 +14,13 @@ from bnnrepro.runs.metrics import write_metrics
 from bnnrepro.training import checkpoint
 from bnnrepro.training.callbacks import Callback
 from bnnrepro.training.progress import epoch_line
-from bnnrepro.training.task import EpochRow, Task, Training
+from bnnrepro.training.task import EpochRow, Training, best_row
 
 log = logging.getLogger(__name__)
 
 # Minimum time between two writes of metrics and status: the whole table is rewritten, which after
 # each of thousands of short epochs would take longer than the training.
 REPORT_SECONDS = 1.0
-
-
-def best_row(rows: list[EpochRow], task: Task) -> EpochRow | None:
-    """Return the first row of the best validation value; None without a validation split."""
-    key = f"validation_{task.metric}"
-    best: EpochRow | None = None
-    for row in rows:
-        if key in row and (best is None or task.better(row[key], best[key])):
-            best = row
-    return best
 
 
 class Recorder(Callback):

@@ -11,6 +11,7 @@ from torch.utils.data import (
     DataLoader,
     Dataset,
     IterableDataset,
+    Subset,
     TensorDataset,
     default_collate,
 )
@@ -105,6 +106,38 @@ def _to_device(pair: Pair, device: torch.device) -> Pair:
     return inputs.to(device), targets.to(device)
 
 
+def _sample_weights(weights: Any, count: int) -> Tensor:
+    """Return the samples' weights, float32 (N,); ValueError if one is negative or not finite."""
+    factors = torch.as_tensor(weights).float()
+    if factors.shape != (count,) or not factors.isfinite().all() or (factors < 0).any():
+        raise ValueError(f"sample_weight: {count} finite numbers >= 0 are needed, one a sample")
+    return factors
+
+
+def last_fraction(data: Any, fraction: float, weights: Any) -> tuple[Any, Any, Any]:
+    """Return the data without its last samples, these, and the weights of the others.
+
+    Raises:
+        ValueError: for data of no known length, or too few samples.
+    """
+    whole = data[0] if isinstance(data, tuple) else data
+    try:
+        count = len(whole)
+        if isinstance(data, DataLoader):
+            raise TypeError
+    except TypeError:
+        allowed = "needs (inputs, targets) or a Dataset with a length"
+        raise ValueError(f"validation_split={fraction}: {allowed}") from None
+    kept = int(count * (1 - fraction))
+    if not 0 < kept < count:
+        raise ValueError(f"validation_split={fraction}: leaves {kept} of {count} samples")
+    if weights is not None:
+        weights = weights[:kept]
+    if isinstance(data, tuple):
+        return tuple(part[:kept] for part in data), tuple(part[kept:] for part in data), weights
+    return Subset(data, range(kept)), Subset(data, range(kept, count)), weights
+
+
 def as_source(
     data: Any,
     *,
@@ -113,11 +146,13 @@ def as_source(
     shuffle: bool,
     device: torch.device,
     convert: Converter,
+    weights: Any = None,
 ) -> Source:
     """Adapt tensors ``(inputs, targets)``, a Dataset or a DataLoader; return a source unchanged.
 
     Tensors are converted once, and moved to the device if they fit; a Dataset's or DataLoader's
-    batches are converted one by one, on whatever device they are.
+    batches are converted one by one, on whatever device they are. Weights (N,) of the samples,
+    which a DataLoader cannot have, are a third part of every batch.
 
     Raises:
         TypeError: for anything else.
@@ -126,10 +161,13 @@ def as_source(
 
     def batches(count: int, fetch: Callable[[Tensor], Pair], device: torch.device) -> Batches:
         numbers = torch.arange(count, device=device)
+        factors = None if weights is None else _sample_weights(weights, count).to(device)
 
         def copied(indices: Indices, changes: Changes) -> Pair:
             # Also of a slice: a model may change its inputs in place.
-            return fetch(numbers[indices] if isinstance(indices, slice) else indices)
+            indices = numbers[indices] if isinstance(indices, slice) else indices
+            pair = fetch(indices)
+            return pair if factors is None else cast(Pair, (*pair, factors[indices]))
 
         return Batches(count, copied, batch_size, seed=seed, shuffle=shuffle, device=device)
 
@@ -148,6 +186,8 @@ def as_source(
             lambda indices: convert(default_collate([data[index] for index in indices.tolist()])),
             torch.device("cpu"),
         )
+    if weights is not None:
+        raise ValueError("sample_weight: needs (inputs, targets) or a Dataset with a length")
     source: Source
     if isinstance(data, DataLoader):
         source = LoaderSource(data, convert)

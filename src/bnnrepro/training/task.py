@@ -145,6 +145,23 @@ class Task(ABC):
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the mean loss of a batch, a scalar."""
 
+    def training_loss(
+        self, outputs: Tensor, targets: Tensor, weights: Tensor | None = None
+    ) -> Tensor:
+        """Return the mean loss that a batch is trained on, a scalar; by default ``loss``.
+
+        Args:
+            outputs: the model's.
+            targets: one per sample.
+            weights: factors of the samples' losses, or of the pixels'; None: all are 1.
+
+        Raises:
+            ValueError: the task has no weights.
+        """
+        if weights is not None:
+            raise ValueError(f"{self.name} has no weights of samples or of classes")
+        return self.loss(outputs, targets)
+
     @abstractmethod
     def score(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the metric summed over the samples of a batch, a scalar on their device."""
@@ -272,6 +289,16 @@ class Task(ABC):
             folder: the run's.
         """
         return True
+
+
+def best_row(rows: list[EpochRow], task: Task) -> EpochRow | None:
+    """Return the first row of the best validation value; None without a validation split."""
+    key = f"validation_{task.metric}"
+    best: EpochRow | None = None
+    for row in rows:
+        if key in row and (best is None or task.better(row[key], best[key])):
+            best = row
+    return best
 
 
 def class_numbers(targets: Tensor, dims: int) -> Tensor:
