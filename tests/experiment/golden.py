@@ -75,6 +75,7 @@ def signature_of(words: tuple[str, ...]) -> str:
     """The signature without a fingerprint: what the settings alone give."""
     data = next((w.removeprefix("dataset=") for w in words if w.startswith("dataset=")), "")
     rooted = {"image_folder": ROOTED, "label_folder": ROOTED[:1], "isbi_em": ROOTED[:1]}
+    rooted["csv"] = (*ROOTED[:1], "dataset.target=y")
     return signature(composed(*words, *rooted.get(data, ())).identity())
 
 
