@@ -6,12 +6,14 @@ time, as one integer, and on the second level eight integers at a time. Where a 
 only marks that changed since are searched.
 """
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from bnnrepro.optim.kernels.chunks import blocks, dense
+from bnnrepro.optim.kernels.chunks import blocks, dense, flat
 
 SPARSITY = 3  # no places are listed where more than numel // SPARSITY values are active
+SAMPLE = 61  # where more than half of every 61st value is active, no marks are made, either
 WORD = 8  # bytes of an int64
 MAX_PLAIN_SEARCH = 1 << 12  # marks; more are searched by words first
 
@@ -30,6 +32,7 @@ class ActiveSet:
         self._listed, self._written = self._marks(), self._marks()
         self._version = -1  # of the values at the time of the written marks
         self._current = False  # whether the list belongs to the written marks, too
+        self.crowded = self._is_crowded()
         self._places: Tensor | None = None
 
     def _marks(self) -> Tensor:
@@ -46,8 +49,18 @@ class ActiveSet:
         """Take the marks as those of the present values."""
         self._version, self._current = self.values._version, False
 
+    def _is_crowded(self) -> bool:
+        sample = flat(self.values)[::SAMPLE].abs() <= self.reach
+        return 2 * int(torch.count_nonzero(sample)) > len(sample)
+
     def places(self) -> Tensor | None:
-        """Return the places, int64, ascending in the order of memory; None if they are many."""
+        """Return the places, int64, ascending in the order of memory; None if they are many.
+
+        They depend on the values alone, never on those before.
+        """
+        self.crowded = self._is_crowded()
+        if self.crowded:
+            return None
         if self._version != self.values._version:
             for part, marks in blocks(self.values, self.marks):
                 mark(marks, part, self.reach)
@@ -71,9 +84,12 @@ class ActiveSet:
 def mark(marks: Tensor, values: Tensor, reach: Tensor | float) -> None:
     """Mark the values within reach of zero; NaN is not.
 
-    By way of floating-point ones and zeros: torch compares floats into bools six times slower.
+    NumPy compares: torch compares floats into bools six times slower.
     """
-    marks.copy_(values.abs().le_(reach))
+    if values.dtype in (torch.float32, torch.float64):
+        np.less_equal(values.abs().numpy(), reach, out=marks.numpy())
+    else:
+        marks.copy_(values.abs().le_(reach))
 
 
 def true_places(marks: Tensor) -> Tensor:

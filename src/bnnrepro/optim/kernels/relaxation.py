@@ -99,10 +99,12 @@ class ActiveSets:
             arguments: further arguments of the rule, tensors first.
             compile: whether the rule runs compiled; marks are slow compiled, and are left out.
         """
-        if compile or not self.pays(parameter, natural):
+        active = None
+        if not compile and self.pays(parameter, natural):
+            active = self._of(parameter, natural, temperature)
+        if active is None or active.crowded:
             run(_showing(rule), parameter, natural, *arguments, compile=compile)
             return
-        active = self._of(parameter, natural, temperature)
         kernel = _marking(rule)
         run(kernel, active.marks, parameter, natural, *arguments, active.reach, compile=False)
         active.marked()
