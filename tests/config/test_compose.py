@@ -17,6 +17,7 @@ IMAGES = ("digits", "mnist", "cifar10")
 NEEDED = {
     "model=toy_mlp": ["dataset=two_moons"],
     "model=unet": ["dataset=shapes"],
+    "model=vgg16": ["dataset=cifar10"],
 }
 
 # Table 9 and the shared protocol of arXiv 2002.10778v4, from the paper, not from conf/.
@@ -28,7 +29,14 @@ SHARED = {
 TOYS = ("two_moons", "toy_regression", "snelson")
 SEGMENTED = ("shapes", "isbi_em")
 PROTOCOLS = (*IMAGES, "cifar100", "permuted_digits", "permuted_mnist", *TOYS, *SEGMENTED)
-COSINE = {"name": "cosine", "final": 1e-16, "span": None, "per": "epoch", "stepped": "before"}
+COSINE = {
+    "name": "cosine",
+    "final": 1e-16,
+    "span": None,
+    "per": "epoch",
+    "stepped": "before",
+    "warmup": 0,
+}
 
 
 def step(step_size: int, factor: float, per: str) -> dict[str, object]:
