@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from bnnrepro.config.compose import groups, hydra_session, load
 from bnnrepro.constraints import build, shown
@@ -28,14 +28,17 @@ def launcher_keys(overrides: Sequence[str], config_dir: str | None = None) -> di
         UserError: it does not start runs in other processes, or an override is wrong.
     """
     with hydra_session(config_dir=config_dir) as hydra:
-        cfg = load(hydra.config_loader, list(overrides))
-        values: Any = OmegaConf.to_container(cfg.hydra.launcher, resolve=True)
-    kind = {"SlurmLauncher": "slurm", "LocalLauncher": "local"}.get(
-        str(values.pop("_target_")).rpartition(".")[2]
-    )
-    if kind is None:
+        keys = keys_of(load(hydra.config_loader, list(overrides)))
+    if keys["kind"] is None:
         raise UserError("hydra/launcher", "", "must be slurm or local")
-    return {"kind": kind, **values}
+    return keys
+
+
+def keys_of(cfg: DictConfig) -> dict[str, Any]:
+    """Return the keys of a composed config's launcher; ``kind`` is None for a sequential one."""
+    values: Any = OmegaConf.to_container(cfg.hydra.launcher, resolve=True)
+    name = str(values.pop("_target_")).rpartition(".")[2]
+    return {"kind": {"SlurmLauncher": "slurm", "LocalLauncher": "local"}.get(name), **values}
 
 
 def make_submitter(values: dict[str, Any]) -> Submitter:

@@ -57,13 +57,14 @@ class LocalJobs(Submitter):
     def submit(
         self, todo: Sequence[PlannedRun], submission: Submission, reservation: Reservation
     ) -> None:
-        """Queue the runs in this process."""
-        self._waiting = list(enumerate(self.batches(todo, submission, self.threads)))
+        """Queue the runs in this process, behind those that wait already."""
+        batches = self.batches(todo, submission, self.threads)
+        self._waiting += enumerate(batches, start=len(submission.earlier))
 
     def wait(self, plan: Sequence[PlannedRun]) -> None:
         """Start a run whenever a slot is free, until all have ended."""
         with terminated_as_interrupted():
-            wait(plan, self._tick, longest=1.0)
+            wait(plan, self.tick, longest=1.0)
 
     def stop(self) -> None:
         """Signal the running runs to save and stop, and wait for them."""
@@ -82,7 +83,8 @@ class LocalJobs(Submitter):
         """Return a line that says what Ctrl-C did to this launcher's runs."""
         return "stopped; the same command resumes"
 
-    def _tick(self) -> bool:
+    def tick(self) -> bool:
+        """Start waiting runs in free slots; return whether any waits or works."""
         for slot in range(self.slots):
             worker = self._working.get(slot)
             if worker is not None and (code := worker.process.poll()) is not None:

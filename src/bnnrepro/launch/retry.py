@@ -14,7 +14,7 @@ from bnnrepro.launch.plan import PlannedRun, run_folder_of
 from bnnrepro.launch.submission import Submission, submission_folder
 from bnnrepro.launch.submitter import Submitter
 from bnnrepro.launch.wait import reason
-from bnnrepro.runs.liveness import ACTIVE
+from bnnrepro.runs.liveness import ACTIVE, PRUNED
 from bnnrepro.runs.query import Run
 from bnnrepro.runs.stored_config import read_config
 
@@ -44,6 +44,10 @@ def retry(
     targets = offered_targets(config_dir, words)
     fingerprints: dict[str, str | None] = {}  # data given by a path are read once for all runs
     stopped = [run for run in runs if run.state.name in RETRIED]
+    pruned = [run for run in stopped if run.state.note.startswith(PRUNED)]
+    for run in pruned:
+        print(f"not retried: {run.name}: {run.state.note}", file=sys.stderr)
+    stopped = [run for run in stopped if run not in pruned]
     plan = [planned for run in stopped if (planned := _plan_again(run, targets, fingerprints))]
     for planned in plan:
         if reason(planned) is None:

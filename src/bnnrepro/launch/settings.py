@@ -1,7 +1,7 @@
-"""The launchers' keys: ``hydra.launcher.*``, each with its meaning and range."""
+"""Keys of the launchers and of a search, ``hydra.launcher.*`` and ``hydra.sweeper.*``."""
 
 from dataclasses import asdict, dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Interval
 
@@ -88,3 +88,32 @@ class Slurm:
         del values["name"]
         named = {k if k in shared else f"slurm_{k}": v for k, v in values.items()}
         return {key: value for key, value in named.items() if value is not None}
+
+
+@dataclass
+class Search:
+    """``hydra/sweeper=optuna``.
+
+    Attributes:
+        params: the space, by key, as typed after -m: tag(log, interval(1e-5, 1e-2)), range(1, 9),
+            or a choice: ste,bop
+        objective: a figure of the results table: test.nll, final.test.mean.accuracy, seconds;
+            null: the validation figure that chooses a run's best epoch
+        direction: minimize or maximize; null: as the task says of its own metric
+        n_trials: runs in all, with those of earlier starts of the same search
+        n_jobs: trials at a time; null: as many as hydra/launcher=local has processes, else one
+        sampler: class of optuna.samplers
+        sampler_args: its arguments: {multivariate: true}; seed is 0 unless given
+        pruner: class of optuna.pruners, which stops trials by metrics.csv; null: none is stopped
+        pruner_args: its arguments
+    """
+
+    params: dict[str, Any] | None
+    objective: Text | None
+    direction: Literal["minimize", "maximize"] | None
+    n_trials: Count
+    n_jobs: Count | None
+    sampler: Text
+    sampler_args: dict[str, Any] | None
+    pruner: Text | None
+    pruner_args: dict[str, Any] | None

@@ -246,6 +246,6 @@ def _refuse_path(out: str, folder: Path) -> None:
 
 def _cancel_unrecorded(submission: Submission) -> None:
     """Cancel the jobs of a failed submission that are not on record: they have no work."""
-    recorded = {job.job for job in submission.jobs}
+    recorded = {job.job for job in [*submission.earlier, *submission.jobs]}
     queue = slurm_queue.queue(names=[submission.name]) or {}
     slurm_queue.cancel([key for key in queue if key[0] not in recorded])

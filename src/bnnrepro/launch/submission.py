@@ -4,7 +4,7 @@ import shutil
 import uuid
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,10 @@ class Submission:
     folder: Path
     launcher: dict[str, Any]
     jobs: list[Job]
+    earlier: list[Job] = field(default_factory=list)
+    """jobs of a search that were submitted before ``jobs``"""
+    grows: bool = False
+    """whether it is a search's, whose folder holds more than this record"""
 
     @property
     def stopped(self) -> Path:
@@ -48,7 +52,7 @@ class Submission:
             "name": self.name,
             "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
             "launcher": self.launcher,
-            "jobs": [asdict(job) for job in self.jobs],
+            "jobs": [asdict(job) for job in [*self.earlier, *self.jobs]],
         }
         atomic.write_json(self.folder / SUBMISSION, content)
 
@@ -71,6 +75,13 @@ class Submission:
             shutil.rmtree(folder, ignore_errors=True)
             reason = f"must be a folder that can be written ({error.strerror}: {folder})"
             raise UserError("out", out, reason) from error
+        return submission
+
+    def grown(self, runs: Sequence[Sequence[str]]) -> "Submission":
+        """Return, and record, a search's submission with further jobs."""
+        jobs, earlier = [Job(None, list(paths)) for paths in runs], [*self.earlier, *self.jobs]
+        submission = replace(self, jobs=jobs, earlier=earlier)
+        submission.write()
         return submission
 
     @classmethod

@@ -55,6 +55,10 @@ class Submitter:
     def wait(self, plan: Sequence[PlannedRun]) -> None:
         """Return when all runs have ended."""
 
+    def tick(self) -> bool:
+        """Do what is due while runs work; return whether some wait that no status shows yet."""
+        return False
+
     def start(self, plan: Sequence[PlannedRun]) -> None:
         """Submit what is left of the runs, and wait for all unless detached.
 
@@ -107,18 +111,29 @@ class Submitter:
 
     def _submit_left(self, plan: Sequence[PlannedRun]) -> None:
         with submitting(Path(plan[0].config.out)):
-            refresh(plan)  # another launcher may have been first
-            todo = [planned for planned in plan if planned.todo]
-            if todo:
-                self._submit(todo)
+            todo = self.submit_left(plan)
             print(f"{self._summary(todo)}; before: {counts(plan)}", flush=True)
+
+    def submit_left(self, plan: Sequence[PlannedRun]) -> list[PlannedRun]:
+        """Submit those of the runs that are to be started, and return them.
+
+        Called while no other launcher submits; a search's runs join its submission.
+        """
+        refresh(plan)  # another launcher may have been first
+        todo = [planned for planned in plan if planned.todo]
+        if todo:
+            self._submit(todo)
+        return todo
 
     def _submit(self, todo: Sequence[PlannedRun]) -> None:
         size = int(self.settings()["runs_per_job"])
         groups = [todo[first : first + size] for first in range(0, len(todo), size)]
         paths = [[str(run.run.folder.path.absolute()) for run in group] for group in groups]
         launcher = {"kind": self.kind, **self.settings()}
-        submission = Submission.create(todo[0].config.out, self.name, launcher, paths)
+        if self.submission is not None and self.submission.grows:
+            submission = self.submission.grown(paths)
+        else:
+            submission = Submission.create(todo[0].config.out, self.name, launcher, paths)
         reservation = Reservation(todo, submission.name, here=self.kind == "local")
         try:
             reservation.make()
@@ -126,7 +141,7 @@ class Submitter:
             self.submit(todo, submission, reservation)
         except BaseException:
             reservation.undo()
-            if reservation.assigned:
+            if reservation.assigned or submission.grows:
                 submission.drop_unsubmitted()
             else:
                 submission.discard()
@@ -143,7 +158,9 @@ class Submitter:
         """Return the jobs' work, in the order of the sweep's record."""
         specs = {spec.path: spec for spec in (make_spec(planned, threads) for planned in todo)}
         fail_fast = any(planned.config.fail_fast for planned in todo)
-        sweep = replace(submission, jobs=[])  # else each job would carry the paths of all
+        sweep = replace(
+            submission, jobs=[], earlier=[]
+        )  # else each job would carry the paths of all
         workdir = current_workdir()
         runs = [[specs[path] for path in job.runs] for job in submission.jobs]
         return [

@@ -23,7 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from bnnrepro.config.compose import CONFIG_NAME, explain
 from bnnrepro.config.validation import check
-from bnnrepro.errors import UserError
+from bnnrepro.errors import RunFailedError, UserError
 from bnnrepro.launch.dry_run import DryRunLauncher, dry_run, plan_of
 from bnnrepro.launch.submission import SCRATCH
 from bnnrepro.launch.submitter import NOTHING, SUBMITTED
@@ -44,6 +44,11 @@ class SweepLine:
     @property
     def words(self) -> list[str]:
         """The words after ``run.py -m`` that compose the same sweep."""
+        return [*self.options, *self.overrides]
+
+    @property
+    def options(self) -> list[str]:
+        """The options that name config files."""
         options = []
         if self.config_path:
             options += ["--config-path", self.config_path]
@@ -51,7 +56,7 @@ class SweepLine:
             options += ["--config-name", self.config_name]
         if self.config_dir:
             options += ["--config-dir", self.config_dir]
-        return [*options, *self.overrides]
+        return options
 
 
 def sweep(hydra: Hydra, line: SweepLine, *, detach: bool = False, dry: bool = False) -> int:
@@ -78,10 +83,15 @@ def sweep(hydra: Hydra, line: SweepLine, *, detach: bool = False, dry: bool = Fa
         elif detach and type(launcher).__name__ == "LocalLauncher":
             return start_detached(line.words, Path(str(master.out)))
         elif detach:
-            _set_detach(launcher, line)
+            _set_detach(sweeper, launcher, line)
+        if hasattr(sweeper, "options"):
+            sweeper.options = line.options
         batches = sweeper.sweep(arguments=list(master.hydra.overrides.task))
     except (HydraException, OmegaConfBaseException) as error:
         raise explain(error, hydra.config_loader, list(line.overrides), line.config_name) from error
+    except RunFailedError as error:  # a search's, as a whole
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     if isinstance(sweeper.launcher, DryRunLauncher):
         print(dry_run(plan_of(sweeper.launcher.points)))
     jobs = [job for batch in batches or [] for job in batch]
@@ -113,7 +123,9 @@ def _retry_command(line: SweepLine, where: str) -> list[str]:
     return ["bnnrepro", "retry", where, *targets, *options]
 
 
-def _set_detach(launcher: Any, line: SweepLine) -> None:
+def _set_detach(sweeper: Any, launcher: Any, line: SweepLine) -> None:
+    if hasattr(sweeper, "options"):
+        raise UserError("--detach", "", "a search must go on asking: nohup python run.py … &")
     if not hasattr(launcher, "detach"):
         words = ["python", "run.py", "-m", "--detach", "hydra/launcher=slurm", *line.overrides]
         allowed = f"needs a launcher that starts other processes:\n  {shlex.join(words)}"

@@ -7,9 +7,10 @@ a choice. The first step's result is kept, the second is Hydra's own function on
 
 import math
 import pickle
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal, DecimalException
 from functools import cache
+from typing import Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_dirname
 from hydra.core.config_loader import ConfigLoader
@@ -46,7 +47,6 @@ def load_master(
         parsed = OverridesParser.create(config_loader=loader).parse_overrides(list(overrides))
     except Exception as error:
         raise explain(error, loader, overrides, config_name) from error
-    check_sweep_size(parsed)
     swept = _of_file(loader, parsed, config_name)
     first = [_first_value(override) for override in [*swept, *parsed]]
     master = load(loader, first, config_name, RunMode.MULTIRUN)
@@ -69,14 +69,26 @@ def _of_file(loader: ConfigLoader, given: Sequence[Override], config_name: str) 
 def _first_value(override: Override) -> str:
     line = str(override.input_line)
     key, _, value = line.partition("=")
-    if not override.is_discrete_sweep():
+    if not override.is_sweep_override():
         return line
     if override.is_hydra_override():
         raise UserError(key, value, "Hydra's own settings cannot be swept")
+    if override.is_interval_sweep():
+        return f"{override.get_key_element()}={override.value().start}"  # type: ignore[union-attr]
     first = next(iter(override.sweep_string_iterator()), None)
     if first is None:
         raise UserError(key, value, "the sweep is empty: nothing matches")
     return f"{override.get_key_element()}={first}"
+
+
+def merged(
+    parser: OverridesParser, params: Mapping[str, Any], given: Sequence[str]
+) -> list[Override]:
+    """Return a sweep's overrides: a file's keep their places, the command line's values win."""
+    lines = [f"{key}={value}" for key, value in params.items()]
+    parsed = (parser.parse_overrides(list(each)) for each in (lines, given))
+    swept, typed = ({each.get_key_element(): each for each in part} for part in parsed)
+    return list({**swept, **typed}.values())
 
 
 def check_sweep_size(overrides: Iterable[Override]) -> None:

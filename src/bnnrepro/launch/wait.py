@@ -8,7 +8,8 @@ from bnnrepro.launch.submission import SCRATCH
 from bnnrepro.runs.liveness import ACTIVE
 
 _FIRST, _GROWTH = 1.0, 1.3  # seconds between two polls, and their growth while nothing changes
-_GRACE = 5.0  # seconds that a run must seem lost: files and queue of a cluster lag behind
+GRACE = 5.0
+"""Seconds that a run must seem lost: files and queue of a cluster lag behind."""
 
 
 def wait(
@@ -38,7 +39,7 @@ def wait(
             return
         elif quiet_since is None:
             quiet_since = time.monotonic()
-        elif time.monotonic() - quiet_since >= _GRACE:
+        elif time.monotonic() - quiet_since >= GRACE:
             return
         time.sleep(pause)
         pause = min(pause * _GROWTH, longest) if active else _FIRST

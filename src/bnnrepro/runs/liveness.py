@@ -26,6 +26,9 @@ its files, for example another user's; ``new``: never started."""
 ACTIVE = ("running", "queued")
 """In progress or queued; must not be started again."""
 
+PRUNED = "pruned after epoch"
+"""Begins the note of a run that a search has stopped; it is interrupted, and may be resumed."""
+
 
 @dataclass(frozen=True)
 class RunState:

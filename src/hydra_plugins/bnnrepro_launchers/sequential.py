@@ -10,7 +10,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn, JobStatus, run_job, setup_globals
 
 from bnnrepro.errors import RunFailedError, UserError
-from bnnrepro.launch.sweep_points import Points, check_sweep_size
+from bnnrepro.launch.sweep_points import Points, check_sweep_size, merged
 from bnnrepro.screen import traceback_of
 
 
@@ -62,11 +62,11 @@ class GridSweeper(BasicSweeper):
         assert self.launcher is not None
         loader = self.hydra_context.config_loader
         parser = OverridesParser.create(config_loader=loader)
-        swept, given = (  # those of a file keep their places; the command line's values win
-            {override.get_key_element(): override for override in parser.parse_overrides(lines)}
-            for lines in (self._parse_config(), arguments)
-        )
-        overrides = list({**swept, **given}.values())
+        overrides = merged(parser, self.params, arguments)
+        for each in overrides:
+            if each.is_interval_sweep():
+                allowed = "a range without steps needs a search: hydra/sweeper=optuna"
+                raise UserError(each.get_key_element(), each.get_value_string(), allowed)
         check_sweep_size(overrides)
         batches = self.split_arguments(overrides, self.max_batch_size)
         if not getattr(self.launcher, "checks_every_point", False) or len(batches) > 1:
