@@ -253,11 +253,13 @@ class _Search:
             begun.append(_Trial(trial, planned))
         self.active += begun
         plan = [each.planned for each in begun]
+        todo: list[PlannedRun] = []
         if any(planned.todo for planned in plan):
             with submitting(Path(plan[0].config.out)):
-                self.submitter.submit_left(plan)
+                todo = self.submitter.submit_left(plan)
         for each in begun:
-            print(f"trial {each.trial.number} submitted: {label(each.trial.params)}", flush=True)
+            what = "submitted" if each.planned in todo else "there already"
+            print(f"trial {each.trial.number} {what}: {label(each.trial.params)}", flush=True)
 
     def _has_ended(self, each: _Trial) -> bool:
         state = each.planned.run.state.name
