@@ -1,6 +1,7 @@
 """The command line: help, --cfg, sweeps, exit codes."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -43,7 +44,25 @@ def test_help_lists_every_option_and_key(capsys: pytest.CaptureFixture[str]) -> 
     for word in ("cifar100", "lrnet_big", "short_mnist_bayesbinn", "rho:", "beta_max:", "seed:"):
         assert word in text
     assert "temperature:" not in text
+    groups = re.findall(r"(?m)^(\S+)=", text)
+    assert (groups[:3], groups[-1]) == (["method", "dataset", "model"], "protocol")
     assert max(map(len, text.splitlines())) <= 110
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        ("lr=0.1", "did you mean method.lr?"),
+        ("-m lr=1,2", "did you mean method.lr?"),
+        ("--method ste", "a setting has no dashes: method=ste"),
+        ("seed=1 --method=ste", "a setting has no dashes: method=ste"),
+    ],
+)
+def test_a_setting_that_is_nearly_right_is_told(
+    words: str, hint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words.split()) == 2
+    assert hint in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("flags", [["--version"], ["--hydra-help"], ["--info", "defaults"]])

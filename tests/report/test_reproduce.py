@@ -13,16 +13,19 @@ from pathlib import Path
 
 import pytest
 
-from bnnrepro.cli.report import main
+from bnnrepro.cli.report import main, request_of
 from bnnrepro.experiment import run
 from bnnrepro.launch.costs import Cost
+from bnnrepro.launch.dry_run import points_of
 from bnnrepro.report.cells import Cell, Where, cells
 from bnnrepro.report.plan import hours, plan_cells, plan_table
+from bnnrepro.report.reproduce import _sweep, requested_cells
 from bnnrepro.runs import status
 from bnnrepro.runs.layout import RunFolder
 from bnnrepro.runs.metrics import read_metrics
 
 HERE = ("device=cpu", "threads=1")
+METHODS = ("ste", "bop", "pmf", "bayesbinn", "full_precision")
 COMMAND = [sys.executable, "-m", "bnnrepro"]
 
 
@@ -51,10 +54,28 @@ def of(sweep: str, seeds: int, where: Where | None = None) -> list[Cell]:
     return cells(sweep, preset="smoke", seeds=seeds, out=out, overrides=HERE, where=where)
 
 
+@pytest.mark.parametrize(
+    ("only", "kept"),
+    [
+        ("mnist", {("mnist", method) for method in METHODS}),
+        ("ste,mnist,bop", {("mnist", "ste"), ("mnist", "bop")}),
+    ],
+)
+def test_a_part_of_a_table_is_its_cells_and_its_sweep(
+    only: str, kept: set[tuple[str, str]]
+) -> None:
+    request = request_of(["reproduce-table", "2", "--preset", "smoke", "--only", only])
+    requested = requested_cells(request)
+    assert {(cell.dataset, cell.method) for cell in requested} == kept
+    swept = points_of(_sweep(request, requested, ["hydra/launcher=local"]))
+    assert {(config.dataset.name, config.method.name) for _, config in swept} == kept
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "fragments"),
     [
+        (["table", "2", "--only", "mnst"], ["--only=mnst", "did you mean 'mnist'?"]),
         (["table", "3"], ["table=3", "2, 6, 7, 10, 11"]),
         (["reproduce-table", "1"], ["table=1", "did you mean"]),
         (["figure", "flip"], ["figure=flip", "did you mean 'flips'?"]),

@@ -1,6 +1,7 @@
 """Turn exceptions into a line on standard error and an exit code."""
 
 import os
+import re
 import sys
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Callable, Sequence
@@ -62,6 +63,12 @@ def refuse_in_a_line(parser: ArgumentParser, words: Sequence[str]) -> Callable[[
     """
 
     def refuse(message: str) -> NoReturn:
+        if found := re.fullmatch(r"unrecognized arguments: --([\w.]+)(?:=(\S+))?( .*)?", message):
+            after = (
+                words[words.index(f"--{found[1]}") + 1 :][:1] if found[2] is None else [found[2]]
+            )
+            setting = f"{found[1]}={(after or ['VALUE'])[0]}"
+            message = f"--{found[1]} is no option; a setting has no dashes: {setting}"
         raise UserError("command line", " ".join(words), f"{message}; see --help")
 
     parser.error = refuse  # type: ignore[method-assign]

@@ -28,15 +28,24 @@ run in a folder named by its settings: the same command again resumes or skips i
 
 """
 
+FOLDED = {
+    "sweep": "  (tables and searches: a sweep by itself; conf/sweep/ says what each is)",
+    "experiment": "  (named runs; conf/experiment/ says what each is)",
+    "protocol": "  (applied automatically, by data set and method)",
+}
+"""Groups of many options, listed last by their names alone, each with a note."""
+
 
 def help_text(loader: ConfigLoader, config: Config) -> str:
     """Return the help for a composed config."""
     listed = groups(loader)
-    last = [group for group in ("experiment", "protocol") if group in listed]
+    first = [group for group in ("method", "dataset", "model") if group in listed]
     parts = [USAGE]
-    for group in [*(group for group in listed if group not in last), *last]:
-        note = "  (applied automatically, by data set and method)" if group == "protocol" else ""
-        parts.append(f"{group}={note}\n{_options(loader, group, listed[group])}\n")
+    for group in [*first, *(group for group in listed if group not in (*first, *FOLDED))]:
+        parts.append(f"{group}=\n{_options(loader, group, listed[group])}\n")
+    for group in filter(listed.__contains__, FOLDED):
+        names = textwrap.fill(", ".join(listed[group]), WIDTH, break_on_hyphens=False)
+        parts.append(f"{group}={FOLDED[group]}\n{textwrap.indent(names, '  ')}\n\n")
     parts += ["Every key, with its value for this command line:\n\n", annotated(config)]
     return "".join(parts)
 

@@ -66,6 +66,9 @@ def parser(name: str) -> argparse.ArgumentParser:
     options.add_argument(
         "--seeds", type=_number, metavar="N", help="runs of a cell: paper 5, quick 2, smoke 1"
     )
+    options.add_argument(
+        "--only", default="", metavar="VALUES", help="a part: mnist, or mnist,cifar10,ste"
+    )
     options.add_argument("--launcher", help="local (default) or slurm")
     options.add_argument("--yes", action="store_true", help="answer questions with yes")
     options.add_argument("--detach", action="store_true", help="return once runs are submitted")

@@ -18,7 +18,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from bnnrepro.config.parts import conf_dir
+from bnnrepro.config.parts import BASES, conf_dir
 from bnnrepro.config.protocol import check_protocol, register
 from bnnrepro.config.schema import RENAMED, Config
 from bnnrepro.config.validation import check
@@ -160,6 +160,11 @@ def _unknown_key(key: str, loader: ConfigLoader, overrides: Sequence[str], name:
     except Exception:  # another override is wrong as well: name this one, without candidates
         return UserError(key, value, "no such key or group")
     parts = key.split(".")
+    homes = [
+        f"{part}.{key}" for part in BASES if OmegaConf.select(node, f"{part}.{key}") is not None
+    ]
+    if homes:
+        return UserError(key, value, f"no such key; did you mean {' or '.join(homes)}?")
     depth = 0
     while depth < len(parts) and OmegaConf.is_dict(node) and parts[depth] in node:
         node = node[parts[depth]]

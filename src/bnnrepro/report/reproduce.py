@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from bnnrepro.config.compose import hydra_session
@@ -45,6 +45,7 @@ class Request:
         yes: answer questions with yes.
         detach: return once the runs are submitted.
         plan: only show the plan; start and write nothing.
+        only: of the cells those with these values, ``mnist,ste``; empty: all.
     """
 
     kind: str
@@ -57,6 +58,7 @@ class Request:
     yes: bool = False
     detach: bool = False
     plan: bool = False
+    only: str = ""
 
     @property
     def label(self) -> str:
@@ -117,7 +119,7 @@ def requested_cells(request: Request) -> list[Cell]:
         seeds = full if request.preset == "paper" else SEEDS.get(request.preset, 1)
     if not 1 <= seeds <= MAX_SEEDS:
         raise UserError("seeds", seeds, f"must be a whole number from 1 to {MAX_SEEDS}")
-    return cells(
+    found = cells(
         target.sweep,
         where=getattr(target, "where", None),
         preset=request.preset,
@@ -125,6 +127,27 @@ def requested_cells(request: Request) -> list[Cell]:
         out="multirun",
         overrides=[*_launcher_overrides(request), *request.overrides],
     )
+    return _only(found, request.only.split(",")) if request.only else found
+
+
+def _only(found: Sequence[Cell], wanted: Sequence[str]) -> list[Cell]:
+    """Return the cells with one of the wanted values of each key that has any."""
+    facts = [{"dataset": cell.dataset, "method": cell.method, **cell.choices} for cell in found]
+    values = {key: {fact[key] for fact in facts} for key in facts[0]}
+    chosen: dict[str, set[str]] = {}
+    for word in wanted:
+        key = next((key for key in values if word in values[key]), None)
+        if key is None:
+            known = [value for key in values for value in sorted(values[key])]
+            raise UserError(
+                "--only", word, f"must be among {', '.join(known)}{nearest(word, known)}"
+            )
+        chosen.setdefault(key, set()).add(word)
+    pairs = zip(found, facts, strict=True)
+    kept = [cell for cell, fact in pairs if all(fact[key] in chosen[key] for key in chosen)]
+    if not kept:
+        raise UserError("--only", ",".join(wanted), "no cell has all of these")
+    return kept
 
 
 def _target(request: Request) -> Table | Figure:
@@ -217,7 +240,10 @@ def _ask(request: Request, total: float, counted: int, unknown: int) -> None:
 def _sweep(request: Request, requested: Sequence[Cell], launcher: Sequence[str]) -> list[str]:
     """Return the sweep's overrides; seeds vary slowest, so that a whole table is there early."""
     seeds = len(requested[0].runs)
-    where = getattr(_target(request), "where", {})
+    where: dict[str, Sequence[str]] = dict(getattr(_target(request), "where", None) or {})
+    if request.only:
+        keys = requested[0].choices
+        where = {key: [*dict.fromkeys(cell.choices[key] for cell in requested)] for key in keys}
     return [
         f"sweep={requested[0].sweep}",
         *(f"{key}={','.join(values)}" for key, values in where.items()),
@@ -240,17 +266,22 @@ def _report(request: Request, requested: Sequence[Cell]) -> None:
     from bnnrepro.report.collect import collect, issue_lines, issues
 
     target, collected = _target(request), collect(requested)
+    part = f"_{request.only.replace(',', '_')}" if request.only else ""
     reports = Path(requested[0].runs[0].config.out).parent / "reports"
     if isinstance(target, Table):
         from bnnrepro.report.render.document import terminal, write
         from bnnrepro.report.table_report import document
 
+        names = {cell.name for cell in requested}
+        if request.only:
+            kept = tuple(entry for entry in target.entries if entry.cell in names)
+            target = replace(target, entries=kept)
         content = document(target, collected)
         name = f"table{request.name}" if request.name.isdecimal() else request.name
-        files = write(content, reports / f"{name}_{request.preset}")
+        files = write(content, reports / f"{name}_{request.preset}{part}")
         print(terminal(content))
     else:
-        files = target.plot(collected, reports / f"figure{request.name}_{request.preset}")
+        files = target.plot(collected, reports / f"figure{request.name}_{request.preset}{part}")
         for line in issue_lines(issues(collected)):
             print(printable(f"not in the figure: {line}"))
     for file in files:
