@@ -47,6 +47,8 @@ def load_master(
         parsed = OverridesParser.create(config_loader=loader).parse_overrides(list(overrides))
     except Exception as error:
         raise explain(error, loader, overrides, config_name) from error
+    for override in parsed:  # the product is the sweeper's matter: a search has none
+        check_sweep_size([override])
     swept = _of_file(loader, parsed, config_name)
     first = [_first_value(override) for override in [*swept, *parsed]]
     master = load(loader, first, config_name, RunMode.MULTIRUN)
