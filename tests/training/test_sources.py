@@ -152,7 +152,7 @@ def test_n_is_what_an_epoch_draws(name):
         (lambda: DataLoader(FIFTY, 5, sampler=SubsetRandomSampler([])), "no samples"),
         (lambda: DataLoader(FIFTY, batch_sampler=[]), "no samples"),
         (lambda: Subset(FIFTY, []), "no samples"),
-        (LongStream, "data=LongStream: must be"),
+        (Stream, "data=Stream: must be"),
         (lambda: TensorDataset(FIFTY.tensors[0]), "data=tuple: must be"),
         (lambda: DataLoader(TensorDataset(FIFTY.tensors[0])), "must give pairs"),
     ],

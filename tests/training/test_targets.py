@@ -1,13 +1,15 @@
 """Targets and inputs of a caller's: each kind is right, or refused in one line before it counts."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from pandas import DataFrame, Series
+from PIL import Image
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, TensorDataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 from bnnrepro import Trainer
 from bnnrepro.tasks import Regression
@@ -132,6 +134,121 @@ def test_one_output_is_for_two_classes() -> None:
         ValueError, match="targets=2: the model's outputs are for the classes 0 to 1"
     ):
         trainer(1).fit((INPUTS, LABELS))
+
+
+# -- containers -----------------------------------------------------------------------------------
+
+WHOLE = (INPUTS * 10).round()  # exact as integers, so that no form loses anything
+ROWS = np.random.default_rng(0).permutation(40) + 100
+HELD = Pairs((WHOLE, LABELS))
+
+
+def read_only(array: np.ndarray) -> np.ndarray:
+    array.setflags(write=False)
+    return array
+
+
+class Mapped(Dataset):
+    """Samples of any form, made of a sample's input and target."""
+
+    def __init__(self, form: Callable[[Tensor, Tensor], Any]) -> None:
+        self.form = form
+
+    def __len__(self) -> int:
+        return 40
+
+    def __getitem__(self, place: int) -> Any:
+        return self.form(WHOLE[place], LABELS[place])
+
+
+class Stream(IterableDataset):
+    def __init__(self, *samples: Any) -> None:
+        self.samples = samples
+
+    def __len__(self) -> int:
+        return 40
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.samples)
+
+
+ARRAYS: dict[str, Callable[[np.ndarray, np.ndarray], Any]] = {
+    "float64": lambda x, y: (x.astype(np.float64), y),
+    "integers": lambda x, y: (x.astype(np.int64), y),
+    "int16": lambda x, y: (x.astype(np.int16), y.astype(np.uint64)),
+    "big-endian": lambda x, y: (x.astype(">f4"), y.astype(">i8")),
+    "backwards": lambda x, y: (x[::-1][::-1], y[::-1].copy()[::-1]),
+    "objects": lambda x, y: (x.astype(object), y.astype(object)),
+    "lists": lambda x, y: (x.tolist(), y.tolist()),
+    "read-only": lambda x, y: (read_only(x.copy()), y),
+    "tables": lambda x, y: (DataFrame(x, index=ROWS), Series(y, index=ROWS)),
+    "a table as targets": lambda x, y: (DataFrame(x), DataFrame({"kind": y}, index=ROWS)),
+    "nullable": lambda x, y: (x, Series(y, dtype="Int64")),
+    "a mapping": lambda x, y: {"labels": y, "pixel_values": x},
+    "mappings": lambda x, y: Mapped(lambda x, y: {"x": x, "y": y}),
+    "a loader of mappings": lambda x, y: DataLoader(
+        Mapped(lambda x, y: {"image": x, "label": int(y)}), batch_size=10
+    ),
+    "samples of lists": lambda x, y: Mapped(lambda x, y: (x.tolist(), int(y))),
+    "big-endian samples": lambda x, y: Mapped(lambda x, y: (x.numpy().astype(">f8"), int(y))),
+    "a stream": lambda x, y: Stream(*HELD),
+}
+
+
+@pytest.mark.filterwarnings("ignore:The given NumPy array is not writable")
+@pytest.mark.parametrize("kind", ARRAYS)
+def test_numbers_in_any_container_are_the_same_numbers(kind: str) -> None:
+    given = ARRAYS[kind](WHOLE.numpy(), LABELS.numpy())
+    ordered = isinstance(given, DataLoader | IterableDataset)  # whose order is their own
+    expected = DataLoader(HELD, batch_size=10) if ordered else (WHOLE, LABELS)
+    assert everything(trainer(), given, given) == everything(trainer(), expected, expected)
+
+
+UNREADABLE: dict[str, tuple[Any, str]] = {
+    "text": ((INPUTS, np.array(["a", "b", "c"])[LABELS]), r"targets=text: .*return_inverse"),
+    "categories": ((INPUTS, Series(["a"] * 40, dtype="category")), "targets=text: must be"),
+    "text among inputs": ((DataFrame({"a": ["x"] * 40}), LABELS), "inputs=text: must be numbers"),
+    "missing": ((INPUTS, Series([1, None] * 20, dtype="Int64")), "targets=float64 of shape"),
+    "ragged": (([[1.0], [1.0, 2.0]], [0, 1]), "inputs: rows of different lengths"),
+    "shuffled tables": (
+        (DataFrame(INPUTS.numpy()), Series(LABELS.numpy(), index=range(39, -1, -1))),
+        "rows in different orders",
+    ),
+    "inexact": ((torch.full((40, 8), 2**24 + 1), LABELS), "inputs=int64: not all .* float32 holds"),
+    "two keys": ({"x": INPUTS, "z": LABELS}, "has the keys x, z; must be two, and one of them"),
+    "three keys": (Mapped(lambda x, y: {"x": x, "y": y, "z": 0}), "has the keys x, y, z"),
+    "triples": (Mapped(lambda x, y: (x, y, 0)), r"gives tuple, must give pairs"),
+    "pictures": (Mapped(lambda x, y: (Image.new("L", (8, 8)), y)), "inputs=Image: must be numbers"),
+    "transposed lists": (DataLoader(Mapped(lambda x, y: (x.tolist(), y)), 8), "samples hold lists"),
+    "no batch": (DataLoader(Stream(), 8), "gives no batch"),
+    "one number": ((1.0, 1), "is one number"),
+}
+
+
+@pytest.mark.parametrize("kind", UNREADABLE)
+def test_what_cannot_be_read_as_numbers_is_refused_in_a_line(kind: str) -> None:
+    data, message = UNREADABLE[kind]
+    made = trainer()
+    with pytest.raises((TypeError, ValueError), match=message) as caught:
+        made.fit(data)
+    assert "\n" not in str(caught.value)
+    assert made.rows == []
+
+
+def test_places_in_an_embedding_stay_integers() -> None:
+    words = torch.arange(40).view(20, 2) % 5
+    model = nn.Sequential(nn.Embedding(5, 4), nn.Flatten(), nn.Linear(8, 3, bias=False))
+    made = Trainer(model, device="cpu").compile("ste")
+    made.fit((words.numpy(), words[:, 0] % 3))
+    assert made.predict(words).shape == (20, 3)
+
+
+@pytest.mark.parametrize("wrong", [{"seed": 1.5}, {"device": "gpu"}, {"device": "cuda:99"}])
+def test_a_trainer_names_the_argument_that_it_refuses(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=f"^{next(iter(wrong))}="):
+        Trainer(nn.Linear(8, 3), **wrong)
+    with pytest.raises(TypeError, match=r"^task='regression': .* Regression\(\)"):
+        Trainer(nn.Linear(8, 3), "regression")
 
 
 # -- the other tasks ------------------------------------------------------------------------------

@@ -97,10 +97,10 @@ class Prediction(NamedTuple):
     std: Tensor
 
 
-def _whole(name: str, value: Any) -> int:
-    """Return the value as an int; ValueError unless it is an integer (NumPy's too) >= 1."""
-    if not isinstance(value, Integral) or value < 1:
-        raise ValueError(f"{name}={value}: must be an integer >= 1")
+def _whole(name: str, value: Any, least: int = 1) -> int:
+    """Return the value as an int; ValueError unless it is a large enough integer (NumPy's too)."""
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
+        raise ValueError(f"{name}={value}: must be an integer >= {least}")
     return int(value)
 
 
@@ -108,6 +108,19 @@ def _progress(verbose: int) -> Callback:
     from bnnrepro.training.progress import Bar, Lines  # its import takes a tenth of a second
 
     return Bar() if verbose == 1 else Lines()
+
+
+def _device(name: str | torch.device) -> torch.device:
+    """Return a device of this machine, ``auto`` a GPU if there is one; else ValueError."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(f"device={name}: must be auto, cpu, cuda or cuda:N") from error
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ValueError(f"device={name}: torch sees {torch.cuda.device_count()} GPUs here")
+    return device
 
 
 def _compiled_network(model: nn.Module) -> Any:
@@ -142,9 +155,9 @@ class TrainingLoop:
         precision: str = "float32",
         compile_network: bool = False,
     ) -> None:
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.device = torch.device(device)
+        if not isinstance(task, Task):
+            raise TypeError(f"task={task!r}: must be one of bnnrepro.tasks, as Regression()")
+        self.device = _device(device)
         if precision not in PRECISIONS:
             raise ValueError(f"precision={precision}: must be one of {', '.join(PRECISIONS)}")
         if reason := unsupported(precision, self.device):
@@ -155,7 +168,7 @@ class TrainingLoop:
         self.source: Source | None = None  # the training set of the latest fit
         self._network = _compiled_network(self.model) if compile_network else self.model
         self.task = task
-        self.seed = seed
+        self.seed = _whole("seed", seed, 0)
         self.schedule: Schedule = Constant()
         self.epoch = 0
         self.rows: list[EpochRow] = []
@@ -297,11 +310,12 @@ class TrainingLoop:
         """Train until ``epochs`` epochs are done; a second call continues where the first ended.
 
         Args:
-            train_data: ``(inputs, targets)`` tensors, a Dataset, a DataLoader, or a source. The
-                method's ``train_set_size`` is the number of samples that an epoch draws, and its
-                ``total_steps`` that of batches times ``epochs``, unless ``compile`` was given one.
-                Floating inputs get the model's dtype. Targets are what the task requires, for
-                classification integers of shape (N,).
+            train_data: ``(inputs, targets)`` tensors, arrays or tables, a Dataset, a DataLoader, or
+                a source. The method's ``train_set_size`` is the number of samples that an epoch
+                draws, and its ``total_steps`` that of batches times ``epochs``, unless ``compile``
+                was given one. Inputs get the model's dtype; integers stay integers where the model
+                has an ``nn.Embedding``. Targets are what the task requires, for classification
+                integers of shape (N,).
             targets: the targets, where ``train_data`` is the inputs alone.
             validation_data: data of these kinds, evaluated at the mode after each epoch; or None.
             validation_split: fraction of the samples, the last ones as in Keras, that are the
@@ -383,7 +397,8 @@ class TrainingLoop:
     def _new_converter(self) -> Converter:
         """Return a converter for the data of one call."""
         floats = (p.dtype for p in self.model.parameters() if p.is_floating_point())
-        return Converter(next(floats, torch.float32), self.task)
+        places = any(isinstance(m, nn.Embedding | nn.EmbeddingBag) for m in self.model.modules())
+        return Converter(next(floats, torch.float32), self.task, places=places)
 
     def _as_source(
         self,
@@ -615,7 +630,9 @@ class TrainingLoop:
             average: the quantity averaged over draws; the spread is that of the same quantity.
         """
         unlabelled = (inputs, torch.zeros(len(inputs), dtype=torch.int64))
-        source = self._as_source(unlabelled, Converter(self._convert.dtype))
+        convert = self._new_converter()
+        convert.task = None
+        source = self._as_source(unlabelled, convert)
         mean, std, _ = self.predictions(source, samples=samples, average=average)
         return mean if std is None else Prediction(mean, std)
 

@@ -1,9 +1,10 @@
 """Adapt tensors, a Dataset or a DataLoader to a source, which yields an epoch's batches."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import (
@@ -19,43 +20,107 @@ from torch.utils.data import (
 from bnnrepro.data.batches import Batches, Changes, Indices, Pair, Source
 from bnnrepro.training.task import Task
 
+TARGETS = ("label", "labels", "target", "targets", "y")  # what a mapping calls its targets
+
 
 class Converter:
     """Converts a caller's data to the form that model and task take.
 
-    Floating inputs get the model's dtype; targets are converted and checked by the task.
+    Inputs get the model's dtype; targets are converted and checked by the task.
 
     Args:
         dtype: of the model's parameters.
         task: checks the targets; None leaves them as they are.
+        places: whether integer inputs stay integers, as places in an embedding.
 
     Attributes:
         highest: the highest class number so far, -1 before the first. The model's outputs are
             checked against it, so that no step has to read targets from a device.
     """
 
-    def __init__(self, dtype: torch.dtype, task: Task | None = None) -> None:
-        self.dtype, self.task, self.highest = dtype, task, -1
+    def __init__(
+        self, dtype: torch.dtype, task: Task | None = None, *, places: bool = False
+    ) -> None:
+        self.dtype, self.task, self.places, self.highest = dtype, task, places, -1
 
     def __call__(self, pair: Any) -> Pair:
         """Return the inputs and targets of a batch, or of a whole data set.
 
         Raises:
-            TypeError: for anything but a pair.
-            ValueError: for different lengths, or targets that the task refuses.
+            TypeError: for anything but a pair of numbers.
+            ValueError: for different lengths, inputs that the dtype cannot hold, or targets that
+                the task refuses.
         """
-        if not isinstance(pair, (tuple, list)) or len(pair) != 2:
-            raise TypeError(f"data: gives {type(pair).__name__}, must give pairs (inputs, targets)")
-        inputs, targets = (torch.as_tensor(part) for part in pair)
+        inputs, targets = tensors_of(pair)
+        if not (inputs.ndim and targets.ndim):
+            raise TypeError("data: is one number, must be arrays with an entry for each sample")
         if len(inputs) != len(targets):
             raise ValueError(f"data: {len(inputs)} inputs, but {len(targets)} targets")
         if inputs.is_floating_point():
             inputs = inputs.to(self.dtype)
+        elif not (inputs.is_complex() or self.places):
+            inputs = exactly(inputs, self.dtype)
         if self.task is not None:
             targets = self.task.accept(targets)
         if targets.dtype == torch.int64 and targets.numel():
             self.highest = max(self.highest, int(targets.max()))
         return inputs, targets
+
+
+def tensors_of(pair: Any) -> Pair:
+    """Return the tensors of a pair (inputs, targets), or of a mapping that names the targets.
+
+    Raises:
+        TypeError: for anything else.
+        ValueError: for two tables of the same rows in different orders.
+    """
+    if isinstance(pair, Mapping):
+        names = [name for name in pair if name in TARGETS]
+        if len(names) != 1 or len(pair) != 2:
+            allowed = f"must be two, and one of them {', '.join(TARGETS)}"
+            raise TypeError(f"data: has the keys {', '.join(map(str, pair))}; {allowed}")
+        pair = [pair[name] for name in sorted(pair, key=lambda name: name in TARGETS)]
+    if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+        raise TypeError(f"data: gives {type(pair).__name__}, must give pairs (inputs, targets)")
+    rows = [part.index for part in pair if hasattr(getattr(part, "index", None), "sort_values")]
+    differ = len(rows) == 2 and not rows[0].equals(rows[1])
+    if differ and rows[0].sort_values().equals(rows[1].sort_values()):
+        raise ValueError("data: inputs and targets have their rows in different orders")
+    return as_tensor("inputs", pair[0]), as_tensor("targets", pair[1])
+
+
+def as_tensor(name: str, values: Any) -> Tensor:
+    """Return the numbers of an array, list, table or number, of any byte order and strides.
+
+    Raises:
+        TypeError: for anything but numbers, or lists of different lengths.
+    """
+    if isinstance(values, Tensor):
+        return values
+    picture = type(values).__module__.startswith("PIL.")  # its array has no channels, or last
+    try:
+        array = np.asarray(values.to_numpy() if hasattr(values, "to_numpy") else values)
+        if array.dtype == object:  # numbers of several kinds
+            array = np.array(array.tolist())
+    except ValueError as error:
+        raise TypeError(f"{name}: rows of different lengths, must be one array") from error
+    if array.dtype.kind not in "biufc" or picture:
+        text = any(isinstance(value, str) for value in array.flat)
+        hint = "; numpy.unique(targets, return_inverse=True)[1] has numbers for classes"
+        allowed = f"must be numbers{hint * (text and name == 'targets')}"
+        raise TypeError(f"{name}={'text' if text else type(values).__name__}: {allowed}")
+    if not array.dtype.isnative or min(array.strides, default=0) < 0:
+        array = array.astype(array.dtype.newbyteorder("="), order="C")
+    return torch.as_tensor(array)
+
+
+def exactly(inputs: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return integers or booleans as floating numbers; ``ValueError`` if one is not held."""
+    floating = inputs.to(dtype)
+    if inputs.dtype.itemsize > 1 and not torch.equal(floating.double(), inputs.double()):
+        integer, model_s = (str(kind).removeprefix("torch.") for kind in (inputs.dtype, dtype))
+        raise ValueError(f"inputs={integer}: not all are numbers that the model's {model_s} holds")
+    return floating
 
 
 class LoaderSource:
@@ -69,8 +134,21 @@ class LoaderSource:
         return len(self.loader)
 
     def epoch(self, number: int, start: int = 0) -> Iterator[Pair]:
-        """Return an iterator over the loader's batches, skipping the first ``start``."""
-        return map(self.convert, islice(iter(self.loader), start, None))
+        """Return an iterator over the loader's batches, skipping the first ``start``.
+
+        Raises:
+            TypeError: samples of lists, which torch's collation turns around.
+            ValueError: the loader gives no batch, like one of an exhausted generator.
+        """
+        collated = self.loader.collate_fn is default_collate
+        batch = None
+        for batch in islice(iter(self.loader), start, None):
+            parts = batch.values() if isinstance(batch, Mapping) else batch
+            if collated and any(isinstance(p, list) and isinstance(p[0], Tensor) for p in parts):
+                raise TypeError("data: its samples hold lists, must hold numbers or arrays")
+            yield self.convert(batch)
+        if batch is None and start == 0:
+            raise ValueError("data: gives no batch; it must begin anew in each epoch")
 
 
 def samples_per_epoch(loader: DataLoader[Any]) -> int:
@@ -150,9 +228,10 @@ def as_source(
 ) -> Source:
     """Adapt tensors ``(inputs, targets)``, a Dataset or a DataLoader; return a source unchanged.
 
-    Tensors are converted once, and moved to the device if they fit; a Dataset's or DataLoader's
-    batches are converted one by one, on whatever device they are. Weights (N,) of the samples,
-    which a DataLoader cannot have, are a third part of every batch.
+    Arrays, tables (DataFrame and Series) and lists count as tensors, and a mapping as a pair if one
+    of its two keys names the targets. Tensors are converted once, and moved to the device if they
+    fit; a Dataset's or DataLoader's batches are converted one by one, on whatever device they are.
+    Weights (N,) of the samples, which a DataLoader cannot have, are a third part of every batch.
 
     Raises:
         TypeError: for anything else.
@@ -173,7 +252,7 @@ def as_source(
 
     if type(data) is TensorDataset:  # a subclass may do more than to index
         data = data.tensors
-    if isinstance(data, tuple) and len(data) == 2:
+    if isinstance(data, Mapping) or (isinstance(data, tuple) and len(data) == 2):
         inputs, targets = _to_device(convert(data), device)
         return batches(
             len(inputs),
@@ -183,11 +262,15 @@ def as_source(
     if isinstance(data, Dataset) and not isinstance(data, IterableDataset):
         return batches(
             len(data),  # type: ignore[arg-type]
-            lambda indices: convert(default_collate([data[index] for index in indices.tolist()])),
+            lambda indices: convert(
+                default_collate([tensors_of(data[index]) for index in indices.tolist()])
+            ),
             torch.device("cpu"),
         )
     if weights is not None:
         raise ValueError("sample_weight: needs (inputs, targets) or a Dataset with a length")
+    if isinstance(data, IterableDataset) and hasattr(data, "__len__"):
+        data = DataLoader(data, batch_size)
     source: Source
     if isinstance(data, DataLoader):
         source = LoaderSource(data, convert)
@@ -195,7 +278,7 @@ def as_source(
         source = data
     else:
         raise TypeError(
-            f"data={type(data).__name__}: must be (inputs, targets), a Dataset with a length, "
+            f"data={type(data).__name__}: must be (inputs, targets), a Dataset that has a length, "
             "or a DataLoader"
         )
     if source.n_samples == 0:
