@@ -204,6 +204,21 @@ def test_numbers_in_any_container_are_the_same_numbers(kind: str) -> None:
     assert everything(trainer(), given, given) == everything(trainer(), expected, expected)
 
 
+@pytest.mark.filterwarnings("ignore:The given NumPy array is not writable")
+@pytest.mark.parametrize("kind", ["a mapping", "tables", "big-endian", "backwards", "lists"])
+def test_any_container_is_split_and_weighed_as_tensors_are(kind: str) -> None:
+    def history(data: Any, weights: Any) -> dict[str, list[float]]:
+        chosen = {"validation_split": 0.5, "class_weight": "balanced", "sample_weight": weights}
+        found = trainer().fit(data, batch_size=10, **chosen).history
+        return {name: values for name, values in found.items() if name != "seconds"}
+
+    weights = np.linspace(0, 1, 40)
+    given = ARRAYS[kind](WHOLE.numpy(), LABELS.numpy())
+    assert history(given, weights[::-1].astype(">f8")) == history(
+        (WHOLE, LABELS), weights[::-1].copy()
+    )
+
+
 UNREADABLE: dict[str, tuple[Any, str]] = {
     "text": ((INPUTS, np.array(["a", "b", "c"])[LABELS]), r"targets=text: .*return_inverse"),
     "categories": ((INPUTS, Series(["a"] * 40, dtype="category")), "targets=text: must be"),

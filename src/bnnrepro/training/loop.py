@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from itertools import cycle
@@ -35,7 +35,7 @@ from bnnrepro.training.precision import (
     resolve,
     unsupported,
 )
-from bnnrepro.training.sources import Converter, as_source, last_fraction
+from bnnrepro.training.sources import Converter, as_source, as_tensor, last_fraction, tensors_of
 from bnnrepro.training.task import EpochRow, Task
 
 EVALUATION_BATCH = 1000
@@ -344,6 +344,8 @@ class TrainingLoop:
         check_arguments(TrainingLoop.fit, given | {"validation_split": validation_split})
         if targets is not None:
             train_data = (train_data, targets)
+        if isinstance(train_data, Mapping):
+            train_data = tensors_of(train_data)
         if validation_split:
             if validation_data is not None:
                 raise ValueError(f"validation_split={validation_split}: there is validation_data")
@@ -390,7 +392,7 @@ class TrainingLoop:
     def _weigh_classes(self, class_weight: ClassWeight, data: Any) -> None:
         counts = None
         if class_weight is not None and isinstance(data, tuple):
-            counts = class_counts(self.task.accept(torch.as_tensor(data[1])))
+            counts = class_counts(self.task.accept(as_tensor("targets", data[1])))
         weights = class_weights(class_weight, counts)
         self._class_weight = None if weights is None else weights.to(self.device)
 

@@ -186,7 +186,7 @@ def _to_device(pair: Pair, device: torch.device) -> Pair:
 
 def _sample_weights(weights: Any, count: int) -> Tensor:
     """Return the samples' weights, float32 (N,); ValueError if one is negative or not finite."""
-    factors = torch.as_tensor(weights).float()
+    factors = as_tensor("sample_weight", weights).float()
     if factors.shape != (count,) or not factors.isfinite().all() or (factors < 0).any():
         raise ValueError(f"sample_weight: {count} finite numbers >= 0 are needed, one a sample")
     return factors
