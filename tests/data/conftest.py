@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from bnnrepro.data import mnist
-from bnnrepro.data.download import torchvision
+from bnnrepro.importing import torchvision
 
 
 def md5(content):

@@ -15,8 +15,8 @@ from PIL import Image
 from bnnrepro.config.compose import compose
 from bnnrepro.config.instantiation import instantiate
 from bnnrepro.data import image_folder
-from bnnrepro.data.download import torchvision
 from bnnrepro.errors import UserError
+from bnnrepro.importing import torchvision
 
 
 def image(seed, shape=(6, 4), mode="RGB"):

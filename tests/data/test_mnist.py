@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from bnnrepro.data import mnist
-from bnnrepro.data.download import torchvision
 from bnnrepro.errors import UserError
+from bnnrepro.importing import torchvision
 
 PROCESSES = 6
 

@@ -1,13 +1,13 @@
 import subprocess
 import sys
 
-from bnnrepro.data.download import torchvision
+from bnnrepro.importing import torchvision
 
 SOUND = """
 import sys
 from types import ModuleType
 sys.modules["torchvision"] = fake = ModuleType("torchvision")
-from bnnrepro.data.download import torchvision
+from bnnrepro.importing import torchvision
 import torch
 assert torchvision() is fake
 assert not hasattr(torch.ops.torchvision, "nms")
@@ -20,7 +20,7 @@ class Finder:
         if name == "torchvision":
             raise RuntimeError("another failure")
 sys.meta_path.insert(0, Finder())
-from bnnrepro.data.download import torchvision
+from bnnrepro.importing import torchvision
 torchvision()
 """
 

@@ -1,6 +1,5 @@
 """Build the object that a part of the typed config describes."""
 
-import importlib
 import inspect
 import typing
 from collections.abc import Callable, Mapping
@@ -10,6 +9,7 @@ from typing import Any
 
 from bnnrepro.constraints import shown
 from bnnrepro.errors import UserError, nearest, readable
+from bnnrepro.importing import import_module
 
 if typing.TYPE_CHECKING:
     from bnnrepro.config.schema import Logger, Part
@@ -30,7 +30,9 @@ def instantiate(
     Args:
         part: a group of the typed config; its ``name`` is passed if there is such a parameter.
         offered: arguments passed only if the target has parameters of these names.
-        extra: arguments that no config holds (parameters, shapes); they take precedence.
+        extra: arguments that no config holds (parameters, shapes); they take precedence. A model
+            takes ``shape`` and ``classes``; torchvision's take ``num_classes`` instead, timm's
+            ``num_classes`` and ``in_chans``.
 
     Raises:
         UserError: the target refuses its arguments, or the system cannot read the data it needs.
@@ -39,7 +41,10 @@ def instantiate(
     target = locate(f"{part.config_group}._target_", target_of(part.config_group, keys))
     parameters = inspect.signature(target).parameters
     optional = {"name": keys.pop("name"), **(offered or {})}
-    keys.pop("_target_", None)
+    package = str(keys.pop("_target_", None)).partition(".")[0]
+    if package in ("torchvision", "timm") and "classes" in extra:
+        planes = {"in_chans": extra["shape"][0]} if package == "timm" else {}
+        extra = {"num_classes": extra["classes"], **planes}
     values = keys | {key: value for key, value in optional.items() if key in parameters} | extra
     data = readable("dataset.root", values["root"]) if "root" in values else nullcontext()
     try:
@@ -58,7 +63,7 @@ def locate(key: str, target: str) -> Callable[..., Any]:
     """Import the class or function of a ``_target_``; UserError if there is none."""
     module, _, name = target.rpartition(".")
     try:
-        function = getattr(importlib.import_module(module), name)
+        function = getattr(import_module(module), name)
     except (ImportError, AttributeError, SyntaxError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(key, target, f"cannot be imported: {reason}") from error

@@ -10,8 +10,9 @@ import torch
 from bnnrepro.constraints import Text
 from bnnrepro.data.batches import Samples
 from bnnrepro.data.dataset import Arrays, dataset
-from bnnrepro.data.download import ensure_files, torchvision
+from bnnrepro.data.download import ensure_files
 from bnnrepro.data.images import ImageSet
+from bnnrepro.importing import torchvision
 
 
 @dataset(ImageSet, fixed=True, stand_ins=("digits",), shape=(3, 32, 32))

@@ -1,23 +1,19 @@
-"""Check a data set's files, and download them at most once for many processes; torchvision."""
+"""Check a data set's files, and download them at most once for many processes."""
 
 from __future__ import annotations
 
 import contextlib
-import functools
 import http.client
-import importlib
 import socket
-import sys
 import tarfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
-import torch
 from filelock import FileLock
 
 from bnnrepro.errors import UserError, readable
+from bnnrepro.importing import torchvision
 
 KEY = "dataset.root"
 TIMEOUT_SECONDS = 30.0  # else a firewall that drops packets blocks a run for ever
@@ -125,25 +121,3 @@ def socket_timeout() -> Iterator[None]:
         yield
     finally:
         socket.setdefaulttimeout(before)
-
-
-@functools.cache
-def torchvision() -> Any:
-    """Import torchvision, even if its compiled extension does not match the installed torch.
-
-    A torchvision built for another torch (a CUDA wheel with a CPU build of torch, say) cannot load
-    its extension, and its import then fails on two detection operators that it describes. The data
-    sets are plain Python and do not need them. In that case only, the two operators are declared,
-    without an implementation, and torchvision is imported again. An intact one is left alone.
-    """
-    try:
-        return importlib.import_module("torchvision")
-    except RuntimeError as error:
-        if "torchvision::nms" not in str(error):
-            raise
-    for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
-        del sys.modules[name]  # half imported
-    for name in ("nms", "qnms"):
-        signature = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
-        torch.library.define(f"torchvision::{name}", signature)
-    return importlib.import_module("torchvision")

@@ -8,8 +8,9 @@ from urllib.error import URLError
 from bnnrepro.constraints import Text
 from bnnrepro.data.batches import Samples
 from bnnrepro.data.dataset import Arrays, dataset
-from bnnrepro.data.download import ensure_files, torchvision
+from bnnrepro.data.download import ensure_files
 from bnnrepro.data.images import ImageSet
+from bnnrepro.importing import torchvision
 
 RAW = Path("MNIST", "raw")
 # torchvision has the md5 of the archives only; these are the unpacked files'.

@@ -85,7 +85,12 @@ def build(cfg: Config) -> Parts:
         optimizer = trainer.build_optimizer(sources.train.n_samples)
     except TypeError as error:
         raise UserError("method", cfg.method.name, str(error)) from error
-    summary = summarise(trainer.model, facts.shape, optimizer.binary_parameters().__contains__)
+    try:
+        binary = optimizer.binary_parameters()
+        summary = summarise(trainer.model, facts.shape, binary.__contains__)
+    except (RuntimeError, ValueError, AssertionError) as error:  # of a model that is not ours
+        reason = f"does not take inputs of shape {tuple(facts.shape)}: {error}"
+        raise UserError("model", cfg.model.name, " ".join(reason.split())) from error
     if cfg.training.ema is not None and not summary.real:
         raise UserError("training.ema", cfg.training.ema, "all parameters are binary; must be null")
     return Parts(cfg, facts, sources, trainer, summary, ood, _class_weight(cfg, sources))
