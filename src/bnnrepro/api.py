@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from bnnrepro.data.images import normalise
 from bnnrepro.errors import UserError
 from bnnrepro.models.summary import ModelSummary, summarise
+from bnnrepro.optim import param_groups
 from bnnrepro.runs.layout import RunFolder
 from bnnrepro.runs.result import read_result
 from bnnrepro.runs.stored_config import read_config
@@ -29,8 +30,8 @@ class Trainer(TrainingLoop):
         probabilities = trainer.predict(x_new)
 
     Args:
-        model: any ``nn.Module``; it is moved to the device. Weights of two or more dimensions are
-            binarised (except by ``full_precision``), biases and BatchNorm's scales are not.
+        model: any ``nn.Module``; it is moved to the device. ``bnnrepro.optim.param_groups`` says
+            which of its parameters are binarised (except by ``full_precision``, which does none).
         task: loss and metrics; ``Classification()`` if None.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         seed: fixes order, dropout and the method's draws.
@@ -64,7 +65,9 @@ class Trainer(TrainingLoop):
             shape: of one input, without the batch: (C, H, W) for images.
         """
         if self._optimizer is None:
-            return summarise(self.model, shape)
+            groups = [g for g in param_groups(self.model, self.real_layers) if g["binary"]]
+            binary = {parameter for group in groups for _, parameter in group["params"]}
+            return summarise(self.model, shape, binary.__contains__)
         return summarise(self.model, shape, self.optimizer.binary_parameters().__contains__)
 
 
@@ -196,7 +199,7 @@ def load(
     def method(groups: Any, **offered: Any) -> Any:
         return instantiate(config.method, params=groups, offered=offered)
 
-    loaded.compile(method).build_optimizer(result["n_train"])
+    loaded.compile(method, real_layers=config.real_layers).build_optimizer(result["n_train"])
     loaded.load_weights(state)
     loaded.model.eval()
     return Loaded(loaded, config, result, about)

@@ -58,6 +58,13 @@ def test_weights_are_binary_and_biases_and_normalisations_are_real(target):
     assert summary.parameters == sum(shape.numel() for shape in shapes.values())
 
 
+def test_tokens_and_position_embeddings_can_stay_real():
+    model = build("timm.models.vit_tiny_patch16_224")
+    binary = names(param_groups(model), True)
+    real = {"cls_token", "pos_embed"}
+    assert names(param_groups(model, real=sorted(real)), True) == binary - real < binary
+
+
 @pytest.mark.parametrize("planes", [1, 4])
 def test_timms_models_take_images_of_any_number_of_channels(planes):
     model = build("timm.models.resnet10t", (planes, 32, 32)).eval()

@@ -146,6 +146,82 @@ def test_param_groups_sorts_by_what_a_parameter_is():
     assert [g["binary"] for g in param_groups(nn.BatchNorm1d(2))] == [False]
 
 
+def residual():
+    block = nn.ModuleDict(
+        {
+            "conv": nn.Conv2d(4, 4, 3),
+            "downsample": nn.Sequential(nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4)),
+        }
+    )
+    stem = nn.Sequential(nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4))
+    return nn.ModuleDict({"stem": stem, "layer": block, "head": nn.Linear(4, 2)})
+
+
+@pytest.mark.parametrize(
+    ("real", "binary"),
+    [
+        ([], ["stem.0", "layer.conv", "layer.downsample.0", "head"]),
+        (["first"], ["layer.conv", "layer.downsample.0", "head"]),
+        (["last", "first"], ["layer.conv", "layer.downsample.0"]),
+        (["*.downsample.*"], ["stem.0", "layer.conv", "head"]),
+        (["layer.conv", "head.weight"], ["stem.0", "layer.downsample.0"]),
+        (["*"], []),
+    ],
+)
+def test_named_layers_stay_real(real, binary):
+    model = residual()
+    groups = {g["binary"]: g for g in param_groups(model, real=real, lr=0.5)}
+    assert [n for n, _ in groups.get(True, {"params": []})["params"]] == [
+        f"{name}.weight" for name in binary
+    ]
+    assert groups[False]["lr"] == 0.5
+    assert sum(len(g["params"]) for g in groups.values()) == len(list(model.parameters()))
+
+
+def test_a_real_layers_bias_is_real_where_biases_are_binary():
+    model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
+    model.binary_biases = True
+    binary, real = param_groups(model, real=["last"])
+    assert [name for name, _ in binary["params"]] == ["0.weight", "0.bias"]
+    assert [name for name, _ in real["params"]] == ["1.weight", "1.bias"]
+
+
+def test_a_layer_that_shares_a_real_weight_is_real():
+    model = nn.Sequential(nn.Linear(3, 3, bias=False), nn.Linear(3, 3, bias=False))
+    model[1].weight = model[0].weight
+    assert [g["binary"] for g in param_groups(model, real=["1"])] == [False]
+
+
+@pytest.mark.parametrize(
+    ("real", "words"),
+    [
+        (["layer.conf"], r"real=layer\.conf: matches no layer; the nearest are layer\.conv"),
+        (["stem"], r"real=stem: matches no layer; the nearest are stem\.1, stem\.0"),
+        (["first", "*.shortcut.*"], r"real=\*\.shortcut\.\*: matches no layer"),
+        ("first", r"real=first: must be a list"),
+    ],
+)
+def test_a_name_that_matches_no_layer_is_an_error(real, words):
+    with pytest.raises(ValueError, match=words):
+        param_groups(residual(), real=real)
+
+
+@every_binary_method
+def test_a_layer_that_stays_real_is_trained_by_adam(method):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 2))
+    start = model[2].weight.detach().clone()
+    optimizer = method.seeded(param_groups(model, real=["last"]))
+    for _ in range(2):
+        with optimizer.sampled_params(train=True):
+            model(torch.randn(6, 4)).square().mean().backward()
+        optimizer.step()
+    assert are_signs([model[0].weight])
+    assert not are_signs([model[2].weight])
+    assert not torch.equal(model[2].weight, start)
+    assert optimizer.binary_parameters() == {model[0].weight}
+
+
 # -- misuse --------------------------------------------------------------------------------------
 
 

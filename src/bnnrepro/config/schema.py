@@ -221,6 +221,8 @@ class Config:
         on_code_change: error: refuse to start with other code than the run was submitted with
         fail_fast: in a sweep: the first failure cancels the other runs
         training: early stopping, label smoothing and other controls of training
+        real_layers: layers that stay real-valued, trained by Adam: their names, patterns such as
+            *.downsample.*, or first and last
     """
 
     seed: Annotated[int, Ge(0)]
@@ -248,6 +250,7 @@ class Config:
     on_code_change: Literal["warn", "error"] = "warn"
     fail_fast: bool = False
     training: Controls = Controls()
+    real_layers: Sequence[Text] = ()
 
     @property
     def effective_epochs(self) -> int:

@@ -14,6 +14,7 @@ from bnnrepro.data.dataset import DataSet, Facts, Loader, Sources
 from bnnrepro.errors import UserError
 from bnnrepro.experiment.threads import set_threads
 from bnnrepro.models.summary import ModelSummary, summarise
+from bnnrepro.optim import param_groups
 from bnnrepro.optim.kernels.compiling import why_not
 from bnnrepro.seeds import seed_generators
 from bnnrepro.tasks import task_named
@@ -49,6 +50,11 @@ def build(cfg: Config) -> Parts:
     ood = _ood_source(cfg, facts, device)
     seed_generators(cfg.seed, "init")
     model = instantiate(cfg.effective_model, shape=facts.shape, classes=facts.outputs)
+    try:
+        param_groups(model, cfg.real_layers)
+    except ValueError as error:  # "real=stem: matches no layer; ..."
+        pattern, _, allowed = str(error).removeprefix("real=").partition(": ")
+        raise UserError("real_layers", pattern, allowed) from error
     sources = data.sources(
         seed=cfg.seed,
         device=device,
@@ -79,6 +85,7 @@ def build(cfg: Config) -> Parts:
         accumulate=cfg.training.accumulate,
         clip_norm=cfg.training.clip_norm,
         ema=cfg.training.ema,
+        real_layers=cfg.real_layers,
     )
     trainer.source = sources.train  # set even if a finished run is only evaluated
     try:

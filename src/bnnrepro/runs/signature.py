@@ -41,6 +41,7 @@ NEUTRAL: Mapping[str, object] = {
     "training.accumulate": 1,
     "training.clip_norm": None,
     "training.ema": None,
+    "real_layers": [],
 }
 """Dotted keys, newer than the first runs, that are left out at the value that changes nothing.
 
@@ -94,9 +95,10 @@ def _canonical_mapping(mapping: Mapping[str, object], prefix: str) -> dict[str, 
         dotted = prefix + key
         if is_excluded(dotted):
             continue
-        if dotted in NEUTRAL and mapping[key] == NEUTRAL[dotted]:
-            continue
         content[key] = _canonical(mapping[key], dotted)
+        if dotted in NEUTRAL and content[key] == NEUTRAL[dotted]:
+            del content[key]
+            continue
         if content[key] == {} and mapping[key]:
             del content[key]
     if (target := mapping.get("_target_")) in FORMATS:

@@ -180,6 +180,7 @@ class TrainingLoop:
         # Passed to the method unless the settings have them.
         self._given = {"train_set_size": 0, "total_steps": 1}
         self._own: set[str] = set()
+        self.real_layers: Sequence[str] = ()
         self._generator = torch.Generator(self.device)
         self._attached: Attached | None = None
         self.accumulate = 1
@@ -204,6 +205,7 @@ class TrainingLoop:
         accumulate: Count = 1,
         clip_norm: Positive | None = None,
         ema: Fraction | None = None,
+        real_layers: Sequence[str] = (),
         **settings: Any,
     ) -> "TrainingLoop":
         """Choose the method and the schedule; training restarts from epoch 0.
@@ -223,6 +225,8 @@ class TrainingLoop:
                 takes it; None: no limit.
             ema: decay of the average of the real-valued weights, which is evaluated and deployed;
                 None: none. Binary weights are never averaged.
+            real_layers: layers that stay real-valued, as ``real`` of
+                ``bnnrepro.optim.param_groups``: ``["first", "last", "*.downsample.*"]``.
             settings: the method's settings, such as ``lr=1e-4``.
 
         Returns:
@@ -243,6 +247,7 @@ class TrainingLoop:
             raise ValueError(f"compile_optimizer={compile_optimizer}: {allowed}")
         self._factory = method_factory(method, settings)
         self._own = set(settings)
+        self.real_layers = tuple(real_layers)
         self._optimizer = None
         self.accumulate, self.clip_norm, self.ema = accumulate, clip_norm, ema
         self._average = None
@@ -259,14 +264,20 @@ class TrainingLoop:
         return self._optimizer
 
     def build_optimizer(self, train_set_size: int) -> BinaryOptimizer:
-        """Build the method for a training set of this size, unless it is built already."""
+        """Build the method for a training set of this size, unless it is built already.
+
+        Raises:
+            ValueError: an entry of ``real_layers`` matches nothing.
+        """
         if self._factory is None:
             raise RuntimeError("no method: call compile() first")
         if self._optimizer is None:
             self._generator.manual_seed(derive(self.seed, "method"))
             self._given = {"train_set_size": train_set_size, "total_steps": 1}  # until it begins
             method = self._factory(
-                param_groups(self.model), **self._given, generator=self._generator
+                param_groups(self.model, self.real_layers),
+                **self._given,
+                generator=self._generator,
             )
             if not isinstance(method, BinaryOptimizer):
                 raise TypeError(
