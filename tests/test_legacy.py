@@ -120,6 +120,7 @@ def test_every_value_of_a_file_arrives_in_the_typed_config(program, architecture
         "span": 500,
         "per": "epoch",
         "stepped": "after",
+        "warmup": 0,
     }
     sampled = program == "bayesbinn"
     assert config["evaluate"]["samples"] == (7 if sampled else 10)
