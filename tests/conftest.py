@@ -8,6 +8,23 @@ from pathlib import Path
 import pytest
 import torch
 
+TIMED = (
+    "slurm",
+    "launch",
+    "experiment/test_any_moment.py",
+    "experiment/test_killed.py",
+    "experiment/test_pairs.py",
+    "report/test_reproduce.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what starts and kills processes and waits for them: it needs the machine for itself."""
+    places = [Path(__file__).parent / name for name in TIMED]
+    for item in items:
+        if any(place in (item.path, *item.path.parents) for place in places):
+            item.add_marker("alone")
+
 
 def pytest_collection_finish() -> None:
     """Leave what is imported and collected out of every later garbage collection."""

@@ -18,13 +18,6 @@ JOB = ("hydra/launcher=slurm", "hydra.launcher.cpus_per_task=1", "hydra.launcher
 TINY = ("model.hidden=[16]", "device=cpu", "checkpoint_seconds=0")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the cluster's tests in one process: a machine holds one cluster."""
-    for item in items:
-        if Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.xdist_group("slurm"))
-
-
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
     if why := missing():
