@@ -123,8 +123,8 @@ def sources(data, **more):
 def test_splits_and_limits_are_of_images():
     data = dataset(10, crops=3, validation_split=0.2)
     limited = sources(data, train_limit=5, test_limit=2)
-    counts = [source.n_samples for source in vars(limited).values()]
-    assert counts == [4 * 3, 1, 2]
+    counts = [limited.train, limited.validation, limited.test]
+    assert [source.n_samples for source in counts] == [4 * 3, 1, 2]
     assert sources(dataset(10, validation_split=0.0)).validation is None
 
 

@@ -19,6 +19,7 @@ USED = {
     "config",
     "constraints",
     "errors",
+    "importing",
     "runs",
     "screen",
     "experiment/console",

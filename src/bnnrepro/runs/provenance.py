@@ -81,6 +81,7 @@ NO_NUMBERS = (
     "__main__.py",
     "api.py",
     "errors.py",
+    "importing.py",
     "screen.py",
 )
 """Rooms and files that make none; the longest entry that fits a file decides."""
