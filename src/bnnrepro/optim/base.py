@@ -32,12 +32,34 @@ from bnnrepro.optim.state_check import check_compatible, label_of
 Group = dict[str, Any]
 
 
+class ScheduledGroup(dict[str, Any]):
+    """A group whose scheduled setting is ``lr`` too, by which torch's schedulers read and move it.
+
+    Args:
+        group: the entries; none is called ``lr``.
+        scheduled: the setting's own name.
+    """
+
+    def __init__(self, group: Group, scheduled: str) -> None:
+        super().__init__(group)
+        self.scheduled = scheduled
+
+    def __missing__(self, key: str) -> Any:
+        if key != "lr":
+            raise KeyError(key)
+        return self[self.scheduled]
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        super().__setitem__(self.scheduled if key == "lr" else key, value)
+
+
 class BinaryOptimizer(torch.optim.Optimizer):
     """Base of the methods.
 
     Training starts from the weights that the parameters hold, or at least from their signs. Weights
     that ``load_state_dict`` or any other code writes to a parameter later start it again at the
-    next draw or step (all but writes through ``.data``, which torch does not count).
+    next draw or step (all but writes through ``.data``, which torch does not count). A model may be
+    moved or converted later, as by ``.to(device)`` or ``.double()``: the state follows it there.
 
     A subclass defines four small functions of one parameter: ``_start`` (state, first weights),
     ``_perturb`` (the weights of a draw), ``_consume`` (the draw's gradient, at its end) and
@@ -55,9 +77,12 @@ class BinaryOptimizer(torch.optim.Optimizer):
 
     Attributes:
         label: the method's name in tables and figures.
-        scheduled: the setting that a scheduler moves; None: there is none.
+        scheduled: the setting that a scheduler moves; None: there is none. To torch's schedulers
+            it is ``lr``, whatever its name.
         binarizes: whether weights become binary at all.
         has_posterior: whether weights can be drawn for prediction.
+        keeps_precision: whether the state of binary weights keeps its dtype in a model that is
+            converted.
         compiled: whether the element-wise work runs through ``torch.compile``; may be set at any
             time. It pays on a GPU, in long runs.
 
@@ -70,6 +95,7 @@ class BinaryOptimizer(torch.optim.Optimizer):
     binarizes = True
     scheduled: str | None = "lr"
     has_posterior = False
+    keeps_precision = False
     compiled = False
     compiling_pays_on_cpu = False
 
@@ -89,6 +115,7 @@ class BinaryOptimizer(torch.optim.Optimizer):
         self._gradients: dict[Parameter, Tensor] = {}
         self._spent: Tensor | None = None
         self._written: dict[Parameter, tuple[int, int]] = {}  # versions of our own writes
+        self._kinds: dict[Parameter, tuple[torch.dtype, torch.device]] = {}  # those of the state
         super().__init__(params, defaults)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -99,6 +126,10 @@ class BinaryOptimizer(torch.optim.Optimizer):
         """
         own = {k: v for k, v in self.__dict__.items() if not self._is_set_by_others(k)}
         return own | super().__getstate__() | {"_spent": None, "_written": {}}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self.param_groups = [self._scheduled_as_lr(group) for group in self.param_groups]
 
     def _is_set_by_others(self, attribute: str) -> bool:
         hides_a_method = callable(getattr(type(self), attribute, None))
@@ -117,6 +148,8 @@ class BinaryOptimizer(torch.optim.Optimizer):
         super().add_param_group(param_group)
         group = self.param_groups[-1]
         try:
+            if "lr" in group and self.scheduled_key({"binary": self.binarizes, **group}) != "lr":
+                raise ValueError(f"lr={group['lr']}: must be {self.scheduled}, its name here")
             if "binary" not in group:
                 group["binary"] = self.binarizes
                 self._check_dimensions(group)
@@ -124,7 +157,9 @@ class BinaryOptimizer(torch.optim.Optimizer):
         except ValueError:
             self.param_groups.pop()
             raise
+        self.param_groups[-1] = group = self._scheduled_as_lr(group)
         for parameter in group["params"]:
+            self._kinds[parameter] = parameter.dtype, parameter.device
             self._ensure_state(parameter, group)
 
     def real_defaults(self) -> dict[str, Any]:
@@ -135,6 +170,10 @@ class BinaryOptimizer(torch.optim.Optimizer):
         """Return the name of the group's entry that a scheduler moves."""
         own = group["binary"] or not self.binarizes
         return str(self.scheduled) if own else "lr"
+
+    def _scheduled_as_lr(self, group: Group) -> Group:
+        key = self.scheduled_key(group)
+        return group if key in ("lr", "None") else ScheduledGroup(group, key)
 
     def _check_unique(self, group: Group) -> None:
         owned = {parameter for existing in self.param_groups for parameter in existing["params"]}
@@ -193,8 +232,28 @@ class BinaryOptimizer(torch.optim.Optimizer):
     @torch.no_grad()
     def _adopt_weights(self) -> None:
         """Start again from weights that other code has written to the parameters."""
+        self._follow()
         for parameter, group in self._binary_with_state():
             self._ensure_state(parameter, group)
+
+    @torch.no_grad()
+    def _follow(self) -> None:
+        """Bring the state to the device and dtype of parameters that were moved or converted."""
+        for group in self.param_groups:
+            for position, parameter in enumerate(group["params"]):
+                kind = parameter.dtype, parameter.device
+                if self._kinds[parameter] == kind:
+                    continue
+                cast = not (group["binary"] and self.keeps_precision)
+                if cast and parameter.dtype == torch.float16:
+                    problem = "became float16, too small for the state: use torch.autocast"
+                    raise RuntimeError(f"params: {label_of(group, position)} {problem}")
+                self._forget()
+                state = self.state.get(parameter, {})
+                for key, entry in state.items():
+                    as_weight = cast and entry.is_floating_point() and key != "step"
+                    state[key] = entry.to(kind[1], kind[0] if as_weight else None)
+                self._kinds[parameter] = kind
 
     # -- the sampling context ---------------------------------------------------------------
 
@@ -229,6 +288,7 @@ class BinaryOptimizer(torch.optim.Optimizer):
 
     @torch.no_grad()
     def _draw(self, train: bool) -> None:
+        self._follow()
         for parameter, group in self._members(binary=True):
             self._ensure_state(parameter, group)
             if parameter in self.state and (parameter.requires_grad or not train):
@@ -290,13 +350,13 @@ class BinaryOptimizer(torch.optim.Optimizer):
         """Update the weights from the draws consumed since the last step.
 
         Args:
-            closure: computes the loss, calls backward on it and returns it; with it, the step
-                makes its ``train_samples`` draws itself.
+            closure: computes the loss, calls backward on it and returns it, or nothing; with it,
+                the step makes its ``train_samples`` draws itself.
             parts: draws instead of each of these, as for a batch in several parts: each has its
                 own, and the closure is called in turn for one after the other.
 
         Returns:
-            The mean loss over the draws if there is a closure, else None.
+            The mean loss over the draws if there is a closure that returns it, else None.
 
         Raises:
             RuntimeError: if there was no draw, or the step is taken inside a context.
@@ -304,12 +364,12 @@ class BinaryOptimizer(torch.optim.Optimizer):
         if self._inside:
             raise RuntimeError("step() inside sampled_params(): leave the context first")
         loss = None if closure is None else self._evaluate(closure, self.train_samples * parts)
+        self._adopt_weights()
         if self._draws == 0:
             raise RuntimeError(
                 "step() without a draw: compute the gradient inside "
                 "`with optimizer.sampled_params(train=True):`, or pass a closure"
             )
-        self._adopt_weights()
         gradients, draws = self._gradients, self._draws
         self._gradients, self._draws = {}, 0
         if draws > 1:
@@ -331,19 +391,19 @@ class BinaryOptimizer(torch.optim.Optimizer):
 
     def _evaluate(self, closure: Callable[[], Any], draws: int) -> Any:
         """Make a step's draws, all of them or none; return the mean loss."""
-        total: Any = 0.0
+        losses = []
         before = self._gradients, self._draws
         self._gradients, self._draws = {}, 0
         try:
             for _ in range(draws):
                 with torch.enable_grad(), self.sampled_params(train=True):
                     loss = closure()
-                total = total + (loss.detach() if isinstance(loss, Tensor) else loss)
+                losses.append(loss.detach() if isinstance(loss, Tensor) else loss)
         except BaseException:
             self._gradients, self._draws = before
             raise
         self._add(*before)
-        return total / draws
+        return None if None in losses else sum(losses, 0.0) / draws
 
     # -- what a method defines ----------------------------------------------------------------
 

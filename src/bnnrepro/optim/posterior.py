@@ -24,6 +24,7 @@ class BernoulliPosterior(BinaryOptimizer):
     """
 
     has_posterior = True
+    keeps_precision = True  # float32 is part of the rules
 
     def _start(self, parameter: Parameter, group: Group) -> None:
         dtype = torch.float32 if parameter.dtype == torch.float16 else None  # 1e-10 is 0 in float16
