@@ -25,7 +25,8 @@ def plain(values: torch.Tensor) -> torch.Tensor | None:
 
 
 def assert_right(active: ActiveSet) -> torch.Tensor | None:
-    places, expected = active.places(), plain(active.values)
+    places = active.places()
+    expected = None if active.crowded else plain(active.values)  # few values: the sample may err
     assert (places is None) == (expected is None)
     if places is not None and expected is not None:
         assert places.dtype == torch.int64
