@@ -5,6 +5,8 @@ import re
 import subprocess
 import sys
 import sysconfig
+import tarfile
+import zipfile
 from functools import partial
 from pathlib import Path
 
@@ -77,27 +79,128 @@ def test_the_makefile_lists_its_targets(tmp_path):
     )
 
 
+@pytest.fixture(scope="module")
+def built(tmp_path_factory) -> Path:
+    """A folder with the sdist, and the wheel that is built from it."""
+    folder = tmp_path_factory.mktemp("dist")
+    run = partial(subprocess.run, cwd=ROOT, check=True, capture_output=True, text=True)
+    run([sys.executable, "-m", "hatchling", "build", "-t", "sdist", "-d", str(folder)])
+    (sdist,) = folder.glob("*.tar.gz")
+    build = ["--no-build-isolation", "--no-deps", "--no-index", "-w", str(folder)]
+    run([sys.executable, "-m", "pip", "wheel", *build, str(sdist)])
+    return folder
+
+
 @pytest.mark.slow
-def test_the_wheel_works_outside_the_checkout(tmp_path):
-    """Installed in an environment of its own, which borrows the dependencies alone."""
+def test_the_wheel_from_the_sdist_has_all_that_the_checkout_has(built):
+    (wheel,) = built.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+        (metadata,) = [name for name in names if name.endswith("/METADATA")]
+        described = archive.read(metadata).decode()
+    tracked = subprocess.run(
+        ["git", "ls-files", "src", "conf"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split()
+    wanted = {re.sub("^conf/", "bnnrepro/conf/", name.removeprefix("src/")) for name in tracked}
+    assert {"bnnrepro/py.typed", "bnnrepro/conf/config.yaml"} <= wanted <= names
+    assert re.findall("^Provides-Extra: (.*)$", described, re.MULTILINE) == [*extras()]
+    with tarfile.open(*built.glob("*.tar.gz")) as archive:
+        inside = {name.partition("/")[2] for name in archive.getnames()}
+    assert {
+        "README.md",
+        "LICENSE",
+        "CITATION.cff",
+        "constraints.txt",
+        "tests/conftest.py",
+    } <= inside
+
+
+@pytest.mark.slow
+def test_the_wheel_works_outside_the_checkout_and_without_the_extras(built, tmp_path):
+    """Installed in an environment of its own, which borrows the base's dependencies alone."""
     run = partial(subprocess.run, cwd=tmp_path, check=True, capture_output=True, text=True)
-    build = ["-m", "pip", "wheel", "--no-build-isolation", "--no-deps", "--no-index", "-w", "dist"]
-    run([sys.executable, *build, str(ROOT)])
-    (wheel,) = tmp_path.glob("dist/*.whl")
     run([sys.executable, "-m", "venv", "clean"])
     python = tmp_path / "clean" / "bin" / "python"
+    (wheel,) = built.glob("*.whl")
     run([python, "-m", "pip", "install", "--no-deps", "--no-index", wheel])
-    (site,) = tmp_path.glob("clean/lib/python*/site-packages")
-    site.joinpath("dependencies.pth").write_text(sysconfig.get_path("purelib"))
+    borrow(tmp_path)
+    env = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
 
     def bnnrepro(*words):
-        env = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
         return run([python.with_name("bnnrepro"), *words], env=env).stdout
 
-    where = run([python, "-c", "import bnnrepro; print(bnnrepro.__file__)"]).stdout
+    where = run([python, "-c", "import bnnrepro; print(bnnrepro.__file__)"], env=env).stdout
     assert where.startswith(str(tmp_path))
     small = ["preset=smoke", "model.hidden=[8]", "device=cpu", "threads=1"]
-    assert "result: multirun/" in bnnrepro("run", *small)
+    result = bnnrepro("run", *small)
+    assert "result: multirun/" in result
+    folder = str(Path(result.splitlines()[-1].removeprefix("result: ")).parent)
     bnnrepro("sweep", *small, "method=ste,bop", "seed=range(2)")
     assert bnnrepro("results", "--csv").count("/bayesbinn/")
     assert "paired by seed" in bnnrepro("compare", "method=ste,bop", "--by", "method")
+    assert "model.safetensors" in bnnrepro("export", folder)
+    for words, extra in {
+        ("run", *small, "seed=1", "logger=tensorboard"): "tensorboard",
+        ("export", folder, "--format", "onnx"): "export",
+        ("sweep", *small, "hydra/sweeper=optuna", "seed=0,1"): "search",
+    }.items():
+        refused = run([python.with_name("bnnrepro"), *words], env=env, check=False)
+        assert refused.returncode == 2, words
+        (line,) = refused.stderr.splitlines()
+        assert line.endswith(f"pip install 'bnnrepro[{extra}]'")
+
+
+def extras() -> list[str]:
+    return sorted(project()["optional-dependencies"])
+
+
+def borrow(folder: Path) -> None:
+    """Let the environment below a folder import what this one has, but for us and the extras."""
+    (site,) = folder.glob("clean/lib/python*/site-packages")
+    (borrowed := folder / "borrowed").mkdir()
+    for entry in Path(sysconfig.get_path("purelib")).iterdir():
+        if not entry.name.startswith(("onnx", "optuna", "tensorboard", "bnnrepro", "_editable")):
+            (borrowed / entry.name).symlink_to(entry)
+    site.joinpath("borrowed.pth").write_text(str(borrowed))
+
+
+# Refuses every import but of the standard library, torch, NumPy and what these two import.
+TORCH_ALONE = """
+import sys
+import numpy, torch, torch._dynamo
+class TorchAlone:
+    def find_spec(self, name, path=None, target=None):
+        top = name.partition(".")[0]
+        if top not in {"bnnrepro", "numpy", "torch", *sys.stdlib_module_names}:
+            raise ModuleNotFoundError(f"{name} is not to be imported")
+sys.meta_path.insert(0, TorchAlone())
+"""
+STEPS = """
+import inspect
+from bnnrepro import optim
+names = set(optim.__all__) - {"BinaryOptimizer", "param_groups"}
+for name in names:
+    method, layer = getattr(optim, name), torch.nn.Linear(4, 2, bias=False)
+    wanted = inspect.signature(method).parameters
+    needed = {"train_set_size": 50, "total_steps": 40}.items()
+    optimizer = method(
+        layer.parameters(), train_samples=1, **{key: n for key, n in needed if key in wanted}
+    )
+    with optimizer.sampled_params(train=True):
+        layer(torch.ones(3, 4)).square().mean().backward()
+    optimizer.step()
+print(len(names))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("first", ["", "import annotated_types\n"])
+def test_the_optimizers_need_torch_and_numpy_alone(first):
+    """They are imported and make a step where nothing else can be imported."""
+    code = TORCH_ALONE + first + STEPS
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    if first:  # the ban works
+        assert "annotated_types is not to be imported" in done.stderr
+    else:
+        assert done.returncode == 0, done.stderr
+        assert int(done.stdout) >= 11

@@ -3,11 +3,15 @@
 A hyperparameter is declared once, in its class's constructor: ``lr: Positive = 1e-3`` with its
 meaning under ``Args:``. Configs, ``--help``, optimizers and tests read the declaration from there.
 Every number must be finite.
+
+Bounds are told by their attributes, which are those of the package annotated_types: one's own parts
+may use either. Its classes are not imported, so that the optimizers need torch and NumPy alone.
 """
 
 import functools
 import inspect
 import math
+import operator
 import re
 import sys
 import textwrap
@@ -17,11 +21,41 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from typing import Annotated, Any, Literal, TypeVar, Union
 
-from annotated_types import Ge, GroupedMetadata, Gt, Interval, Le, Len, Lt, MaxLen, MinLen
-
 from bnnrepro.errors import UserError, nearest
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Ge:
+    """Numbers at or above a bound."""
+
+    ge: float
+
+
+@dataclass(frozen=True)
+class Gt:
+    """Numbers above a bound."""
+
+    gt: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interval:
+    """Numbers between bounds, of which each is included or not."""
+
+    ge: float | None = None
+    gt: float | None = None
+    le: float | None = None
+    lt: float | None = None
+
+
+@dataclass(frozen=True)
+class Len:
+    """Lists of at least ``min_length`` entries, and at most ``max_length``."""
+
+    min_length: int
+    max_length: int | None = None
 
 
 @dataclass(frozen=True)
@@ -149,7 +183,7 @@ def describe(annotation: Any) -> str:
     if annotation is type(None):
         return "null"
     if origin is Annotated:
-        rules = _described(_flat(arguments[1:]))
+        rules = _described(arguments[1:])
         if any(isinstance(rule, Pattern) for rule in arguments):
             return rules
         kind, comma, rest = describe(arguments[0]).partition(",")
@@ -174,57 +208,41 @@ def shown(value: object) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
-def _flat(rules: Iterable[Any]) -> list[Any]:
-    """Return the rules with groups such as ``Interval`` taken apart."""
-    return [
-        part for rule in rules for part in (rule if isinstance(rule, GroupedMetadata) else [rule])
-    ]
+_NUMBER_BOUNDS = {"ge": operator.ge, "gt": operator.gt, "le": operator.le, "lt": operator.lt}
+_LENGTH_BOUNDS = {"min_length": operator.ge, "max_length": operator.le}
 
 
 def _holds(rule: Any, value: Any) -> bool:
-    match rule:
-        case Ge(ge=bound):
-            return bool(value >= bound)
-        case Gt(gt=bound):
-            return bool(value > bound)
-        case Le(le=bound):
-            return bool(value <= bound)
-        case Lt(lt=bound):
-            return bool(value < bound)
-        case MinLen(min_length=length):
-            return len(value) >= length
-        case MaxLen(max_length=length):
-            return len(value) <= length
-        case Pattern(regex=regex):
-            return re.fullmatch(regex, value) is not None
-    return True
+    if isinstance(rule, Pattern):
+        return re.fullmatch(rule.regex, value) is not None
+    bounds = [(value, _bounds(rule, _NUMBER_BOUNDS))]
+    if lengths := _bounds(rule, _LENGTH_BOUNDS):
+        bounds.append((len(value), lengths))
+    compare = _NUMBER_BOUNDS | _LENGTH_BOUNDS
+    return all(compare[name](x, bound) for x, found in bounds for name, bound in found.items())
 
 
-def _described(rules: Sequence[Any]) -> str:
+def _bounds(rule: Any, names: Iterable[str]) -> dict[str, Any]:
+    """Return the bounds that a rule of an annotation sets, by their names."""
+    found = {name: getattr(rule, name, None) for name in names}
+    return {name: bound for name, bound in found.items() if bound is not None}
+
+
+def _described(rules: Iterable[Any]) -> str:
     """Return rules in words: ``>= 1``, ``in [0, 1)``, ``of length 2``, a pattern's own words."""
-    low = high = ""
-    shortest = longest = None
+    bounds: dict[str, Any] = {}
     for rule in rules:
-        match rule:
-            case Pattern(words=words):
-                return words
-            case Ge(ge=bound):
-                low = f"[{bound:g}"
-            case Gt(gt=bound):
-                low = f"({bound:g}"
-            case Le(le=bound):
-                high = f"{bound:g}]"
-            case Lt(lt=bound):
-                high = f"{bound:g})"
-            case MinLen(min_length=length):
-                shortest = length
-            case MaxLen(max_length=length):
-                longest = length
-    if shortest is not None:
-        return f"of length {'' if shortest == longest else '>= '}{shortest}"
+        if isinstance(rule, Pattern):
+            return rule.words
+        bounds |= _bounds(rule, [*_NUMBER_BOUNDS, *_LENGTH_BOUNDS])
+    if "min_length" in bounds:
+        shortest = bounds["min_length"]
+        return f"of length {'' if shortest == bounds.get('max_length') else '>= '}{shortest}"
+    low = [f"{mark}{bounds[key]:g}" for key, mark in (("ge", "["), ("gt", "(")) if key in bounds]
+    high = [f"{bounds[key]:g}{mark}" for key, mark in (("le", "]"), ("lt", ")")) if key in bounds]
     if low and high:
-        return f"in {low}, {high}"
-    return low.replace("[", ">= ").replace("(", "> ")
+        return f"in {low[0]}, {high[0]}"
+    return "".join(low).replace("[", ">= ").replace("(", "> ")
 
 
 def _convert(value: Any, annotation: Any) -> Any:
@@ -233,7 +251,7 @@ def _convert(value: Any, annotation: Any) -> Any:
         return _scalar(value, annotation)
     if origin is Annotated:
         converted = _convert(value, arguments[0])
-        if all(_holds(rule, converted) for rule in _flat(arguments[1:])):
+        if all(_holds(rule, converted) for rule in arguments[1:]):
             return converted
     elif origin in (Union, types.UnionType):
         return _first_that_fits(value, arguments)

@@ -5,8 +5,8 @@ from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import annotated_types
 import pytest
-from annotated_types import Ge, Gt, Interval, MinLen
 from omegaconf import DictConfig, OmegaConf
 from tests.composing import composed
 
@@ -17,7 +17,7 @@ from bnnrepro.config.parts import BASES, SUPPLIED, conf_dir
 from bnnrepro.config.protocol import register
 from bnnrepro.config.schema import Compile, Config, Evaluate, Preset
 from bnnrepro.config.validation import minimum_size
-from bnnrepro.constraints import convert, describe, hints, meanings
+from bnnrepro.constraints import Ge, Gt, Interval, Len, convert, describe, hints, meanings
 from bnnrepro.errors import UserError
 
 FILES = [(group, file) for group in BASES for file in sorted((conf_dir() / group).glob("*.yaml"))]
@@ -167,7 +167,7 @@ def test_values_are_converted(value: object, annotation: Any, expected: object) 
         (float("inf"), Annotated[float, Ge(0)]),
         (0.0, Annotated[float, Gt(0)]),
         (1.0, Annotated[float, Interval(ge=0, lt=1)]),
-        ([1], Annotated[list[int], MinLen(2)]),
+        ([1], Annotated[list[int], Len(2)]),
         ("c", Literal["a", "b"]),
     ],
 )
@@ -180,6 +180,20 @@ def test_what_is_allowed_is_said_in_words() -> None:
     assert describe(Annotated[float, Interval(ge=0, lt=1)]) == "a number in [0, 1)"
     assert describe(Annotated[int, Ge(1)] | None) == "a whole number >= 1 or null"
     assert describe(Literal["a", "b"]) == "one of a, b"
+
+
+@pytest.mark.parametrize(
+    ("rule", "inside", "outside"),
+    [
+        (annotated_types.Interval(ge=0, lt=1), 0.0, 1.0),
+        (annotated_types.Le(2), 2.0, 2.5),
+        (annotated_types.Gt(2), 2.5, 2.0),
+    ],
+)
+def test_the_bounds_of_annotated_types_count_too(rule: Any, inside: float, outside: float) -> None:
+    assert convert("key", inside, Annotated[float, rule]) == inside
+    with pytest.raises(UserError, match="must be a number"):
+        convert("key", outside, Annotated[float, rule])
 
 
 class Plain:

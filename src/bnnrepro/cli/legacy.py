@@ -14,14 +14,13 @@ from math import prod
 from pathlib import Path
 from typing import Annotated, Any
 
-from annotated_types import Ge
-
 from bnnrepro.cli import run
 from bnnrepro.cli.exit_code import command_parser, exits, refuse_in_a_line
 from bnnrepro.config.compose import compose
 from bnnrepro.constraints import (
     Count,
     Fraction,
+    Ge,
     NotNegative,
     Positive,
     Share,

@@ -7,9 +7,18 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
-from annotated_types import Ge, Interval
-
-from bnnrepro.constraints import Count, Fraction, Name, NotNegative, Pattern, Positive, Share, Text
+from bnnrepro.constraints import (
+    Count,
+    Fraction,
+    Ge,
+    Interval,
+    Name,
+    NotNegative,
+    Pattern,
+    Positive,
+    Share,
+    Text,
+)
 
 RENAMED = {
     "optimizer": "compile.optimizer",

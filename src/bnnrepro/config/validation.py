@@ -22,10 +22,19 @@ def check(cfg: DictConfig) -> Config:
     """Return the typed config of a composed one.
 
     Raises:
-        UserError: as ``typed``, and for an interpolation that cannot be resolved.
+        UserError: as ``typed``, for an interpolation that cannot be resolved, and for a logger
+            whose package is not installed.
     """
     _refuse_removals(cfg)
-    return typed(_resolved(cfg))
+    config = typed(_resolved(cfg))
+    _refuse_missing_logger(config.logger.name)
+    return config
+
+
+def _refuse_missing_logger(name: str) -> None:
+    """Refuse TensorBoard where it is not installed; stored runs that used it can be read."""
+    if name == "tensorboard" and find_spec("tensorboard") is None:
+        raise UserError("logger", name, "needs TensorBoard: pip install 'bnnrepro[tensorboard]'")
 
 
 def _refuse_removals(cfg: DictConfig) -> None:

@@ -10,10 +10,9 @@ from typing import Annotated, Any, ClassVar, TypeVar
 
 import torch
 import torch.nn.functional as F
-from annotated_types import Ge, Len, MinLen
 from torch import Tensor
 
-from bnnrepro.constraints import Count, Fraction, Name, Positive, shown
+from bnnrepro.constraints import Count, Fraction, Ge, Len, Name, Positive, shown
 from bnnrepro.data.batches import Batches, Changes, Indices, Pair, Samples
 from bnnrepro.data.dataset import Arrays, DataSet, Facts, limit_samples, refuse_large_batches
 from bnnrepro.errors import UserError
@@ -21,8 +20,8 @@ from bnnrepro.errors import UserError
 EVALUATION_BATCH_SIZE = 500  # large enough to fill a GPU, small enough for VGG on a laptop
 AnyBatches = TypeVar("AnyBatches", bound=Batches)
 Shape = Annotated[Sequence[Count], Len(3, 3)]
-Mean = Annotated[Sequence[float], MinLen(1)]
-Std = Annotated[Sequence[Positive], MinLen(1)]
+Mean = Annotated[Sequence[float], Len(1)]
+Std = Annotated[Sequence[Positive], Len(1)]
 
 
 class Images(DataSet):

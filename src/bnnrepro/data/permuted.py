@@ -12,10 +12,9 @@ from functools import partial
 from typing import Annotated, Any, Literal
 
 import torch
-from annotated_types import Interval
 from torch import Tensor
 
-from bnnrepro.constraints import Text
+from bnnrepro.constraints import Interval, Text
 from bnnrepro.data import digits as digits_file
 from bnnrepro.data import mnist as mnist_file
 from bnnrepro.data.batches import Batches, Pair, Samples

@@ -11,9 +11,8 @@ from typing import Annotated, Any
 
 import numpy as np
 import torch
-from annotated_types import Ge
 
-from bnnrepro.constraints import Count
+from bnnrepro.constraints import Count, Ge
 from bnnrepro.data.batches import Samples
 from bnnrepro.data.dataset import Arrays, dataset
 from bnnrepro.data.segmentation import SegmentationSet

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Annotated
 
 import torch
-from annotated_types import Ge
 
-from bnnrepro.constraints import NotNegative
+from bnnrepro.constraints import Ge, NotNegative
 from bnnrepro.data.batches import Samples
 from bnnrepro.data.dataset import Arrays, dataset
 from bnnrepro.data.points import PointSet

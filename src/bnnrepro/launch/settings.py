@@ -3,9 +3,7 @@
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge, Interval
-
-from bnnrepro.constraints import Count, Name, Pattern, Positive, Text
+from bnnrepro.constraints import Count, Ge, Interval, Name, Pattern, Positive, Text
 
 NotNegativeCount = Annotated[int, Ge(0)]
 RunsPerJob = Annotated[int, Interval(ge=1, le=10_000)]

@@ -7,9 +7,7 @@ layer, BatchNorm, ReLU; the last linear layer has BatchNorm too. No biases, no d
 from collections.abc import Sequence
 from typing import Annotated
 
-from annotated_types import MinLen
-
-from bnnrepro.constraints import Count, Positive, Share
+from bnnrepro.constraints import Count, Len, Positive, Share
 from bnnrepro.models.blocks import ConvolutionalNetwork
 
 
@@ -37,7 +35,7 @@ class LRNetSmall(ConvolutionalNetwork):
         self,
         shape: Sequence[int],
         classes: int,
-        channels: Annotated[Sequence[Count], MinLen(1)] = (32, 64),
+        channels: Annotated[Sequence[Count], Len(1)] = (32, 64),
         hidden: Sequence[Count] = (512,),
         norm_eps: Positive = 1e-5,
         conv_norm_momentum: Share = 0.15,
@@ -79,7 +77,7 @@ class LRNetBig(ConvolutionalNetwork):
         self,
         shape: Sequence[int],
         classes: int,
-        channels: Annotated[Sequence[Count], MinLen(1)] = (128, 128, 256, 256, 512, 512),
+        channels: Annotated[Sequence[Count], Len(1)] = (128, 128, 256, 256, 512, 512),
         hidden: Sequence[Count] = (1024,),
         norm_eps: Positive = 1e-5,
         conv_norm_momentum: Share = 0.2,

@@ -4,10 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import torch.nn.functional as F
-from annotated_types import MinLen
 from torch import Tensor, nn
 
-from bnnrepro.constraints import Count, Positive, Share
+from bnnrepro.constraints import Count, Len, Positive, Share
 from bnnrepro.models.blocks import Bias, check_blocks, check_size, linear_stack
 
 Shortcut = Literal["projection", "padding"]
@@ -53,7 +52,7 @@ class ResNet(nn.Module):
         self,
         shape: Sequence[int],
         classes: int,
-        channels: Annotated[Sequence[Count], MinLen(1)] = (64, 128, 256, 512),
+        channels: Annotated[Sequence[Count], Len(1)] = (64, 128, 256, 512),
         blocks: Sequence[Count] = (2, 2, 2, 2),
         stem_stride: Count = 1,
         shortcut: Shortcut = "projection",

@@ -11,10 +11,9 @@ from typing import Annotated
 
 import torch
 import torch.nn.functional as F
-from annotated_types import MinLen
 from torch import Tensor, nn
 
-from bnnrepro.constraints import Count, Fraction, Positive, Share
+from bnnrepro.constraints import Count, Fraction, Len, Positive, Share
 from bnnrepro.models.blocks import Dropout, check_size
 
 
@@ -66,7 +65,7 @@ class UNet(nn.Module):
         self,
         shape: Sequence[int],
         classes: int,
-        channels: Annotated[Sequence[Count], MinLen(1)] = (64, 128, 256, 512, 1024),
+        channels: Annotated[Sequence[Count], Len(1)] = (64, 128, 256, 512, 1024),
         dropout: Fraction = 0.05,
         norm_eps: Positive = 1e-5,
         norm_momentum: Share = 0.1,

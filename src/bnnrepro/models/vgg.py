@@ -4,9 +4,7 @@ from collections.abc import Sequence
 from itertools import accumulate
 from typing import Annotated
 
-from annotated_types import MinLen
-
-from bnnrepro.constraints import Count, Positive, Share
+from bnnrepro.constraints import Count, Len, Positive, Share
 from bnnrepro.models.blocks import (
     Bias,
     ConvolutionalNetwork,
@@ -48,7 +46,7 @@ class VGG(ConvolutionalNetwork):
         self,
         shape: Sequence[int],
         classes: int,
-        channels: Annotated[Sequence[Count], MinLen(1)] = (128, 128, 256, 256, 512, 512),
+        channels: Annotated[Sequence[Count], Len(1)] = (128, 128, 256, 256, 512, 512),
         hidden: Sequence[Count] = (1024, 1024),
         norm_eps: Positive = 1e-5,
         conv_norm_momentum: Share = 0.2,
@@ -103,7 +101,7 @@ class VGG16(ConvolutionalNetwork):
         self,
         shape: Sequence[int],
         classes: int,
-        channels: Annotated[Sequence[Count], MinLen(1)] = (64, 128, 256, 512, 512),
+        channels: Annotated[Sequence[Count], Len(1)] = (64, 128, 256, 512, 512),
         blocks: Sequence[Count] = (2, 2, 3, 3, 3),
         hidden: Sequence[Count] = (512, 512),
         norm_eps: Positive = 1e-5,

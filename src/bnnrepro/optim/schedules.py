@@ -12,9 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal
 
-from annotated_types import Ge, MinLen
-
-from bnnrepro.constraints import Count, NotNegative, Share, check_arguments
+from bnnrepro.constraints import Count, Ge, Len, NotNegative, Share, check_arguments
 from bnnrepro.optim.base import BinaryOptimizer
 
 
@@ -84,7 +82,7 @@ class Step(Schedule):
     """
 
     step_size: Count | None = 100
-    milestones: Annotated[Sequence[Count], MinLen(1)] | None = None
+    milestones: Annotated[Sequence[Count], Len(1)] | None = None
     factor: Share = 0.1
 
     def __post_init__(self) -> None:
