@@ -112,6 +112,8 @@ SETTINGS: list[tuple[list[str], list[str]]] = [
     (["method.name=a/b"], ["method.name=a/b", "letters"]),
     (["method._target_=nothing.here"], ["method._target_=nothing.here", "cannot be imported"]),
     (["method._target_=bnnrepro.models.vgg.VGG"], ["method._target_", "is a model"]),
+    ([f"out={'a' * 300}"], ["out=aaa", "too long"]),
+    ([f"out={'aaaaaaa/' * 510}"], ["out=aaa", "too long"]),
     (["dataset=image_folder"], ["dataset.root=???", "needs a value"]),
     (["dataset=permuted_digits", "dataset.tasks=0"], ["dataset.tasks=0", "in [2, 1000]"]),
     (["dataset=permuted_digits", "dataset.tasks=1"], ["dataset.tasks=1", "in [2, 1000]"]),
@@ -223,6 +225,12 @@ def taken(folder: Path, _: pytest.MonkeyPatch) -> None:
 MNIST_FILES = [
     f"{part}-{kind}-ubyte" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")
 ]
+
+
+def broken_module(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "broken_part.py").write_text("raise RuntimeError('no licence here\\nfor you')")
+    monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
 
 
 def mnist_files(spoil: Callable[[Path], None]) -> Prepare:
@@ -584,6 +592,11 @@ ROWS_OF_RUNS: list[Row] = [
     ),
     Row([*SMOKE, "dataset._target_=bnnrepro.data.image_folder.load"], ["dataset.root", "missing"]),
     # places
+    Row(
+        [*SMOKE, "model._target_=broken_part.Net"],
+        ["model._target_=broken_part.Net", "cannot be imported: RuntimeError: no licence here"],
+        broken_module,
+    ),
     Row([*SMOKE, "out=taken"], ["out=taken", "must be a folder"], taken),
     Row([*SMOKE, "out=taken/deep"], ["out=taken/deep", "must be a folder"], taken),
     Row([*SMOKE, "out=/proc/runs"], ["out=/proc/runs", "that can be written"]),

@@ -48,6 +48,13 @@ def read_a_line(fifo: Path) -> None:
             pass
 
 
+def test_a_screen_without_the_sign_shows_it_spelt() -> None:
+    assert "98 ± 1 … é".encode("ascii", "bnnrepro.legible") == b"98 +- 1 ... \\xe9"
+    env = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    code = "from bnnrepro import screen; screen.guard(); print('1 ± 2')"
+    assert subprocess.check_output([sys.executable, "-c", code], env=env) == b"1 +- 2\n"
+
+
 # -- a screen that breaks -----------------------------------------------------------------------
 
 
@@ -216,7 +223,7 @@ def test_a_failure_is_recorded_and_shown_under_any_locale(tmp_path: Path) -> Non
     assert "ValueError: ± 5 … 中\n" in (folder / "train.log").read_text(encoding="utf-8")
     listed = [sys.executable, "-m", "bnnrepro", "status", tmp_path / "multirun"]
     done = subprocess.run(listed, env=environment, capture_output=True, check=True)
-    assert rb"\xb1 5 \u2026 \u4e2d" in done.stdout
+    assert rb"+- 5 ... \u4e2d" in done.stdout
 
 
 # -- control characters -------------------------------------------------------------------------

@@ -2,9 +2,10 @@
 
 The failure may be a closed terminal, a pipe whose reader has gone, or a full disk behind ``>``.
 ``guard`` is called once, at the start of a bnnrepro process; a program that merely imports bnnrepro
-keeps its own streams.
+keeps its own streams. A stream without ``±`` shows ``+-``.
 """
 
+import codecs
 import errno
 import io
 import logging
@@ -22,6 +23,8 @@ log = logging.getLogger("bnnrepro")
 _UNPRINTABLE = re.compile(
     "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
 )
+
+_SPELLED = {"±": "+-", "…": "...", "–": "-", "—": "--", "“": '"', "”": '"', "’": "'"}  # noqa: RUF001
 
 
 def printable(text: str, *, lines: bool = False) -> str:
@@ -45,6 +48,16 @@ def printable(text: str, *, lines: bool = False) -> str:
 def traceback_of(error: BaseException) -> str:
     """Return an exception with its traceback, safe to print, a line feed at its end."""
     return printable("".join(traceback.format_exception(error)), lines=True)
+
+
+def _legible(error: UnicodeError) -> tuple[str | bytes, int]:
+    """Spell a character that a stream's encoding has not."""
+    assert isinstance(error, UnicodeEncodeError)
+    text = _SPELLED.get(error.object[error.start])
+    return (text, error.start + 1) if text else codecs.backslashreplace_errors(error)
+
+
+codecs.register_error("bnnrepro.legible", _legible)
 
 
 class _Screen(io.FileIO):
@@ -123,7 +136,7 @@ def _guarded(stream: Any, number: int) -> TextIO:
     return io.TextIOWrapper(
         io.BufferedWriter(_Screen(number, "w", closefd=False)),
         encoding=encoding,
-        errors="backslashreplace",
+        errors="bnnrepro.legible",
         line_buffering=by_line,
     )
 

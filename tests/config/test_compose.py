@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from tests.composing import composed
 
+from bnnrepro.cli.run import main
 from bnnrepro.config.compose import compose, conf_dir
 from bnnrepro.config.schema import Config
 
@@ -228,6 +229,18 @@ def test_composing_does_not_depend_on_the_working_directory(
     monkeypatch.chdir(tmp_path)
     assert compose("dataset=cifar10") == here
     assert not list(tmp_path.iterdir())
+
+
+def test_a_tilde_is_the_home_folder(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    assert compose("out='~/runs'").out == "/home/me/runs"
+    words = ["dataset=mnist", "dataset.root=~/data", "out=~/runs", "--cfg", "job"]
+    assert main(words) == 0
+    out = capsys.readouterr().out
+    assert "out: /home/me/runs" in out
+    assert "root: /home/me/data" in out
 
 
 def test_the_data_folder_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

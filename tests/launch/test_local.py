@@ -341,6 +341,8 @@ def local(**changes: object) -> LocalJobs:
         ("0,1", {}, 2, 4),
         ("2,5", {"runs_per_gpu": 3}, 6, 1),
         ("0", {"gpus": []}, 4, 2),
+        ("-1", {}, 4, 2),
+        ("1,-1,0", {}, 1, 8),
     ],
 )
 def test_cores_and_gpus_are_shared_out(

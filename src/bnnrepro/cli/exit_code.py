@@ -16,7 +16,8 @@ Main = Callable[[list[str]], int]
 def exits(main: Main) -> Callable[..., int]:
     """Wrap a command so that it returns 2 for invalid input and 130 for Ctrl-C, and never raises.
 
-    With ``HYDRA_FULL_ERROR=1`` invalid input raises, for its traceback.
+    A value that begins with ``~/``, which no shell expands after ``=``, is in the home folder. With
+    ``HYDRA_FULL_ERROR=1`` invalid input raises, for its traceback.
 
     Args:
         main: takes the words after the command; returns an exit code.
@@ -28,7 +29,7 @@ def exits(main: Main) -> Callable[..., int]:
     @wraps(main)
     def command(argv: Sequence[str] | None = None) -> int:
         try:
-            return main(list(sys.argv[1:] if argv is None else argv))
+            return main([*map(_at_home, sys.argv[1:] if argv is None else argv)])
         except UserError as error:
             if os.environ.get("HYDRA_FULL_ERROR") == "1":
                 raise
@@ -39,6 +40,10 @@ def exits(main: Main) -> Callable[..., int]:
             return 130
 
     return command
+
+
+def _at_home(word: str) -> str:
+    return re.sub(r"(?<=[=,])~(?=[/,]|$)", lambda _: os.path.expanduser("~"), word)  # noqa: PTH111
 
 
 def command_parser(name: str, about: str, epilog: str = "") -> ArgumentParser:

@@ -1,8 +1,9 @@
 """Compose ``conf/`` with Hydra, and turn its errors into a key, a value and what is allowed."""
 
+import os
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,9 @@ def load(
     except Exception as error:
         raise explain(error, loader, overrides, config_name) from error
     check_protocol(cfg, loader)
+    with suppress(OmegaConfBaseException):  # check() says what is wrong
+        if isinstance(cfg.out, str):
+            cfg.out = os.path.expanduser(cfg.out)  # noqa: PTH111 (Path drops a last slash)
     return cfg
 
 

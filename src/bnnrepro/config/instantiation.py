@@ -64,8 +64,10 @@ def locate(key: str, target: str) -> Callable[..., Any]:
     module, _, name = target.rpartition(".")
     try:
         function = getattr(import_module(module), name)
-    except (ImportError, AttributeError, SyntaxError, ValueError) as error:
-        reason = str(error).splitlines()[0]
+    except Exception as error:  # of anybody's module
+        reason = next(iter(str(error).splitlines()), "")
+        if not isinstance(error, ImportError | AttributeError):
+            reason = f"{type(error).__name__}: {reason}"
         raise UserError(key, target, f"cannot be imported: {reason}") from error
     if not callable(function):
         raise UserError(key, target, "must be a class or a function")

@@ -1,6 +1,8 @@
 """Check a composed config: types, keys and ranges, then which settings go together."""
 
+import errno
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import fields
 from importlib.util import find_spec
 from pathlib import Path
@@ -123,7 +125,16 @@ def _stand_in(config: Config) -> None:
 
 
 def _out_is_a_folder(config: Config) -> None:
-    if Path(config.out).exists() and not Path(config.out).is_dir():
+    out, names = Path(config.out), (config.dataset.name, config.model.name, config.method.name)
+    with suppress(FileNotFoundError, NotADirectoryError):
+        try:
+            out.joinpath(*names, "signature", "longest-name-of-a-file" * 2).stat()
+        except OSError as error:
+            if error.errno == errno.ENAMETOOLONG:
+                allowed = "is too long for the file system"
+                raise UserError("out", f"{config.out[:60]}...", allowed) from error
+            raise
+    if out.exists() and not out.is_dir():
         raise UserError("out", config.out, "must be a folder, not a file")
 
 

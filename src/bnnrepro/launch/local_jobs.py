@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +138,7 @@ def visible_gpus() -> list[int]:
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
     if chosen is not None:
         words = [word.strip() for word in chosen.split(",") if word.strip()]
+        words = list(takewhile(lambda word: word != "-1", words))  # CUDA hides it and the rest
         if not all(word.isdecimal() for word in words):
             allowed = "must be numbers for hydra/launcher=local; or give hydra.launcher.gpus=[0]"
             raise UserError("CUDA_VISIBLE_DEVICES", chosen, allowed)
