@@ -11,7 +11,7 @@ switch = $(if $($1),$(if $(filter 1 y yes true,$($1)),$2,$(if $(filter 0 n no fa
 STARTED = $(if $(LAUNCHER),--launcher $(LAUNCHER)) $(call switch,YES,--yes) $(call switch,DETACH,--detach) $(call switch,PLAN,--plan)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run reproduce-table table reproduce-figure figure data status retry cancel submit test test-slow test-slurm fidelity traps bench lint format types clean
+.PHONY: help setup run reproduce-table table reproduce-figure figure data status retry cancel submit test test-slow test-slurm fidelity traps bench docs docs-serve lint format types clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## */\t/' | expand -t 18
@@ -73,6 +73,13 @@ traps: $(READY)  ## what each difference of the published programs changes (ARGS
 
 bench: $(READY)  ## measure speed, start and memory (ARGS="--rows steps,vgg")
 	$(BIN)/python benchmarks/bench.py $(ARGS)
+
+docs: $(READY)  ## build the documentation into site/, strictly, without the network
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet $(ARGS)
+	@echo "open site/index.html; with search: make docs-serve"
+
+docs-serve: $(READY)  ## show the documentation in a browser while you write
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve $(ARGS)
 
 lint: $(READY)  ## check style, format and which room may import which
 	$(BIN)/ruff check .

@@ -12,7 +12,7 @@ PAGES = [
     README,
     ROOT / "CHANGELOG.md",
     ROOT / "multirun" / "README.md",
-    *sorted(DOCS.glob("*.md")),
+    *sorted(DOCS.rglob("*.md")),
     *sorted((ROOT / "results").glob("**/README.md")),
 ]
 
@@ -73,7 +73,7 @@ def reached(start: Path) -> set[Path]:
 
 def test_the_index_links_to_every_page_of_docs():
     index = DOCS / "README.md"
-    assert set(DOCS.glob("*.md")) <= {index, *(path for path, _ in links(index))}
+    assert set(DOCS.rglob("*.md")) <= {index, *(path for path, _ in links(index))}
 
 
 def test_every_page_can_be_reached_from_the_readme():

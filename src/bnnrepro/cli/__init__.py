@@ -4,6 +4,7 @@ from argparse import ArgumentParser
 from collections.abc import Callable
 from importlib import import_module
 from types import ModuleType
+from typing import Any
 
 from bnnrepro.cli.exit_code import exits
 from bnnrepro.errors import UserError, nearest
@@ -78,6 +79,12 @@ def _module(name: str) -> ModuleType:
     return import_module(f"bnnrepro.cli.{module}")
 
 
+def parser_of(name: str) -> ArgumentParser:
+    """Return the parser of a command's words."""
+    parser: ArgumentParser = _module(name).parser(name)
+    return parser
+
+
 def _completion(words: list[str]) -> str:
     """Return a shell's code that completes commands, options and folders."""
     import shtab
@@ -88,7 +95,7 @@ def _completion(words: list[str]) -> str:
     root = ArgumentParser(prog="bnnrepro")
     commands = root.add_subparsers()
     for name, text in COMMANDS.items():
-        own = _module(name).parser(name)
+        own: Any = parser_of(name)
         for action in own._actions:
             if action.metavar in ("DIR", "RUN", "WHAT"):
                 action.complete = shtab.DIRECTORY

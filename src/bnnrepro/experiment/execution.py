@@ -51,6 +51,12 @@ def run(cfg: Config) -> Result:
     A finished run is not trained again (``on_done``); an interrupted run resumes where it stopped;
     new evaluation settings evaluate a finished run again and add to its result.
 
+    Args:
+        cfg: as ``bnnrepro.config.compose.compose("method=ste", "dataset=mnist")`` returns it.
+
+    Returns:
+        Its folder, signature and result; what it prints is for people.
+
     Raises:
         UserError: for invalid input, where possible before anything is written.
         RunFailedError: if training failed; the run's folder records the reason.

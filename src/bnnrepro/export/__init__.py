@@ -114,10 +114,13 @@ def load_packed(
 ) -> nn.Module:
     """Return the network of a run's packed file in evaluation mode, on the CPU.
 
-    With ``draw`` it has the weights of a draw from the posterior, counted from 0, else the mode's.
-
     The file is read as data: its class is called only if the config files of this installation, or
     those in ``config_dir``, offer it.
+
+    Args:
+        path: of ``model.safetensors``.
+        draw: the draw from the posterior, counted from 0, whose weights it has; None: the mode.
+        config_dir: the folder with config files of your own parts, as ``--config-dir``.
 
     Raises:
         UserError: it is no packed file of a run, or is damaged; its class is not offered; or its

@@ -72,8 +72,15 @@ def curves(folder: str | Path = "multirun", filters: str = "") -> pd.DataFrame:
     """Return ``metrics.csv`` of all runs in a folder: a row a run and epoch.
 
     It is wide, as the files are: a column a metric, NaN where a run has no such value. The other
-    columns are those of ``results`` that are not about one figure, and so are the arguments and
-    errors. A run without a readable ``metrics.csv`` has one row without an epoch.
+    columns are those of ``results`` that are not about one figure. A run without a readable
+    ``metrics.csv`` has one row without an epoch.
+
+    Args:
+        folder: as of ``results``.
+        filters: as of ``results``.
+
+    Raises:
+        UserError: as of ``results``.
     """
     return curves_of(*query.find(*_places(folder, filters)))
 
