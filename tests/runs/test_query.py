@@ -66,6 +66,16 @@ def beaten(folder: RunFolder, seconds_ago: float) -> None:
     os.utime(file, (then, then))
 
 
+def test_out_is_a_folder_also_as_a_setting(
+    tmp_path: Path, squeue: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_at(tmp_path / "runs", 1, "done")
+    assert main(["status", f"out={tmp_path / 'runs'}"]) == 0
+    assert "1 run, done 1" in capsys.readouterr().out
+    assert main(["status", f"out={tmp_path / 'nowhere'}"]) == 2
+    assert "no such folder of runs" in capsys.readouterr().err
+
+
 @pytest.fixture
 def store(tmp_path: Path, squeue: Path) -> dict[str, str]:
     """One run of each kind; what is expected of it by its folder's name."""

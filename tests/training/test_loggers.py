@@ -10,14 +10,16 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
 
+from bnnrepro.cli.run import main
 from bnnrepro.config.compose import compose
 from bnnrepro.errors import RunFailedError, UserError
 from bnnrepro.experiment import Result, run
+from bnnrepro.training.loggers import tagged
 
 CHECKOUT = Path(__file__).parents[2]
 RunIt = Callable[..., Result]
@@ -124,7 +126,7 @@ def test_a_resumed_run_stays_one_wandb_run_with_each_epoch_once(run_it: RunIt) -
     assert again.folder.path == folder
     rows = logged(folder)
     assert [row["_step"] for row in rows] == [row["epoch"] for row in rows] == [1, 2, 3, 4]
-    for row, expected in zip(rows, metrics(folder), strict=True):
+    for row, expected in zip(rows, map(tagged, metrics(folder)), strict=True):
         assert {name: row[name] for name in expected} == pytest.approx(expected, rel=1e-6)
     assert exit_codes(folder) == [0, 0]
     first, second = run_records(folder)
@@ -134,6 +136,17 @@ def test_a_resumed_run_stays_one_wandb_run_with_each_epoch_once(run_it: RunIt) -
     config = {entry.key: json.loads(entry.value_json) for entry in second.config.update}
     assert config["model"]["hidden"] == [16]
     assert not (folder / "train.log").exists() or not warnings_in(folder)
+    summary = {
+        "/".join(item.nested_key) or item.key: json.loads(item.value_json)
+        for file in wandb_files(folder)
+        for record in records(file)
+        if record.WhichOneof("record_type") == "summary"
+        for item in record.summary.update
+    }
+    final = json.loads(again.path.read_text())["final"]
+    assert summary["final/test/mode/accuracy"] == final["test"]["mode"]["accuracy"]
+    assert "train/loss" in rows[0]
+    assert "best/validation/mean/nll" in summary
 
 
 def test_rows_that_a_checkpoint_holds_but_wandb_does_not_are_logged_first(run_it: RunIt) -> None:
@@ -151,12 +164,24 @@ def test_wandb_learns_that_a_run_failed(run_it: RunIt) -> None:
     assert exit_codes(folder.path) == [1]
 
 
-def test_the_environment_does_not_override_the_configs_mode(
+def test_the_environment_chooses_the_mode_where_the_config_does_not(
     run_it: RunIt, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WANDB_MODE", "disabled")
     folder = run_it("logger=wandb", "epochs=1").folder.path
-    assert [row["_step"] for row in logged(folder)] == [1]
+    assert not list(folder.glob("wandb*"))
+    folder = run_it("logger=wandb", "logger.mode=offline", "epochs=2").folder.path
+    assert [row["_step"] for row in logged(folder)] == [1, 2]
+    monkeypatch.setenv("WANDB_MODE", "no-mode")
+    with pytest.raises(UserError, match="offline, online, disabled"):
+        compose("logger=wandb")
+
+
+def test_wandb_may_be_disabled_by_its_variable(
+    run_it: RunIt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_DISABLED", "true")
+    assert not list(run_it("logger=wandb", "epochs=1").folder.path.glob("wandb*"))
 
 
 def finishes_with_one_warning(result: Result, logger: str) -> str:
@@ -176,9 +201,19 @@ def test_a_missing_package_is_a_warning(
     finishes_with_one_warning(run_it(f"logger={logger}"), logger)
 
 
-def test_what_wandb_refuses_at_its_start_is_a_warning(run_it: RunIt) -> None:
-    result = run_it("logger=wandb", "logger.project='a:b'")
-    assert "could not start" in finishes_with_one_warning(result, "wandb")
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "project='a:b'",
+        f"project={'p' * 129}",
+        f"group={'g' * 129}",
+        "tags=['']",
+        f"tags=[{65 * 't'}]",
+    ],
+)
+def test_what_wandb_refuses_is_refused_before_the_start(setting: str) -> None:
+    with pytest.raises(UserError, match=f"logger.{setting.partition('=')[0]}"):
+        compose("logger=wandb", f"logger.{setting}")
 
 
 def test_online_without_a_login_is_a_warning(run_it: RunIt) -> None:
@@ -192,6 +227,8 @@ def test_rows_that_wandb_failed_to_log_are_logged_by_the_resumed_run(
     finished = []
 
     class BrokenRun:
+        summary: ClassVar[dict[str, float]] = {}
+
         def log(self, row: dict[str, Any], **_: Any) -> None:
             raise OSError("no space left")
 
@@ -289,10 +326,14 @@ def test_a_resumed_run_has_each_epoch_once_in_tensorboard(run_it: RunIt, before:
     folder = run_it("logger=tensorboard").folder.path
     rows = metrics(folder)
     actual = scalars(folder)
-    assert set(actual) == set(rows[0]) - {"epoch"}
-    for name, points in actual.items():
-        assert [step for step, _ in points] == [1, 2, 3, 4]
-        assert [value for _, value in points] == pytest.approx([row[name] for row in rows])
+    figures = {name for name in actual if name.startswith(("final/", "best/"))}
+    assert {"final/test/mode/accuracy", "best/validation/mean/nll"} <= figures
+    names = {next(iter(tagged({name: 0}))): name for name in rows[0].keys() - {"epoch"}}
+    assert set(actual) - figures == set(names)
+    assert {"train/loss", "validation/accuracy", "lr", "flipped"} <= set(names)
+    for name, column in names.items():
+        assert [step for step, _ in actual[name]] == [1, 2, 3, 4]
+        assert [value for _, value in actual[name]] == pytest.approx([row[column] for row in rows])
 
 
 def test_tensorboard_that_cannot_write_is_a_warning(run_it: RunIt) -> None:
@@ -304,9 +345,23 @@ def test_tensorboard_that_cannot_write_is_a_warning(run_it: RunIt) -> None:
 # -- both ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
+def test_two_loggers_at_once_in_a_sweep(tmp_path: Path) -> None:
+    chosen = ["logger=[wandb,tensorboard]", "epochs=1", "seed=0,1"]
+    assert main(["-m", *tiny(tmp_path), *chosen]) == 0
+    folders = list((tmp_path / "runs").glob("*/*/*/*"))
+    assert len(folders) == 2
+    assert all("train/loss" in scalars(folder) for folder in folders)
+    assert [len(logged(folder)) for folder in folders] == [1, 1]
+    (group,) = {run.run_group for folder in folders for run in run_records(folder)}
+    assert group.startswith("sweep-")
+
+
 def test_an_unknown_logger_is_refused_with_the_known_ones() -> None:
     with pytest.raises(UserError, match=r"wandb|tensorboard"):
         compose("logger=tensorbord")
+    with pytest.raises(UserError, match="must be one of none, tensorboard, wandb"):
+        compose("logger.name=wandb+tensorbord")
 
 
 def test_logger_packages_are_imported_only_where_they_are_chosen() -> None:

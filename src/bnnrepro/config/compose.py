@@ -73,11 +73,19 @@ def load(
         cfg = loader.load_configuration(config_name, list(overrides), run_mode=mode)
     except Exception as error:
         raise explain(error, loader, overrides, config_name) from error
+    complete(cfg, loader)
+    return cfg
+
+
+def complete(cfg: DictConfig, loader: ConfigLoader) -> None:
+    """Do what Hydra leaves out: check the protocol, join several loggers' names, expand a tilde."""
     check_protocol(cfg, loader)
     with suppress(OmegaConfBaseException):  # check() says what is wrong
+        for word in cfg.hydra.overrides.task:  # Hydra merges the files of a list
+            if names := re.fullmatch(r"logger=\[(.+)\]", word):
+                cfg.logger.name = "+".join(re.findall(r"[^\s,]+", names[1]))
         if isinstance(cfg.out, str):
             cfg.out = os.path.expanduser(cfg.out)  # noqa: PTH111 (Path drops a last slash)
-    return cfg
 
 
 def explain(

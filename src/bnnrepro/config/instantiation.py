@@ -12,19 +12,17 @@ from bnnrepro.errors import UserError, nearest, readable
 from bnnrepro.importing import import_module
 
 if typing.TYPE_CHECKING:
-    from bnnrepro.config.schema import Logger, Part
+    from bnnrepro.config.schema import Part
 
 LOGGERS = {
     "none": "bnnrepro.training.callbacks.Callback",
     "tensorboard": "bnnrepro.training.loggers.tensorboard.TensorBoard",
     "wandb": "bnnrepro.training.loggers.wandb.WandB",
 }
-"""Targets of the loggers, whose configs have their names alone."""
+"""Targets of the loggers, whose configs have their names alone; the last has all their keys."""
 
 
-def instantiate(
-    part: "Part | Logger", *, offered: Mapping[str, Any] | None = None, **extra: Any
-) -> Any:
+def instantiate(part: "Part", *, offered: Mapping[str, Any] | None = None, **extra: Any) -> Any:
     """Call a part's ``_target_`` with its keys and the caller's arguments.
 
     Args:
@@ -77,11 +75,12 @@ def locate(key: str, target: str) -> Callable[..., Any]:
 def target_of(group: str, values: Mapping[Any, Any]) -> str:
     """Return the class or function, by its dotted name, that a part's keys choose."""
     if group == "logger" and "_target_" not in values:
-        name = values.get("name")
-        if name not in LOGGERS:
-            allowed = f"must be one of {', '.join(LOGGERS)}{nearest(str(name), LOGGERS)}"
-            raise UserError("logger.name", shown(name), allowed)
-        return LOGGERS[str(name)]
+        names = str(values.get("name")).split("+")
+        for name in names:
+            if name not in LOGGERS:
+                allowed = f"must be one of {', '.join(LOGGERS)}{nearest(name, LOGGERS)}"
+                raise UserError("logger.name", shown(name), allowed)
+        return LOGGERS[max(names, key=[*LOGGERS].index)]
     target = values.get("_target_")
     if not isinstance(target, str):
         raise UserError(f"{group}._target_", shown(target), "must name a Python class or function")

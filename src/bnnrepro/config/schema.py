@@ -117,12 +117,12 @@ class Logger:
     """The base of all loggers.
 
     Attributes:
-        name: which logger
+        name: which logger; several joined by +
     """
 
     config_group: ClassVar[str]
 
-    name: Name
+    name: Text
 
 
 @dataclass

@@ -35,7 +35,7 @@ def check(cfg: DictConfig) -> Config:
 
 def _refuse_missing_logger(name: str) -> None:
     """Refuse TensorBoard where it is not installed; stored runs that used it can be read."""
-    if name == "tensorboard" and find_spec("tensorboard") is None:
+    if "tensorboard" in name.split("+") and find_spec("tensorboard") is None:
         raise UserError("logger", name, "needs TensorBoard: pip install 'bnnrepro[tensorboard]'")
 
 

@@ -25,7 +25,7 @@ from bnnrepro.runs.result import DamagedResultError, settings_of, write_result
 from bnnrepro.runs.signature import signature
 from bnnrepro.training.callbacks import Interrupted
 from bnnrepro.training.interrupts import stop_on_signals
-from bnnrepro.training.loggers import Guarded, make_logger
+from bnnrepro.training.loggers import Guarded, make_loggers
 from bnnrepro.training.precision import no_denormals
 from bnnrepro.training.progress import progress
 from bnnrepro.training.recorder import Recorder
@@ -204,7 +204,7 @@ def _train_locked(parts: Parts, folder: RunFolder, key: str) -> dict[str, Any] |
         seconds=cfg.checkpoint_seconds,
         stop_after=cfg.stop_after,
         about=parts.data.about(),
-        loggers=[make_logger(cfg, folder, key)],
+        loggers=make_loggers(cfg, folder, key),
     )
     recorder.read(parts.trainer.device)  # before anything in the folder changes
     bar = Guarded("progress", progress())

@@ -19,8 +19,8 @@ from hydra.core.override_parser.types import Override, RangeSweep
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from bnnrepro.config.compose import CONFIG_NAME, explain, load
-from bnnrepro.config.protocol import check_protocol, check_section
+from bnnrepro.config.compose import CONFIG_NAME, complete, explain, load
+from bnnrepro.config.protocol import check_section
 from bnnrepro.config.schema import Config
 from bnnrepro.config.validation import check
 from bnnrepro.errors import UserError
@@ -198,7 +198,7 @@ class Points:
             hydra = self._master.hydra
             lines = [*map(str, hydra.overrides.hydra), *point]
             raise explain(error, self._loader, lines, hydra.job.config_name) from error
-        check_protocol(cfg, self._loader)
+        complete(cfg, self._loader)
         return cfg
 
     def _copy(self, point: Sequence[str]) -> DictConfig:

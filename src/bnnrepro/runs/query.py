@@ -112,7 +112,9 @@ def parse(words: Sequence[str], out: str) -> tuple[list[Path], dict[str, list[st
     folders, filters = [], {}
     for word in words:
         key, equals, value = word.partition("=")
-        if equals and not Path(word).is_dir():
+        if key == "out" and equals:
+            folders.append(Path(value))
+        elif equals and not Path(word).is_dir():
             filters[key] = value.split(",")
         else:
             folders.append(Path(word))

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Sequence
 from typing import Any
+from zlib import crc32
 
 from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -33,6 +34,8 @@ class SequentialLauncher(BasicLauncher):
         for index, overrides in enumerate(job_overrides):
             print(f"run {index + 1} of {count}: {' '.join(overrides)}", flush=True)
             config = points.compose(overrides)
+            if config.logger.get("group", "") is None:
+                config.logger.group = f"sweep-{crc32(repr(job_overrides).encode()):08x}"
             config.hydra.job.id = str(initial_job_idx + index)
             config.hydra.job.num = initial_job_idx + index
             done = run_job(

@@ -1,28 +1,54 @@
 """Loggers beside the run's folder: wandb and TensorBoard; their failure never ends a run."""
 
+import inspect
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from typing import Any
 
-from bnnrepro.config import Config, instantiate
+from bnnrepro.config import Config
+from bnnrepro.config.instantiation import LOGGERS, locate
 from bnnrepro.runs.layout import RunFolder
+from bnnrepro.runs.result import is_number, leaves, read_result
 from bnnrepro.training.callbacks import Callback
 from bnnrepro.training.task import EpochRow, Training
 
-__all__ = ["make_logger"]
+__all__ = ["make_loggers"]
 
 log = logging.getLogger(__name__)
 
 
-def make_logger(cfg: Config, folder: RunFolder, signature: str) -> Callback:
-    """Return the chosen logger; its package is imported when training starts.
+def make_loggers(cfg: Config, folder: RunFolder, signature: str) -> list[Callback]:
+    """Return the chosen loggers; their packages are imported when training starts.
 
     Args:
         cfg: of the run; ``cfg.logger`` chooses.
         folder: of the run; all files of the loggers are in it.
         signature: of the run's configuration; names the wandb run.
     """
-    offered = {"cfg": cfg, "folder": folder, "signature": signature}
-    return Guarded(cfg.logger.name, instantiate(cfg.logger, offered=offered))
+    offered = {**asdict(cfg.logger), "cfg": cfg, "folder": folder, "signature": signature}
+    loggers = list[Callback]()
+    for name in cfg.logger.name.split("+"):
+        target = locate("logger.name", LOGGERS[name])
+        keys = offered.keys() & inspect.signature(target).parameters.keys()
+        loggers.append(Guarded(name, target(**{key: offered[key] for key in keys})))
+    return loggers
+
+
+def tagged(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a row of metrics.csv by the names of loggers: ``train/loss`` for ``train_loss``."""
+    splits = ("train", "validation", "test")
+    parts = {key: key.partition("_") for key in row}
+    return {f"{a}/{b}" if a in splits and b else k: row[k] for k, (a, _, b) in parts.items()}
+
+
+def figures_of(folder: RunFolder) -> dict[str, float]:
+    """Return a finished run's figures, such as ``best/test/mode/accuracy``; {} before its end."""
+    if not folder.result.exists():
+        return {}
+    result = read_result(folder.result)
+    pairs = [pair for moment in ("final", "best") for pair in leaves(result.get(moment), moment)]
+    return {key.replace(".", "/"): value for key, value in pairs if is_number(value)}
 
 
 class Guarded(Callback):

@@ -1,18 +1,27 @@
 """Weights & Biases: one wandb run per run folder, however often it is interrupted."""
 
+import math
 import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from bnnrepro.config import Config
-from bnnrepro.constraints import Text
-from bnnrepro.runs import atomic, reading
+from bnnrepro.constraints import Pattern, Text
+from bnnrepro.runs import atomic, reading, status
 from bnnrepro.runs.layout import RunFolder
 from bnnrepro.training.callbacks import Callback
+from bnnrepro.training.loggers import figures_of, tagged
 from bnnrepro.training.task import EpochRow, Training
+
+# What wandb takes; it would say so only after the start.
+Project = Annotated[
+    str, Pattern(r"(?=.*\S)[^/\\#?%:]{1,128}", "1 to 128 characters without / \\ # ? % :")
+]
+Group = Annotated[str, Pattern(r"(?=.*\S).{1,128}", "text of 1 to 128 characters")]
+Tag = Annotated[str, Pattern(r"(?=.*\S).{1,64}", "text of 1 to 64 characters")]
 
 # Settings that not every version of wandb has.
 NEWER_SETTINGS = {
@@ -33,8 +42,9 @@ class WandB(Callback):
         signature: of the run's configuration; the wandb run's id.
         project: project that the run is filed under.
         entity: user or team; null: the account's own.
-        mode: offline: files that `wandb sync` sends later.
-        group: group of runs.
+        mode: offline: files that `wandb sync` sends later; disabled: nothing, as where
+            WANDB_DISABLED is true.
+        group: group of runs; null: the sweep's name.
         tags: labels.
     """
 
@@ -43,24 +53,24 @@ class WandB(Callback):
         cfg: Config,
         folder: RunFolder,
         signature: str,
-        project: Text = "bnnrepro",
+        project: Project = "bnnrepro",
         entity: Text | None = None,
-        mode: Literal["offline", "online"] = "offline",
-        group: Text | None = None,
-        tags: Sequence[Text] = (),
+        mode: Literal["offline", "online", "disabled"] = "offline",
+        group: Group | None = None,
+        tags: Sequence[Tag] = (),
     ) -> None:
         self._settings: dict[str, Any] = {
             "project": project,
             "entity": entity,
             "mode": mode,
-            "group": group,
+            "group": group or status.read(folder).submission,
         }
         self._settings["tags"] = tags or None
         self._cfg = cfg
         self._folder = folder.path.resolve()
         self._signature = signature
         self._run: Any = None
-        self._logged = 0
+        self._logged: float = 0
 
     @property
     def _marker(self) -> Path:
@@ -68,6 +78,10 @@ class WandB(Callback):
 
     def on_fit_start(self, training: Training) -> None:
         """Start or resume the wandb run; log the rows that a killed process did not."""
+        off = os.environ.get("WANDB_DISABLED", "").lower() in ("true", "1", "yes", "on")
+        if off or self._settings["mode"] == "disabled":
+            self._logged = math.inf
+            return
         import wandb
 
         cfg = self._cfg
@@ -96,6 +110,7 @@ class WandB(Callback):
     def close(self, exit_code: int) -> None:
         """Finish the wandb run with the process's exit code."""
         if self._run is not None:
+            self._run.summary.update(figures_of(RunFolder(self._folder)))
             self._run.finish(exit_code=exit_code)
 
     def _catch_up(self, rows: list[EpochRow]) -> None:
@@ -106,13 +121,13 @@ class WandB(Callback):
         self._mark(new[-1]["epoch"])  # first: a kill leaves a gap, never an epoch twice
         try:
             for row in new:
-                self._run.log(row, step=row["epoch"], commit=True)
+                self._run.log(tagged(row), step=row["epoch"], commit=True)
                 self._logged = row["epoch"]
         except Exception:
             self._mark(self._logged)
             raise
 
-    def _mark(self, epoch: int) -> None:
+    def _mark(self, epoch: float) -> None:
         atomic.write_json(self._marker, {"id": self._signature, "epoch": epoch})
 
 
