@@ -232,6 +232,7 @@ class Config:
         training: early stopping, label smoothing and other controls of training
         real_layers: layers that stay real-valued, trained by Adam: their names, patterns such as
             *.downsample.*, or first and last
+        init_from: start from the weights of this finished run (a folder, or one of its .pt files)
     """
 
     seed: Annotated[int, Ge(0)]
@@ -260,6 +261,7 @@ class Config:
     fail_fast: bool = False
     training: Controls = Controls()
     real_layers: Sequence[Text] = ()
+    init_from: Text | None = None
 
     @property
     def effective_epochs(self) -> int:

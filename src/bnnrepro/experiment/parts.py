@@ -13,6 +13,7 @@ from bnnrepro.data.batches import Source
 from bnnrepro.data.dataset import DataSet, Facts, Loader, Sources
 from bnnrepro.errors import UserError
 from bnnrepro.experiment.threads import set_threads
+from bnnrepro.experiment.warm_start import WarmStart
 from bnnrepro.models.summary import ModelSummary, summarise
 from bnnrepro.optim import param_groups
 from bnnrepro.optim.kernels.compiling import why_not
@@ -55,6 +56,9 @@ def build(cfg: Config) -> Parts:
     except ValueError as error:  # "real=stem: matches no layer; ..."
         pattern, _, allowed = str(error).removeprefix("real=").partition(": ")
         raise UserError("real_layers", pattern, allowed) from error
+    start = None if cfg.init_from is None else WarmStart(cfg)
+    if start is not None:
+        start.load_weights(model)
     sources = data.sources(
         seed=cfg.seed,
         device=device,
@@ -92,6 +96,8 @@ def build(cfg: Config) -> Parts:
         optimizer = trainer.build_optimizer(sources.train.n_samples)
     except TypeError as error:
         raise UserError("method", cfg.method.name, str(error)) from error
+    if start is not None:
+        start.load_state(optimizer)
     try:
         binary = optimizer.binary_parameters()
         summary = summarise(trainer.model, facts.shape, binary.__contains__)

@@ -8,6 +8,7 @@ from enum import Enum
 from pathlib import PurePath
 
 from bnnrepro.errors import UserError
+from bnnrepro.runs.start import start_digest
 
 EXCLUDED = frozenset(
     {
@@ -42,6 +43,7 @@ NEUTRAL: Mapping[str, object] = {
     "training.clip_norm": None,
     "training.ema": None,
     "real_layers": [],
+    "init_from": None,
 }
 """Dotted keys, newer than the first runs, that are left out at the value that changes nothing.
 
@@ -72,9 +74,12 @@ def signature(config: Mapping[str, object], fingerprint: str | None = None) -> s
         fingerprint: hash of the content of data given by a path; None for other data.
 
     Raises:
-        UserError: a number is NaN or infinite, or a mapping's key is not a string.
+        UserError: a number is NaN or infinite, a mapping's key is not a string, or ``init_from``
+            names no checkpoint.
         TypeError: a value is of another type.
     """
+    if isinstance(source := config.get("init_from"), str):  # by content, as data are
+        config = {**config, "init_from": start_digest(source)}
     content: dict[str, object] = {"config": _canonical_mapping(config, "")}
     if fingerprint is not None:
         content["fingerprint"] = fingerprint

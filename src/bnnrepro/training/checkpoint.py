@@ -14,11 +14,11 @@ import torch
 
 from bnnrepro.errors import UserError, cannot_read
 from bnnrepro.runs import atomic, reading
+from bnnrepro.runs.start import DIGITS
 
 log = logging.getLogger(__name__)
 FORMAT = 4
 
-_DIGITS = 64
 _ZIP_END = b"PK\x05\x06"  # begins the last 22 bytes of a file of torch's
 _OTHER_VERSION = "written by another version of bnnrepro, or by another program"
 _CURE = (
@@ -107,7 +107,7 @@ def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
 
 def _verify(path: Path, file: BinaryIO) -> None:
     """Raise UnusableError if a file's checksum is wrong; seek to its start."""
-    left = file.seek(0, 2) - _DIGITS
+    left = file.seek(0, 2) - DIGITS
     file.seek(0)
     actual = hashlib.sha256()
     while left > 0 and (block := file.read(min(left, 1 << 20))):
