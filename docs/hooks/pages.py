@@ -16,8 +16,6 @@ from mkdocs.structure.pages import Page
 RENAMED = {"README.md": "index.md", "docs/README.md": "pages.md"}
 LINK = re.compile(r"(\]\()([^)\s#]+)(#[^)\s]*)?(\))")
 FENCE = re.compile(r"(^```.*?^```$)", re.MULTILINE | re.DOTALL)
-# mkdocs-jupyter's template loads Mermaid, which no notebook here uses.
-REMOTE = re.compile(r'<script type="module">(?:(?!</script>).)*https://.*?</script>', re.DOTALL)
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -60,11 +58,6 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     return "".join(part if part.startswith("```") else LINK.sub(replaced, part) for part in parts)
 
 
-def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
-    """Drop what a page would load from the network."""
-    return REMOTE.sub("", output)
-
-
 def _root(config: MkDocsConfig) -> Path:
     return Path(config.config_file_path).parent.resolve()
 
@@ -80,4 +73,5 @@ def _linked(root: Path, page: str, link: str) -> str | None:
 
 
 def _site_path(path: str) -> str:
+    path = re.sub(r"^(docs/tutorials/\w+)\.py$", r"\1.md", path)  # the notebook's page
     return RENAMED.get(path, path.removeprefix("docs/"))

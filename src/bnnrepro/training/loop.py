@@ -105,9 +105,9 @@ def _whole(name: str, value: Any, least: int = 1) -> int:
 
 
 def _progress(verbose: int) -> Callback:
-    from bnnrepro.training.progress import Bar, Lines  # its import takes a tenth of a second
+    from bnnrepro.training.progress import Lines, bar  # its import takes a tenth of a second
 
-    return Bar() if verbose == 1 else Lines()
+    return bar() if verbose == 1 else Lines()
 
 
 def _device(name: str | torch.device) -> torch.device:

@@ -1,7 +1,8 @@
-"""Console progress: a live bar on a terminal, one line per epoch elsewhere."""
+"""Progress: a live bar on a terminal or in a notebook, one line per epoch elsewhere."""
 
 import sys
 import time
+from typing import Any
 
 from rich.console import Console
 from rich.progress import (
@@ -110,6 +111,70 @@ class Bar(Callback):
         self._progress.stop()
 
 
+class NotebookBar(Callback):
+    """Shows one bar below a notebook's cell: the last epoch's metrics, and the time left.
+
+    It is plain HTML, which needs no widgets and stays in the saved notebook.
+    """
+
+    def __init__(self) -> None:
+        self._display: Any = None
+
+    def on_fit_start(self, training: Training) -> None:
+        """Show the bar."""
+        from IPython.display import display
+
+        self._started, self._shown_at = time.monotonic(), 0.0
+        self._first = self._done(training)
+        self._line = f"epoch {training.epoch}/{training.epochs}"
+        shown: Any = display  # untyped
+        self._display = shown(self._shown(training), raw=True, display_id=True)
+
+    def on_batch_end(self, training: Training) -> None:
+        """Move the bar, at most four times per second."""
+        now = time.monotonic()
+        if now - self._shown_at >= 0.25:
+            self._shown_at = now
+            self._display.update(self._shown(training), raw=True)
+
+    def on_epoch_end(self, training: Training, row: EpochRow) -> None:
+        """Put the epoch's metrics beside the bar."""
+        self._line = epoch_line(row, training.epochs, training.task.metric)
+        self.on_batch_end(training)
+
+    def on_interrupt(self, training: Training) -> None:
+        """Leave the bar where training stopped."""
+        self._display.update(self._shown(training), raw=True)
+
+    def on_fit_end(self, training: Training) -> None:
+        """Leave the bar with the last epoch's metrics."""
+        self._display.update(self._shown(training), raw=True)
+
+    def _done(self, training: Training) -> int:
+        return training.epoch * training.batches + training.batch
+
+    def _shown(self, training: Training) -> dict[str, str]:
+        done, total = self._done(training), training.epochs * training.batches
+        seconds = time.monotonic() - self._started
+        left = seconds / max(done - self._first, 1) * (total - done)
+        text = f"{self._line}  left {duration(left)}"
+        bar = f'<progress value="{done}" max="{total}" style="width: 12em"></progress>'
+        return {"text/plain": text, "text/html": f"<div>{bar} <code>{text}</code></div>"}
+
+
+def bar() -> Callback:
+    """Return the bar of a notebook inside one, else that of a terminal."""
+    return NotebookBar() if _in_notebook() else Bar()
+
+
 def progress() -> Callback:
-    """Return a bar if standard output is a terminal, else lines."""
-    return Bar() if sys.stdout is not None and sys.stdout.isatty() else Lines()
+    """Return a bar in a notebook or if standard output is a terminal, else lines."""
+    shown = _in_notebook() or (sys.stdout is not None and sys.stdout.isatty())
+    return bar() if shown else Lines()
+
+
+def _in_notebook() -> bool:
+    """Return whether this process is a notebook's kernel; a terminal's IPython is none."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    return getattr(shell, "kernel", None) is not None
