@@ -11,7 +11,7 @@ switch = $(if $($1),$(if $(filter 1 y yes true,$($1)),$2,$(if $(filter 0 n no fa
 STARTED = $(if $(LAUNCHER),--launcher $(LAUNCHER)) $(call switch,YES,--yes) $(call switch,DETACH,--detach) $(call switch,PLAN,--plan)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run reproduce-table table reproduce-figure figure data status retry cancel submit test test-slow test-slurm fidelity traps bench docs docs-serve lint format types clean
+.PHONY: help setup run reproduce-table table reproduce-figure figure data status retry cancel submit test test-slow test-slurm fidelity traps bench docs docs-serve lint format types wheel clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## */\t/' | expand -t 18
@@ -92,6 +92,9 @@ format: $(READY)  ## put the code into its format
 
 types: $(READY)  ## check the types of src/
 	$(BIN)/mypy
+
+wheel: $(READY)  ## build the sdist and the wheel into dist/
+	$(BIN)/python -m hatchling build
 
 clean:  ## remove .venv and all caches; runs and data stay
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

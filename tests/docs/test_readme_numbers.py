@@ -1,32 +1,51 @@
-"""The README's table has the measured numbers, and no others."""
+"""The README is short, and its numbers and its picture are those of committed results."""
 
 import json
 import re
 
 import pytest
+from benchmarks.readme_figure import PICTURE, accuracies
+from PIL import Image
+
+import bnnrepro
 
 from .pages import README, ROOT
 
-ROWS = re.findall(
-    r"^\| (.+?) \| (\d.+? ± .+?) \| ([^|]+) \|", README.read_text("utf-8"), re.MULTILINE
+TEXT = README.read_text(encoding="utf-8")
+QUICK = (ROOT / "results" / "table2_quick" / "table.md").read_text(encoding="utf-8")
+FIGURE5 = re.findall(
+    r"^\| (the last.*?|fixed) \| (\d) \| (\S.*?) \| (\S.*?) \|$", TEXT, re.MULTILINE
 )
-MEASURED = (ROOT / "results" / "table2_quick" / "table.md").read_text(encoding="utf-8")
-STEPS = {
-    row["row"]: row["value"]
-    for row in json.loads((ROOT / "results/bench/2026-11-27-steps.json").read_text())["rows"]
-}
 
 
-def test_all_rules_are_in_the_table():
-    assert len(ROWS) == 6
+def test_it_is_short():
+    assert len(TEXT.splitlines()) <= 150
 
 
-@pytest.mark.parametrize(("rule", "accuracy", "ratio"), ROWS, ids=[row[0] for row in ROWS])
-def test_a_row_is_measured(rule, accuracy, ratio):
-    name = rule.split(",")[0].lower()
-    label = re.escape(rule.replace(", mode", " (mode)").replace(", mean of 10 draws", " (mean)"))
-    mean, std = accuracy.split(" ± ")
-    row = rf"^\| {label}.*\| {mean} ± .* \\\[quick.*\| 2 of 2 \| {std} \|"  # std: the sample's
-    assert re.search(row, MEASURED, re.MULTILINE | re.IGNORECASE)
-    measured = STEPS.get(f"step: {name} / fused Adam", STEPS["step: fused Adam"])
-    assert float(ratio.split()[0]) == pytest.approx(measured, abs=0.0051)
+def test_the_full_protocols_cells_are_those_of_the_runs():
+    table = bnnrepro.results(ROOT / "results" / "figure5_paper", "state=done")
+    figures = table.query("selection == 'final' and split == 'test' and metric == 'accuracy'")
+    assert set(figures["preset"]) == {"paper"}
+    assert f"{figures['folder'].nunique()} of 15 runs" in TEXT
+    assert len(FIGURE5) == 2
+    for name, count, *cells in FIGURE5:
+        runs = figures[figures["dataset.prior"] == ("fixed" if name == "fixed" else "posterior")]
+        for prediction, cell in zip(("mode", "mean"), cells, strict=True):
+            values = runs[runs["prediction"] == prediction]["value"]
+            spread = f" ± {values.std():.2f}" if len(values) > 1 else ""
+            assert (count, cell) == (str(len(values)), f"{values.mean():.2f}{spread}"), name
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "rule"), re.findall(r"(\S+) % for (BayesBiNN|STE|full\s+precision)", TEXT)
+)
+def test_the_quick_tables_numbers_are_measured(accuracy, rule):
+    label = {"BayesBiNN": r"BayesBiNN \(mode\)"}.get(rule, rule)
+    assert re.search(rf"^\| {label} \| {accuracy} ± ", QUICK, re.MULTILINE | re.IGNORECASE)
+
+
+def test_the_picture_shows_the_committed_results():
+    with Image.open(PICTURE) as picture:
+        shown = json.loads(picture.text["Description"])
+    assert shown == accuracies()
+    assert len(shown) == 12
