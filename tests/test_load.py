@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import yaml
+from PIL import Image
 
 import bnnrepro
-from bnnrepro.errors import UserError
+from bnnrepro.errors import DataError, UserError
 from bnnrepro.experiment import Result
 from bnnrepro.experiment.parts import load_data
 from bnnrepro.runs import stored_config
@@ -188,3 +190,45 @@ def test_images_to_be_segmented_are_of_any_size(tmp_path: Path) -> None:
     assert torch.allclose(actual, expected, atol=1e-4)
     with pytest.raises(ValueError, match=r"must be \(N, 1, H, W\)"):
         loaded.preprocess(torch.zeros(2, 3, 91, 70))
+
+
+def test_predict_takes_pictures_paths_and_arrays(finished: Result, tmp_path: Path) -> None:
+    run = bnnrepro.load(finished.folder.path, device="cpu")
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 8, 8), dtype=np.uint8)
+    pictures = [Image.fromarray(each) for each in pixels]
+    pictures[0].save(tmp_path / "a.png")
+    expected = run.trainer.predict(run.preprocess(pixels[:, None]))
+    assert torch.equal(run.predict(pictures), expected)
+    assert torch.equal(run.predict(pixels[:, None]), expected)
+    assert torch.equal(run.predict([tmp_path / "a.png", pictures[1]]), expected)
+    torch.testing.assert_close(run.predict(str(tmp_path / "a.png")), expected[:1])
+    large = pictures[0].resize((40, 30)).convert("RGB")
+    assert run.predict(large, samples=3).mean.shape == (1, 10)
+    with pytest.raises(UserError, match="cannot be read"):
+        run.predict(tmp_path / "none.png")
+
+
+def test_a_run_from_words_and_what_it_shows(tmp_path: Path) -> None:
+    table = tmp_path / "t.csv"
+    lines = [f"{i},{'ab'[i % 2]},{'yes' if i % 2 else 'no'}" for i in range(40)]
+    table.write_text("\n".join(["age,kind,label", *lines]))
+    words = ["dataset=csv", f"dataset.root={table}", "dataset.target=label", f"out={tmp_path}/runs"]
+    small = ["method=ste", "model.hidden=[8]", "epochs=2", "batch_size=8", "threads=1"]
+    result = bnnrepro.run(*words, *small, "device=cpu")
+    run = bnnrepro.load(result.folder.path, device="cpu")
+    rows = [{"age": 3, "kind": "b"}, {"age": 4, "kind": "a"}]
+    expected = run.predict(rows)
+    assert expected.shape == (2, 2)
+    assert torch.equal(run.predict(pd.DataFrame(rows)), expected)
+    torch.testing.assert_close(run.predict(rows[0]), expected[:1])
+    (tmp_path / "new.csv").write_text("kind,age\nb,3\na,4\n")
+    assert torch.equal(run.predict(tmp_path / "new.csv"), expected)
+    with pytest.raises(DataError, match="kind"):
+        run.predict({"age": 3})
+    for shown in (result, run, run.trainer):
+        assert len(repr(shown)) < 300
+        assert shown._repr_html_().startswith("<table><tr><th>")
+    assert "test accuracy" in repr(result)
+    assert "STE" in repr(run.trainer)
+    with pytest.raises(UserError, match="method=stee"):
+        bnnrepro.run("method=stee")

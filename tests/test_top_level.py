@@ -33,8 +33,11 @@ def test_the_top_level_has_what_it_promises() -> None:
 
 
 def test_the_facades_run_stays_a_function_whatever_is_imported() -> None:
-    import bnnrepro.experiment
+    import bnnrepro.api
 
-    assert bnnrepro.run is bnnrepro.experiment.run
     assert callable(bnnrepro.run)
-    assert bnnrepro.run is bnnrepro.experiment.run
+    assert bnnrepro.run is bnnrepro.api.run
+
+
+def test_dir_lists_what_there_is() -> None:
+    assert dir(bnnrepro) == sorted([*bnnrepro.__all__, "__version__"])

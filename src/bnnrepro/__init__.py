@@ -3,7 +3,7 @@
 The top level is a small facade whose names are imported when used, so importing it is cheap:
 
 - ``Trainer(model).compile(method="bayesbinn", lr=1e-4).fit(...)``: training without Hydra;
-- ``run(cfg)``: one run from its typed configuration, as in ``run.py``;
+- ``run("method=ste", "epochs=3")``: one run, as by ``run.py``;
 - ``load(folder)``: a finished run's model and posterior;
 - ``export(folder)``: a finished run as packed files, and ``load_packed(file)``, the network of one;
 - ``results(folder, filters)``, ``curves(folder, filters)``: all runs' figures as pandas DataFrames;
@@ -21,7 +21,7 @@ _HOMES = {
     "load": "bnnrepro.api",
     "load_packed": "bnnrepro.export",
     "results": "bnnrepro.runs.results",
-    "run": "bnnrepro.experiment",
+    "run": "bnnrepro.api",
 }
 
 _ROOMS = ("export", "optim")
@@ -30,8 +30,7 @@ __all__ = ["Trainer", "curves", "export", "load", "load_packed", "optim", "resul
 
 if TYPE_CHECKING:
     from bnnrepro import export, optim
-    from bnnrepro.api import Trainer, load
-    from bnnrepro.experiment import run
+    from bnnrepro.api import Trainer, load, run
     from bnnrepro.export import load_packed
     from bnnrepro.runs.results import curves, results
 
@@ -42,3 +41,7 @@ def __getattr__(name: str) -> Any:
     if name in _ROOMS:
         return import_module(f"bnnrepro.{name}")
     raise AttributeError(f"module 'bnnrepro' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

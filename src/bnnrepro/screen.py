@@ -14,6 +14,7 @@ import re
 import sys
 import traceback
 from contextlib import suppress
+from html import escape
 from types import TracebackType
 from typing import Any, TextIO
 
@@ -43,6 +44,22 @@ def printable(text: str, *, lines: bool = False) -> str:
         return match[0] if match[0] in kept else match[0].encode("unicode_escape").decode()
 
     return _UNPRINTABLE.sub(escaped, text)
+
+
+class Shown:
+    """Shows its ``_facts`` in a line, and in a notebook as a table."""
+
+    def _facts(self) -> dict[str, object]:
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        facts = ", ".join(f"{key} {value}" for key, value in self._facts().items())
+        return f"{type(self).__name__}({printable(facts)})"
+
+    def _repr_html_(self) -> str:
+        rows = [(key, printable(str(value))) for key, value in self._facts().items()]
+        cells = (f"<tr><th>{escape(key)}</th><td>{escape(text)}</td></tr>" for key, text in rows)
+        return f"<table>{''.join(cells)}</table>"
 
 
 def traceback_of(error: BaseException) -> str:

@@ -5,6 +5,7 @@ import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -47,9 +48,16 @@ def test_figures_stay(name: str, resumed: bool, tmp_path: Path) -> None:
     found, expected = golden.figures_of(name, tmp_path), GOLDEN["runs"][name]
     assert found["signature"] == expected["signature"]
     if golden.machine() == GOLDEN["machine"]:
-        assert json.loads(json.dumps(found)) == expected
+        assert recorded(json.loads(json.dumps(found)), expected) == expected
         return
     assert differing(found["rows"], expected["rows"]) == []
+
+
+def recorded(found: Any, expected: object) -> Any:
+    """What was found, without figures that are newer than the record."""
+    if not isinstance(expected, dict):
+        return found
+    return {key: recorded(found[key], expected[key]) for key in expected}
 
 
 def differing(found: object, expected: object) -> list[str]:

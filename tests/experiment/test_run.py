@@ -67,10 +67,10 @@ def test_the_result_has_every_key_of_the_contract(run_small: RunSmall) -> None:
         "n_train", "n_validation", "n_test", "final", "best", "parameters", "seconds", "device",
         "precision", "stands_for", "fingerprint", "evaluate", "evaluations",
     }  # fmt: skip
-    metrics = {"accuracy", "nll", "ece", "brier"}
+    metrics = {"accuracy", "nll", "ece", "brier", "top5"}
     for moment in ("final", "best"):
         figures = result[moment]
-        assert set(figures) == {"epoch", "train", "validation", "test", "uncertainty"}
+        assert set(figures) == {"epoch", "train", "validation", "test", "uncertainty", "by_class"}
         assert set(figures["train"]) == {"accuracy", "loss"}
         for split in ("validation", "test"):
             assert set(figures[split]) == {"mode", "mean"}

@@ -210,6 +210,19 @@ def test_curves_stand_beside_the_test_figures(run_small) -> None:
         assert sum(curves[kind]["reliability"]["count"]) == 100
 
 
+def test_each_class_has_its_accuracy_and_its_row_of_confusions(run_small, capsys) -> None:
+    final = run_small("preset=smoke").values["final"]
+    assert "by class" in capsys.readouterr().out
+    for kind in ("mode", "mean"):
+        matrix = np.array(final["by_class"][kind]["confusion"])
+        accuracy = final["by_class"][kind]["accuracy"]
+        assert list(accuracy) == [str(digit) for digit in range(10)]
+        assert matrix.sum() == 100
+        assert matrix.trace() == pytest.approx(final["test"][kind]["accuracy"])
+        assert accuracy["3"] == pytest.approx(100 * matrix[3, 3] / matrix[3].sum())
+        assert final["test"][kind]["top5"] >= final["test"][kind]["accuracy"]
+
+
 def test_other_images_are_resized_and_take_the_run_s_normalisation() -> None:
     own, other = image_set("own", 8), image_set("other", 28)
     batches = ood_batches(own.facts, other, device="cpu")

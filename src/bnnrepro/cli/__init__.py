@@ -16,6 +16,8 @@ COMMANDS = {
     "status": "count runs by state, and list those that are not done",
     "retry": "restart runs that failed or were interrupted",
     "cancel": "stop queued and running runs; they can be resumed",
+    "show": "print what finished or unfinished runs are and have reached",
+    "clean": "free disk space: what finished runs need no more; asks first",
     "results": "list runs with their figures; all figures as --csv or --json",
     "compare": "compare groups of runs: --by method,method.lr --metric test.accuracy",
     "table": "report a table of the paper from finished runs",
@@ -72,7 +74,7 @@ def _command(name: str) -> Callable[..., int]:
 def _module(name: str) -> ModuleType:
     module = {
         **dict.fromkeys(("run", "sweep", "submit"), "run"),
-        **dict.fromkeys(("status", "retry", "cancel"), "runs"),
+        **dict.fromkeys(("status", "retry", "cancel", "show", "clean"), "runs"),
         **dict.fromkeys(("results", "compare"), "results"),
         **dict.fromkeys(("export", "data", "info", "legacy"), name),
     }.get(name, "report")

@@ -1,4 +1,4 @@
-"""``bnnrepro status|retry|cancel``: query and control sets of runs."""
+"""``bnnrepro status|retry|cancel|show|clean``: query and control sets of runs."""
 
 import argparse
 import sys
@@ -23,24 +23,28 @@ ABOUT = {
     "status": "Count runs by state, and list each that is not done.",
     "retry": "Restart runs that failed, were interrupted, or whose process is gone.",
     "cancel": "Stop queued and running runs; they can be resumed.",
+    "show": "Print the settings and the figures of runs.",
+    "clean": "Remove what finished runs need no more: Adam's moments.",
 }
 
 
 @exits
 def main(argv: list[str]) -> int:
-    """Run ``status``, ``retry`` or ``cancel``, the first word; return the exit code."""
+    """Run the command that the first word names; return the exit code."""
     name, *words = argv
     options = parser(name)
     refuse_in_a_line(options, argv)
     actions: dict[str, Callable[[argparse.Namespace], int]]
     actions = {"status": _status, "retry": _retry, "cancel": _cancel}
+    actions |= {"show": _show, "clean": _clean}
     return actions[name](options.parse_intermixed_args(words))
 
 
 def parser(name: str) -> argparse.ArgumentParser:
     """Return the parser of a command's words."""
     options = command_parser(name, ABOUT[name], EPILOG)
-    options.add_argument("what", nargs="*", metavar="WHAT", help="the runs; see below")
+    number = "+" if name == "show" else "*"
+    options.add_argument("what", nargs=number, metavar="WHAT", help="the runs; see below")
     options.add_argument("-m", "--sweep", action="store_true", help="WHAT are a sweep's overrides")
     options.add_argument("--out", metavar="DIR", default="multirun", help="of all runs (multirun)")
     options.add_argument("--config-dir", metavar="DIR", help="of your own parts, as run.py's")
@@ -49,6 +53,8 @@ def parser(name: str) -> argparse.ArgumentParser:
         options.add_argument(
             "--watch", type=float, nargs="?", const=5.0, metavar="S", help="again every S seconds"
         )
+    if name == "clean":
+        options.add_argument("--yes", action="store_true", help="do not ask")
     if name == "retry":
         options.add_argument("--detach", action="store_true", help="return once submitted")
     return options
@@ -99,3 +105,30 @@ def _cancel(arguments: argparse.Namespace) -> int:
     lines, succeeded = cancel(runs)
     print("\n".join(lines))
     return 0 if succeeded else 1
+
+
+def _show(arguments: argparse.Namespace) -> int:
+    from bnnrepro.report.show import details
+
+    runs, _ = _runs(arguments, arguments.what)
+    print("\n\n".join(map(details, runs)) or "0 runs")
+    return screen.output_exit_code()
+
+
+def _clean(arguments: argparse.Namespace) -> int:
+    from bnnrepro.launch.clean import clean, removable
+
+    runs, _ = _runs(arguments, arguments.what)
+    found = [(run, freed) for run in runs if (freed := removable(run))]
+    for run, freed in found:
+        print(f"{sum(freed.values()) / 1e6:10,.1f} MB  {run.name}: {', '.join(freed)}")
+    total = sum(sum(freed.values()) for _, freed in found)
+    print(f"{total / 1e6:10,.1f} MB  of {len(found)} finished runs; figures and weights stay")
+    if not found:
+        return 0
+    if not arguments.yes and input("Remove them? [y/N] ").strip().lower() not in ("y", "yes"):
+        print("nothing was removed")
+        return 0
+    for run, _ in found:
+        clean(run)
+    return screen.output_exit_code()

@@ -41,7 +41,7 @@ def size(summary: ModelSummary) -> str:
     return f"{words}; the exported file {file:,.1f} KiB and names" if summary.binary else words
 
 
-def report(values: dict[str, Any], summary: ModelSummary) -> str:
+def report(values: dict[str, Any]) -> str:
     """Return a result's figures as a few lines."""
     chosen, why = ("best", "best validation") if "best" in values else ("final", "last")
     lines = []
@@ -56,12 +56,20 @@ def report(values: dict[str, Any], summary: ModelSummary) -> str:
             for kind, label in (("mode", "mode"), ("mean", f"mean of {draws}")):
                 if kind in metrics:
                     lines.append(f"  {split:10} {label:18} {metrics_text(metrics[kind])}")
+        if by_class := figures.get("by_class", {}).get("mode"):
+            lines.append(f"  test       by class           {_worst(by_class['accuracy'])}")
         lines += _ood(figures.get("ood"), f"vs {settings.get('ood')}", draws)
         if settings.get("ood") == values["dataset"]:
             lines.append(
                 f"  {'':10} the test set itself, in place of {values['stands_for']}: meaningless"
             )
-    return "\n".join([*lines, f"  {size(summary)}"])
+    return "\n".join(lines)
+
+
+def _worst(accuracy: Mapping[str, float | None]) -> str:
+    """Return the accuracies of at most five classes, the worst first."""
+    known = [(value, name) for name, value in accuracy.items() if value is not None]
+    return ", ".join(f"{name} {value:.2f} %" for value, name in sorted(known)[:5])
 
 
 def _ood(figures: dict[str, Any] | None, label: str, draws: str) -> list[str]:
@@ -86,6 +94,7 @@ def metrics_text(metrics: Mapping[str, Any]) -> str:
         "nll": ("NLL", ".4f", ""),
         "ece": ("ECE", ".4f", ""),
         "brier": ("Brier", ".4f", ""),
+        "top5": ("top-5", ".2f", " %"),
         "rmse": ("RMSE", ".4f", ""),
         "forgetting": ("forgetting", ".2f", ""),
         "backward_transfer": ("backward transfer", ".2f", ""),

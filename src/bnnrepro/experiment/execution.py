@@ -21,8 +21,9 @@ from bnnrepro.experiment.results import (
 )
 from bnnrepro.runs import atomic, lock, provenance, status
 from bnnrepro.runs.layout import RunFolder, run_folder
-from bnnrepro.runs.result import DamagedResultError, settings_of, write_result
+from bnnrepro.runs.result import DamagedResultError, headline, settings_of, write_result
 from bnnrepro.runs.signature import signature
+from bnnrepro.screen import Shown
 from bnnrepro.training.callbacks import Interrupted
 from bnnrepro.training.interrupts import stop_on_signals
 from bnnrepro.training.loggers import Guarded, make_loggers
@@ -31,8 +32,8 @@ from bnnrepro.training.progress import progress
 from bnnrepro.training.recorder import Recorder
 
 
-@dataclass(frozen=True)
-class Result:
+@dataclass(frozen=True, repr=False)
+class Result(Shown):
     """A run's folder, signature and result; ``values`` is None while it is unfinished."""
 
     folder: RunFolder
@@ -43,6 +44,9 @@ class Result:
     def path(self) -> Path:
         """The path of ``result.json``."""
         return self.folder.result
+
+    def _facts(self) -> dict[str, object]:
+        return {"folder": self.folder.path, **(headline(self.values) if self.values else {})}
 
 
 def run(cfg: Config) -> Result:
@@ -79,7 +83,8 @@ def _run(cfg: Config) -> Result:
     else:
         values = _train(parts, folder, key)
     if values is not None:
-        print(console.report(values, parts.summary))
+        print(console.report(values))
+        print(f"  {console.size(parts.summary)}")
         print(f"result: {folder.result}")
     return Result(folder, key, values)
 

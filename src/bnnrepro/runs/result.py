@@ -83,6 +83,15 @@ def read_result(path: str | Path) -> dict[str, Any]:
     return content
 
 
+def headline(result: Mapping[str, Any]) -> dict[str, object]:
+    """Return the epoch that a result reports, and its own metric there on each held-out split."""
+    moment = result.get("best", result["final"])
+    metric = next((key for key in moment["train"] if key not in ("loss", "mode", "mean")), "")
+    modes = {split: (moment.get(split) or {}).get("mode", {}) for split in _SPLITS[1:]}
+    shown = {f"{s} {metric}": f"{m[metric]:.6g}" for s, m in modes.items() if metric in m}
+    return {"epoch": moment["epoch"], **shown}
+
+
 def settings_of(evaluation: Mapping[str, Any]) -> dict[str, Any]:
     """Return the ``evaluate`` settings of a result or one of its ``evaluations``.
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +49,7 @@ class Classification(Task):
     ) -> None:
         check_arguments(Classification, {"label_smoothing": label_smoothing})
         self.label_smoothing = label_smoothing
+        self.classes: list[str] = []  # names, where they are known
         self.ece_bins = ece_bins
         self.samples_drawn = samples_drawn
         self.average = average
@@ -57,7 +59,9 @@ class Classification(Task):
         """Return the task of a configuration."""
         evaluate = cfg.evaluate
         smoothing = cfg.training.label_smoothing
-        return cls(evaluate.ece_bins, evaluate.samples, evaluate.average, smoothing)
+        task = cls(evaluate.ece_bins, evaluate.samples, evaluate.average, smoothing)
+        task.classes = list(about.get("classes", ()))
+        return task
 
     def accept(self, targets: Tensor) -> Tensor:
         """Return class numbers, int64 (N,), of integers or booleans of shape (N,) or (N, 1)."""
@@ -98,7 +102,10 @@ class Classification(Task):
         return _logits(averaged).softmax(1)
 
     def measure(self, predictions: Tensor, targets: Tensor) -> dict[str, float]:
-        """Return accuracy (%), nll (nats per sample), ece (0 to 1) and brier (0 to 2).
+        """Return accuracy (%), nll (nats per sample), ece (0 to 1), brier (0 to 2), perhaps top5.
+
+        ``top5`` is the share (%) of samples whose class is among the five most probable ones; it
+        is there where there are more than five.
 
         The NLL is computed in float64 from probabilities clamped to the smallest positive float32,
         so that a certain but wrong draw costs much, though not infinity.
@@ -106,27 +113,34 @@ class Classification(Task):
         chosen = predictions.double().gather(1, targets[:, None]).squeeze(1)
         smallest = torch.finfo(torch.float32).tiny
         correct = predictions.argmax(1) == targets
-        return {
+        figures = {
             "accuracy": 100.0 * float(correct.double().mean()),
             "nll": float(-chosen.clamp_min(smallest).log().mean()),
             "ece": calibration_error(predictions.amax(1), correct, self.ece_bins),
             "brier": reliability.brier(predictions, targets),
         }
+        if predictions.shape[1] > 5:
+            among = (predictions.topk(5, 1).indices == targets[:, None]).any(1)
+            figures["top5"] = 100.0 * float(among.double().mean())
+        return figures
 
     def evaluate(
         self, training: Training, source: Source, *, samples: int, average: str
     ) -> dict[str, dict[str, Any]]:
-        """Add ``uncertainty``: rejection and reliability at the mode and at the mean."""
+        """Add ``uncertainty`` and, of three classes or more, ``by_class``, at mode and mean."""
         kinds: dict[str, int | None] = {"mode": None}
         if training.optimizer.has_posterior:
             kinds["mean"] = samples
         figures: dict[str, dict[str, Any]] = {}
         curves: dict[str, Any] = {}
+        by_class: dict[str, Any] = {}
         for kind, draws in kinds.items():
             predictions, _, targets = training.predictions(source, samples=draws, average=average)
             figures[kind] = self.measure(predictions, targets)
             curves[kind] = reliability.curves(predictions, targets, self.ece_bins)
-        return figures | {"uncertainty": curves}
+            if (count := predictions.shape[1]) > 2:
+                by_class[kind] = confusion(predictions.argmax(1), targets, count, self.classes)
+        return figures | {"uncertainty": curves} | ({"by_class": by_class} if by_class else {})
 
     def ood_scores(
         self, training: Training, test: Source, ood: Source, *, samples: int, average: str
@@ -166,6 +180,28 @@ class Classification(Task):
         return prediction_grid.is_current(
             training, folder, samples=self.samples_drawn, average=self.average
         )
+
+
+def confusion(
+    predicted: Tensor, targets: Tensor, count: int, classes: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Return the ``accuracy`` (%) of each class by its name, and the ``confusion`` matrix.
+
+    A row of the matrix is of a true class, a column of a predicted one; the entries are numbers of
+    samples. More than 100 classes have no matrix; a class without a sample has no accuracy, None.
+
+    Args:
+        predicted: class numbers, int64 (N,).
+        targets: the true ones, int64 (N,).
+        count: number of classes K.
+        classes: their names; else their numbers.
+    """
+    matrix = torch.bincount(targets * count + predicted, minlength=count**2).view(count, count)
+    shares = 100.0 * matrix.diagonal() / matrix.sum(1)
+    names = [str(name) for name in classes] if len(classes) == count else map(str, range(count))
+    accuracy = [None if math.isnan(share) else share for share in shares.tolist()]
+    figures: dict[str, Any] = {"accuracy": dict(zip(names, accuracy, strict=True))}
+    return figures | ({"confusion": matrix.tolist()} if count <= 100 else {})
 
 
 def _logits(outputs: Tensor) -> Tensor:

@@ -50,7 +50,7 @@ def write(training: Training, folder: Path, *, samples: int, average: str) -> No
         arrays |= {"mean": prediction.mean[:, -1], "spread": prediction.std[:, -1]}
         settings = {"samples": np.array(samples), "average": np.array(average)}
     with atomic.replacing(folder / MAP) as handle:
-        np.savez_compressed(handle, allow_pickle=False, **_numpy(arrays), **settings)
+        np.savez_compressed(handle, **_numpy(arrays), **settings)
 
 
 def is_current(training: Training, folder: Path, *, samples: int, average: str) -> bool:
