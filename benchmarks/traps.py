@@ -58,10 +58,10 @@ DIGITS: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "PMF's softmax": {
         "once, true Jacobian (ours)": ("method=pmf",),
-        "twice, identity": (
+        "the published gradient": (
             "method=pmf",
-            "method._target_=variants.DoubleSoftmaxPMF",
-            "method.name=double_softmax",
+            "method._target_=variants.PublishedPMF",
+            "method.name=published_pmf",
         ),
         "once, 0.2 of the lr": ("method=pmf", "method.lr=2e-3"),
     },

@@ -1,7 +1,6 @@
 """Deviations of published programs from the rules, which `benchmarks/traps.py` measures."""
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -62,24 +61,14 @@ class GlorotSTE(STE):
         super()._start(parameter, group)
 
 
-class DoubleSoftmaxPMF(PMF):
-    """The published program: softmax of the softmax, and 1 instead of the Jacobian's diag(u).
+class PublishedPMF(PMF):
+    """The published program's gradient: beta (I - v v^T) at v = softmax(beta u) for the Jacobian.
 
-    With u = softmax(beta theta) and v = softmax(beta u): w = v_plus - v_minus; the gradient that
-    reaches theta takes each softmax's Jacobian as beta (I - u u^T).
+    The weights are the rule's, from u = softmax(beta theta); half the difference of the two logits'
+    gradients is handed to both.
     """
 
-    def _perturb(self, parameter: Parameter, group: Group, train: bool) -> None:
-        if train:
-            state: dict[str, Any] = self.state[parameter]
-            state["once"] = (group["beta"] * state["logits"]).softmax(0)
-            state["twice"] = (group["beta"] * state["once"]).softmax(0)
-            parameter.copy_(state["twice"][0] - state["twice"][1])
-
     def _consume(self, parameter: Parameter, gradient: Tensor, group: Group) -> Tensor:
-        state = self.state[parameter]
-        flow = torch.stack([gradient, -gradient])
-        for probabilities in (state.pop("twice"), state.pop("once")):
-            inner = (probabilities * flow).sum(0, keepdim=True)
-            flow = group["beta"] * (flow - probabilities * inner)
-        return (flow[0] - flow[1]) / 2
+        once = (group["beta"] * self.state[parameter]["logits"]).softmax(0)
+        plus, minus = (group["beta"] * once).softmax(0)
+        return group["beta"] * gradient * (1 - (plus - minus).square() / 2)

@@ -17,6 +17,7 @@ from bnnrepro.config.instantiation import instantiate
 from bnnrepro.data import image_folder
 from bnnrepro.errors import UserError
 from bnnrepro.importing import torchvision
+from bnnrepro.runs.signature import signature
 
 
 def image(seed, shape=(6, 4), mode="RGB"):
@@ -154,7 +155,7 @@ def test_folders_without_images_are_refused(make_tree, tmp_path):
     refused("no images in test", root=root)
     refused("no folder", root=tmp_path / "nowhere")
     (tmp_path / "empty" / "train").mkdir(parents=True)
-    refused("neither test/ nor val/", root=tmp_path / "empty")
+    refused("neither test/ nor val/.*dataset.test_split", root=tmp_path / "empty")
     (tmp_path / "empty" / "test").mkdir()
     refused("no images in train", root=tmp_path / "empty")
 
@@ -329,3 +330,24 @@ def test_what_is_no_regular_file_is_refused_and_not_waited_for(make_tree, kind):
         assert len(image_folder.load(root=root).train) == 7  # a folder is one like any other
         return
     refused(r"strange\.png is no regular file", root=root)
+
+
+@pytest.mark.parametrize("train", ["train", "."])
+def test_a_share_of_the_images_is_the_test_set_where_there_is_none(tmp_path, train):
+    for number in range(20):
+        path = tmp_path / train / "ab"[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (4, 4), number).save(path)
+    (tmp_path / "log.txt").write_text("not an image")
+    data = image_folder.load(root=tmp_path, test_split=0.25)
+    shades = [samples.inputs[:, 0, 0, 0].tolist() for samples in (data.train, data.test)]
+    assert [len(each) for each in shades] == [15, 5]
+    assert sorted(shades[0] + shades[1]) == list(range(20))
+    for samples in (data.train, data.test):
+        assert (samples.inputs[:, 0, 0, 0] % 2 == samples.targets).all()
+    again = image_folder.load(root=tmp_path, test_split=0.25)
+    assert torch.equal(again.test.inputs, data.test.inputs)
+    words = [f"dataset.root={tmp_path}", "dataset=image_folder"]
+    plain, split = (compose(*words, f"dataset.test_split={share}") for share in (0, 0.25))
+    del (older := plain.to_dict())["dataset"]["test_split"]
+    assert signature(plain.identity()) == signature(older) != signature(split.identity())

@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bnnrepro.constraints import Count, Text
+from bnnrepro.constraints import Count, Fraction, Text
 from bnnrepro.data.batches import Samples
-from bnnrepro.data.dataset import Arrays, DataError, dataset
+from bnnrepro.data.dataset import LIMIT_SEED, Arrays, DataError, dataset, hold_out
 from bnnrepro.data.decoding import (
     decode,
     log_left_out,
@@ -33,6 +33,7 @@ COLOUR_MODES = {"P", "RGB", "RGBA", "CMYK", "YCbCr"}
 ENDINGS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 # Version of decoding and resizing: part of the fingerprint.
 DECODING = "upright, on white"
+SPLIT_KEY = "dataset.test_split"
 
 log = logging.getLogger(__name__)
 
@@ -45,20 +46,22 @@ def check_size(values: Mapping[str, Any]) -> None:
 
 
 @dataset(ImageSet, check=check_size, name="image_folder")
-def load(root: Text, size: Count | None = None) -> Arrays:
+def load(root: Text, size: Count | None = None, test_split: Fraction = 0.0) -> Arrays:
     """Return a tree of images: the classes are the folders, one channel if all are grayscale.
 
     Without a ``test`` folder, ``val`` is the test set, which is logged.
 
     Args:
-        root: the folder that holds train/<class>/ and test/<class>/
+        root: the folder that holds train/<class>/ and test/<class>/; or <class>/ with test_split
         size: resize to size x size pixels, bilinear; null: all images have one size already
+        test_split: fraction of train/ that is the test set, the same for every seed, where there is
+            neither test/ nor val/
 
     Raises:
         DataError: a folder is missing, empty or of one class, or the test set has other classes.
         UserError: an image that cannot be read, or images of unequal sizes without ``size``.
     """
-    train, test = find_splits(folder := Path(root).expanduser())
+    train, test = find_splits(folder := Path(root).expanduser(), test_split)
     files = [*chain(*train.values()), *chain(*test.values())]
     pixels, digests = read(files, size)
     images, classes = torch.from_numpy(np.stack(pixels)), labels(train)
@@ -77,8 +80,12 @@ def labels(split: Mapping[str, Sequence[Path]]) -> Tensor:
     return torch.arange(len(split)).repeat_interleave(counts)
 
 
-def find_splits(root: Path) -> tuple[dict[str, list[Path]], dict[str, list[Path]]]:
+def find_splits(
+    root: Path, test_split: float = 0.0
+) -> tuple[dict[str, list[Path]], dict[str, list[Path]]]:
     """Return the files of the training and of the test set, by class."""
+    if test_split and not any((root / name).is_dir() for name in ("test", "val")):
+        return _split(find_files(root / "train" if (root / "train").is_dir() else root), test_split)
     for folder in (root, root / "train"):
         if not folder.is_dir():
             needed = "train/<class>/ and test/<class>/ with images are needed"
@@ -87,7 +94,8 @@ def find_splits(root: Path) -> tuple[dict[str, list[Path]], dict[str, list[Path]
     if not test_folder.is_dir():
         test_folder = root / "val"
         if not test_folder.is_dir():
-            raise DataError("neither test/ nor val/ there; one is needed")
+            cure = "one is needed, or dataset.test_split=0.2 takes that share of train/"
+            raise DataError(f"neither test/ nor val/ there; {cure}")
         log.info("no test folder in %s: val is the test set", root)
     train, test = find_files(root / "train"), find_files(test_folder)
     if len(train) < 2:
@@ -95,6 +103,20 @@ def find_splits(root: Path) -> tuple[dict[str, list[Path]], dict[str, list[Path]
     if differing := sorted(train.keys() ^ test.keys()):
         one = f"only one of them has {', '.join(differing[:5])}"
         raise DataError(f"the same classes are needed in train and {test_folder.name}; {one}")
+    return train, test
+
+
+def _split(
+    files: Mapping[str, Sequence[Path]], share: float
+) -> tuple[dict[str, list[Path]], dict[str, list[Path]]]:
+    """Return the files that remain, and a share that is held out at random, by class."""
+    held = set(hold_out(sum(map(len, files.values())), share, LIMIT_SEED, SPLIT_KEY)[1].tolist())
+    numbers = iter(range(sum(map(len, files.values()))))
+    train: dict[str, list[Path]] = {name: [] for name in files}
+    test: dict[str, list[Path]] = {name: [] for name in files}
+    for name, paths in files.items():
+        for path in paths:
+            (test if next(numbers) in held else train)[name].append(path)
     return train, test
 
 

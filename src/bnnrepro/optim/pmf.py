@@ -8,8 +8,8 @@
 Prediction is by sign(theta_plus - theta_minus). The soft weights w appear in the model only inside
 ``sampled_params(train=True)``. State: theta, of shape (2, *parameter.shape), plus first; Xavier
 initialisation of each, the two of a weight in the order that makes its mode the sign of the weight
-that the parameter holds. The published program applies the softmax twice and replaces the
-Jacobian's diagonal by the identity; this is the paper's rule.
+that the parameter holds. The published program has these weights and another gradient: its Jacobian
+is beta (I - v v^T) at v = softmax(beta u); this is the paper's rule.
 """
 
 import math

@@ -28,10 +28,11 @@ NOTES = {
         "biases: the two need not agree."
     ),
     "pmf": (
-        "PMF follows the rule of its paper. The published program applies the softmax twice and "
-        "replaces the Jacobian's diag(u) by the identity; under PyTorch 1.1 or later its scheduler "
-        "also fires at iteration 0, so that its learning rate is 0.2 times the stated one: the two "
-        "need not agree. Runs of the earlier reproduction share one seed: n is 1."
+        "PMF follows the rule of its paper. The published program takes the softmax's Jacobian at "
+        "the softmax of the softmax, with the identity for its diagonal; under PyTorch 1.1 or "
+        "later its scheduler also fires at iteration 0, so that its learning rate is 0.2 times the "
+        "stated one: the two need not agree. Runs of the earlier reproduction share one seed: "
+        "n is 1."
     ),
     "mean": (
         "The average of predictions over draws from the posterior. The paper does not state the "

@@ -35,6 +35,7 @@ Keys that begin with ``on_`` (``on_done``, ``on_failed``) are excluded too, at a
 NEUTRAL: Mapping[str, object] = {
     "preset.width": 1,
     "preset.stand_in": None,
+    "dataset.test_split": 0,
     "scheduler.warmup": 0,
     "training.early_stopping": None,
     "training.label_smoothing": 0,
