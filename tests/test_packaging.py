@@ -15,6 +15,8 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
+import bnnrepro
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -69,14 +71,16 @@ def test_conda_users_get_the_same_set():
     assert SpecifierSet(project()["requires-python"]).contains(version)
 
 
-def test_the_makefile_lists_its_targets(tmp_path):
+def test_make_help_lists_all_targets_in_groups():
     text = (ROOT / "Makefile").read_text()
     described = re.findall(r"^([a-z-]+):.*## ", text, flags=re.M)
     phony = re.search(r"^\.PHONY: (.*)$", text, flags=re.M)
     assert set(described) == set(phony[1].split())
-    assert {"setup", "run", "test", "test-slow", "lint", "format", "types", "clean"} <= set(
-        described
-    )
+    shown = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
+    groups = shown.stdout.strip().split("\n\n")
+    assert len(groups) > 4
+    assert all(re.match(r"[A-Z].*\n(  [a-z-]+ +\S.*\n?)+$", group) for group in groups)
+    assert re.findall(r"^  ([a-z-]+) ", shown.stdout, flags=re.M) == described
 
 
 @pytest.fixture(scope="module")
@@ -148,6 +152,32 @@ def test_the_wheel_works_outside_the_checkout_and_without_the_extras(built, tmp_
         assert refused.returncode == 2, words
         (line,) = refused.stderr.splitlines()
         assert line.endswith(f"pip install 'bnnrepro[{extra}]'")
+
+
+def test_a_release_needs_its_tag_and_its_section_of_the_changelog():
+    script = [sys.executable, ROOT / ".github" / "release_notes.py"]
+    run = partial(subprocess.run, capture_output=True, text=True, check=False)
+    done = run([*script, f"v{bnnrepro.__version__}"])
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("The first version.")
+    assert "## [" not in done.stdout
+    refused = run([*script, "v9.9.9"])
+    assert refused.returncode == 1
+    assert "the tag is v9.9.9" in refused.stderr
+
+
+@pytest.mark.slow
+def test_workflows_and_hooks_are_well_formed():
+    check = [sys.executable, "-m", "check_jsonschema", "--builtin-schema"]
+    workflows = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+    subprocess.run([*check, "vendor.github-workflows", *workflows], check=True)
+    actions = sorted((ROOT / ".github" / "actions").glob("*/action.yml"))
+    subprocess.run([*check, "vendor.github-actions", *actions], check=True)
+    assert len(workflows) == 3
+    targets = set(re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text(), re.M))
+    for file in workflows:
+        for line in re.findall(r"run: make (.*)", file.read_text()):
+            assert set(line.split(" ARGS")[0].split()) <= targets, line
 
 
 def extras() -> list[str]:

@@ -11,6 +11,7 @@ LINK = re.compile(r"\]\(([^)\s]+)\)")
 PAGES = [
     README,
     ROOT / "CHANGELOG.md",
+    ROOT / "CONTRIBUTING.md",
     ROOT / "multirun" / "README.md",
     *sorted(DOCS.rglob("*.md")),
     *sorted((ROOT / "results").glob("**/README.md")),

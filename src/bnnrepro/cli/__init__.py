@@ -26,7 +26,7 @@ COMMANDS = {
     "reproduce-figure": "train what a figure lacks, then draw it",
     "export": "write a finished run as files of a bit a weight: safetensors, ONNX",
     "data": "download mnist, cifar10, cifar100",
-    "info": "print versions, hardware and folders",
+    "info": "print versions, hardware, folders, and the data sets found",
     "legacy": "run a JSON file of the earlier reproduction",
 }
 
