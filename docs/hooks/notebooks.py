@@ -33,7 +33,8 @@ def page(path: Path, *, execute: bool) -> str:
         run(notebook)
     first, *cells = notebook.cells
     download = f"This page is a notebook: [{path.name}]({path.name})."
-    parts = [first.source, download]
+    title, _, text = first.source.partition("\n")
+    parts = [title, download, text.strip()]
     for cell in cells:
         if cell.cell_type == "markdown":
             parts.append(cell.source)

@@ -43,23 +43,20 @@ print(f"{len(known)} images of 8 classes, {len(strange)} of other kinds")
 # %% [markdown]
 # ## Train
 #
-# `compose` takes what the command line takes, and checks it. BiMU keeps a probability for every weight that stays
+# `run` takes what the command line takes, and checks it. BiMU keeps a probability for every weight that stays
 # uncertain as long as the data leave it so; BayesBiNN at the paper's temperature ends nearly certain, and its average
 # over draws is then its mode ([the rules](../rules.md)).
 
 # %%
 import bnnrepro
-from bnnrepro.config.compose import compose
 
 run = bnnrepro.run(
-    compose(
-        "dataset=image_folder",
-        f"dataset.root={folder}",
-        "method=bimu",
-        "model.hidden=[128,128]",
-        "epochs=30",
-        "evaluate.samples=50",
-    )
+    "dataset=image_folder",
+    f"dataset.root={folder}",
+    "method=bimu",
+    "model.hidden=[128,128]",
+    "epochs=30",
+    "evaluate.samples=50",
 )
 
 # %% [markdown]

@@ -16,16 +16,15 @@
 #
 # ## One run
 #
-# `compose` takes what `python run.py` takes and checks it; `run` trains, evaluates and records. The name of the run's
-# folder is a hash of its settings, so this cell, executed again, finds the finished run ([runs](../runs.md)).
+# `run` takes what `python run.py` takes, checks it, trains, evaluates and records. The name of the run's folder is a
+# hash of its settings, so this cell, executed again, finds the finished run ([runs](../runs.md)).
 
 # %%
 # %matplotlib inline
 import bnnrepro
-from bnnrepro.config.compose import compose
 
 short = ["dataset=digits", "model.hidden=[256]", "epochs=15"]
-first = bnnrepro.run(compose(*short, "method=bayesbinn"))
+first = bnnrepro.run(*short, "method=bayesbinn")
 
 # %% [markdown]
 # ## Three rules, three seeds
@@ -41,7 +40,7 @@ from contextlib import redirect_stdout
 for method in ("bayesbinn", "ste", "bop"):
     for seed in range(3):
         with redirect_stdout(io.StringIO()):
-            bnnrepro.run(compose(*short, f"method={method}", f"seed={seed}"))
+            bnnrepro.run(*short, f"method={method}", f"seed={seed}")
 
 # %% [markdown]
 # ## What came out

@@ -159,7 +159,8 @@ class NotebookBar(Callback):
         left = seconds / max(done - self._first, 1) * (total - done)
         text = f"{self._line}  left {duration(left)}"
         bar = f'<progress value="{done}" max="{total}" style="width: 12em"></progress>'
-        return {"text/plain": text, "text/html": f"<div>{bar} <code>{text}</code></div>"}
+        line = f'<div style="white-space: pre; overflow-x: auto">{bar} <code>{text}</code></div>'
+        return {"text/plain": text, "text/html": line}
 
 
 def bar() -> Callback:
