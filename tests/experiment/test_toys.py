@@ -16,6 +16,7 @@ from bnnrepro.data.dataset import Arrays
 from bnnrepro.data.images import ImageSet, ood_batches, resized
 from bnnrepro.errors import UserError
 from bnnrepro.experiment import run
+from bnnrepro.experiment.parts import load_data
 from bnnrepro.runs.metrics import read_metrics
 from bnnrepro.tasks.prediction_grid import STEPS
 from bnnrepro.training import recorder
@@ -208,6 +209,22 @@ def test_curves_stand_beside_the_test_figures(run_small) -> None:
             final["test"][kind]["accuracy"]
         )
         assert sum(curves[kind]["reliability"]["count"]) == 100
+
+
+def test_a_finished_run_may_be_evaluated_with_the_statistics_of_its_batches(toy) -> None:
+    done = toy("dataset=toy_regression", "method=ste")
+    again = toy("dataset=toy_regression", "method=ste", "evaluate.batch_statistics=true")
+    assert again.signature == done.signature
+    (added,) = again.values["evaluations"]
+    assert added["evaluate"]["batch_statistics"] is True
+    run = load(done.folder.path, "final", device="cpu")
+    test = load_data(run.config).test
+    running, batch = (each["final"]["test"]["mode"]["rmse"] for each in (done.values, added))
+    run.model.train()
+    with torch.no_grad():
+        errors = run.model(test.inputs.float()) - test.targets.view(-1, 1)
+    assert float(errors.square().mean().sqrt()) == pytest.approx(batch, rel=1e-4)
+    assert batch != pytest.approx(running, rel=1e-3)
 
 
 def test_each_class_has_its_accuracy_and_its_row_of_confusions(run_small, capsys) -> None:

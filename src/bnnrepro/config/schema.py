@@ -191,12 +191,15 @@ class Evaluate:
         average: quantity averaged: probabilities (the paper, equation 26) or logits (its program)
         ece_bins: bins of the expected calibration error
         ood: data set whose test images serve as out-of-distribution data; null: none
+        batch_statistics: BatchNorm predicts with each batch's own statistics, as the published
+            program of figure 2 does, instead of the running ones
     """
 
     samples: Annotated[int, Interval(ge=1, le=1_000_000)]
     average: Literal["probabilities", "logits"]
     ece_bins: Annotated[int, Interval(ge=1, le=10_000)]
     ood: Text | None = None
+    batch_statistics: bool = False
 
 
 @dataclass

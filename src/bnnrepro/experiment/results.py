@@ -1,10 +1,14 @@
 """Evaluate a trained run: the content of ``result.json``."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from bnnrepro.errors import UserError
 from bnnrepro.experiment.parts import Parts
@@ -96,13 +100,28 @@ def _evaluate(parts: Parts, row: dict[str, Any]) -> dict[str, Any]:
         splits["train"] = sources.train
     for name, source in splits.items():
         if source is not None:
-            metrics = trainer.task.evaluate(
-                trainer, source, samples=cfg.evaluate.samples, average=cfg.evaluate.average
-            )
+            with _norms(trainer.model, cfg.evaluate.batch_statistics):
+                metrics = trainer.task.evaluate(
+                    trainer, source, samples=cfg.evaluate.samples, average=cfg.evaluate.average
+                )
             kinds = {kind: metrics.pop(kind) for kind in ("mode", "mean") if kind in metrics}
             figures.setdefault(name, {}).update(kinds)
             further = metrics if name == "test" else {}
     return figures | further | _ood_figures(parts)
+
+
+@contextmanager
+def _norms(model: nn.Module, of_batch: bool) -> Iterator[None]:
+    """Let BatchNorm use the statistics of each batch: it does so where it has no running ones."""
+    norms = [m for m in model.modules() if isinstance(m, _BatchNorm)] if of_batch else []
+    kept = [(norm.running_mean, norm.running_var) for norm in norms]
+    try:
+        for norm in norms:
+            norm.running_mean = norm.running_var = None
+        yield
+    finally:
+        for norm, (mean, var) in zip(norms, kept, strict=True):
+            norm.running_mean, norm.running_var = mean, var
 
 
 def _ood_figures(parts: Parts) -> dict[str, Any]:

@@ -97,7 +97,7 @@ def settings_of(evaluation: Mapping[str, Any]) -> dict[str, Any]:
 
     A result older than a key was evaluated with that key's default.
     """
-    return {"ood": None, **evaluation["evaluate"]}
+    return {"ood": None, "batch_statistics": False, **evaluation["evaluate"]}
 
 
 def _fault(result: object) -> str | None:
