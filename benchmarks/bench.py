@@ -27,18 +27,21 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from bnnrepro import optim
+from bnnrepro.data.batches import Batches
 from bnnrepro.experiment.threads import set_threads
 from bnnrepro.models.mlp import MLP
 from bnnrepro.models.vgg import VGG
 from bnnrepro.optim.kernels.malloc import keep_freed_memory
 from bnnrepro.runs import atomic, provenance
 from bnnrepro.tasks import Classification
+from bnnrepro.training import evaluation
 from bnnrepro.training.loop import TrainingLoop
 
 ROOT = Path(__file__).parents[1]
 IMAGES, BATCH = 54_000, 100  # of MNIST's protocol
 HELD_OUT = 16_000  # validation and test
 FLOPS_PER_STEP = 6 * 10_014_720 * BATCH  # of the MLP: 2 forward, 2 for inputs, 2 for weights
+DRAWS = 10
 LATE = (0.015, 0.1)  # shares of weights that noise can flip; 0.015 after 25 epochs of MNIST
 Step = Callable[[], object]
 Measurement = dict[str, Any]
@@ -301,6 +304,37 @@ def epoch(device: torch.device, repetitions: int) -> list[Measurement]:
     ]
 
 
+def mean_prediction(device: torch.device, repetitions: int) -> list[Measurement]:
+    """Measure the mean prediction over draws of MNIST's MLP at temperature 1."""
+    data = synthetic.load(name="mnist")
+    trainer = TrainingLoop(MLP((1, 28, 28), 10), Classification(), device=str(device))
+    trainer.compile("bayesbinn", lr=1e-4, temperature=1.0, compile_optimizer="off")
+    trainer._begin(data.sources(seed=0, device=device, batch_size=BATCH).train, epochs=1)
+    optimizer = trainer.optimizer
+    for parameter in optimizer.binary_parameters():  # all sizes at which a sign is not certain
+        optimizer.state[parameter]["natural_parameter"].uniform_(-4, 4)
+    optimizer.load_state_dict(optimizer.state_dict())
+
+    def measure(count: int, turns: int, bound: str) -> Measurement:
+        samples = torch.randn(count, 1, 28, 28), torch.zeros(count, dtype=torch.long)
+        source = Batches(count, lambda chosen, _: (samples[0][chosen], samples[1][chosen]), 1000)
+
+        def plain_passes() -> None:
+            for _ in range(DRAWS):
+                evaluation.outputs_and_targets(trainer.model, source, device)
+
+        def mean() -> None:
+            more = {"task": trainer.task, "samples": DRAWS}
+            evaluation.average_outputs(trainer.model, optimizer, source, device, **more)
+
+        times = interleaved({"plain": plain_passes, "mean": mean}, turns, device, warm_up=1)
+        name = f"mean prediction, {DRAWS} draws, {count:,} images / {DRAWS} forward passes"
+        return row(name, times["mean"].over(times["plain"]), bound, times["mean"].median)
+
+    few = max(repetitions // 3, 3)
+    return [measure(1_000, repetitions, "<= 1.3"), measure(10_000, few, "<= 1.05")]
+
+
 def start(repetitions: int) -> list[Measurement]:
     """Measure `run.py --help` against importing torch."""
 
@@ -393,7 +427,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    names = ("plain", "steps", "successors", "vgg", "epoch", "start", "memory", "export", "gpu")
+    names = ["plain", "steps", "successors", "mean", "vgg", "epoch", "start", "memory", "export"]
+    names += ["gpu"]
     parser.add_argument("--rows", default=",".join(names), help="groups of rows, with commas")
     parser.add_argument("--repetitions", type=int, default=15)
     parser.add_argument("--no-compile", action="store_true", help="leave out compiled rows")
@@ -415,6 +450,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "plain": lambda: against_plain(device, count),
         "steps": lambda: steps(device, count, compiled),
         "successors": lambda: successors(device, count),
+        "mean": lambda: mean_prediction(device, count),
         "vgg": lambda: vgg(device, count),
         "epoch": lambda: epoch(device, count),
         "start": lambda: start(count),

@@ -87,12 +87,16 @@ class BayesBiNN(Plain):
         self.m = torch.zeros_like(self.natural)
         self.t = 0
 
+    def uniform(self) -> Tensor:
+        """Return a uniform number for each weight."""
+        return torch.rand_like(self.natural)
+
     @torch.no_grad()
     def step(self, closure: Closure) -> Tensor:
         """Sample, differentiate, take a natural-gradient step; return the mean loss."""
         total, losses = torch.zeros_like(self.natural), []
         for _ in range(self.samples):
-            uniform = torch.rand_like(self.natural)
+            uniform = self.uniform()
             delta = torch.log(uniform / (1 - uniform)) / 2
             w = torch.tanh((self.natural + delta) / self.tau)
             self.write(w)

@@ -8,7 +8,8 @@ from torch.nn import Parameter
 
 from bnnrepro.optim import PMF, STE, BayesBiNN
 from bnnrepro.optim.base import Group
-from bnnrepro.optim.bayesbinn import noise, relax, scale
+from bnnrepro.optim.bayesbinn import scale
+from bnnrepro.optim.posterior import relax
 
 
 class StaleMu(BayesBiNN):
@@ -20,7 +21,7 @@ class StaleMu(BayesBiNN):
             return
         natural = self.state[parameter]["natural_parameter"]
         self._drawn[parameter] = None
-        parameter.copy_(relax(natural, noise(self._uniform(natural)), group["temperature"]))
+        parameter.copy_(relax(natural, self._noise(natural), group["temperature"]))
 
     def _consume(self, parameter: Parameter, gradient: Tensor, group: Group) -> Tensor:
         state = self.state[parameter]
@@ -41,7 +42,7 @@ class Float64(BayesBiNN):
         natural = self.state[parameter]["natural_parameter"]
         self._drawn[parameter] = None
         if train:
-            relaxed = relax(natural, noise(self._uniform(natural)), group["temperature"])
+            relaxed = relax(natural, self._noise(natural), group["temperature"])
             self.state[parameter]["relaxed"] = relaxed
             parameter.copy_(relaxed)
         else:

@@ -122,10 +122,12 @@ def machine() -> list[str]:
 
 
 def record() -> None:
+    """Record anew what the record has: what is newer has no names to keep."""
+    recorded = json.loads(FILE.read_text())["signatures"]
     with tempfile.TemporaryDirectory() as folder:
         content = {
             "machine": machine(),
-            "signatures": {" ".join(words): signature_of(words) for words in choices()},
+            "signatures": {words: signature_of(tuple(words.split(" "))) for words in recorded},
             "settings": {name: settings_of(name) for name in SHOWN},
             "runs": {name: figures_of(name, Path(folder) / name) for name in RUNS},
         }

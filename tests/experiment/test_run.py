@@ -65,7 +65,7 @@ def test_the_result_has_every_key_of_the_contract(run_small: RunSmall) -> None:
     assert set(result) == {
         "signature", "preset", "seed", "task", "dataset", "model", "method", "epochs",
         "n_train", "n_validation", "n_test", "final", "best", "parameters", "seconds", "device",
-        "precision", "stands_for", "fingerprint", "evaluate", "evaluations",
+        "precision", "noise", "stands_for", "fingerprint", "evaluate", "evaluations",
     }  # fmt: skip
     metrics = {"accuracy", "nll", "ece", "brier", "top5"}
     for moment in ("final", "best"):
@@ -81,6 +81,7 @@ def test_the_result_has_every_key_of_the_contract(run_small: RunSmall) -> None:
         "bits": 64 * 32 + 32 * 10,
     }
     assert (result["n_train"], result["n_validation"], result["n_test"]) == (160, 40, 100)
+    assert result["noise"] == "numpy SFC64, 16 bits a weight"
     assert run.path.parent.name == result["signature"]
 
 

@@ -24,9 +24,14 @@ from bnnrepro.optim import (
     reference,
 )
 from bnnrepro.optim.base import BinaryOptimizer
-from bnnrepro.optim.bayesbinn import _draw, _weigh, noise, relax, scale
+from bnnrepro.optim.bayesbinn import _weigh, scale
 from bnnrepro.optim.kernels.active_set import SPARSITY
+from bnnrepro.optim.kernels.chunks import flat
+from bnnrepro.optim.kernels.noise import BLOCK, deltas
 from bnnrepro.optim.kernels.relaxation import ActiveSets, reach
+from bnnrepro.optim.posterior import _relax_block, _write_relaxed, relax
+
+from .uniforms import uniforms_like
 
 STEPS = 200
 EPS = np.finfo(np.float64).eps
@@ -231,7 +236,7 @@ def test_bayesbinn_with_noise(all_shapes, seed, lr, tau, momentum, prior, draws)
             for rule in rules:
                 rule.prior = rule.natural.copy()
         for _ in range(draws):
-            uniforms = [torch.rand(p.shape, generator=twin, dtype=p.dtype).numpy() for p in params]
+            uniforms = [uniforms_like(p, twin) for p in params]
             gradients = [rng.normal(size=p.shape) * 0.01 for p in params]
             with optimizer.sampled_params(train=True):
                 for p, rule, u, g in zip(params, rules, uniforms, gradients, strict=True):
@@ -350,7 +355,7 @@ def test_bimu(shape, seed, lr, likelihood, max_step, tau, prior, draws):
             optimizer.set_prior_to_posterior()
             rule.prior = rule.natural.copy()
         for _ in range(draws):
-            uniform = torch.rand(p.shape, generator=twin, dtype=p.dtype).numpy()
+            uniform = uniforms_like(p, twin)
             g = rng.normal(size=p.shape)
             drawn = train_on(optimizer, p, g)
             assert_close(torch.from_numpy(drawn), rule.draw(uniform), rtol=1e-8, atol=1e-9)
@@ -462,11 +467,11 @@ def test_one_step_of_bayesbinn_from_any_state(seed, tau, crowd, momentum):
     twin.set_state(source.get_state())
 
     drawn = np.abs(natural) <= reach(torch.float64, tau)
-    if drawn.sum() > natural.size // 16:
+    if drawn.sum() > natural.size // SPARSITY:
         drawn[:] = True
     assert drawn.all() == (crowd > 0.1)
     uniform = np.full(natural.size, 0.5)
-    uniform[drawn] = torch.rand(int(drawn.sum()), generator=twin, dtype=torch.float64).numpy()
+    uniform[drawn] = uniforms_like(torch.empty(int(drawn.sum())), twin)
     rule = reference.BayesBiNN(natural, 0.01, 30, tau, momentum)
     w = rule.draw(uniform)
     g = rng.normal(size=natural.size)
@@ -496,7 +501,7 @@ both_precisions = pytest.mark.parametrize("dtype", [torch.float32, torch.float64
 @both_precisions
 @pytest.mark.parametrize("tau", TEMPERATURES)
 def test_beyond_reach_no_noise_can_change_anything(dtype, tau):
-    """w is the mode and s tau is 1, to the last bit, for the extreme uniforms (w is monotonic)."""
+    """w is the mode and s tau is 1, to the last bit, for the extreme noise (w is monotonic)."""
     bound = reach(dtype, tau)
     first = torch.nextafter(torch.tensor(bound, dtype=dtype), torch.tensor(math.inf, dtype=dtype))
     sizes = torch.cat(
@@ -508,55 +513,37 @@ def test_beyond_reach_no_noise_can_change_anything(dtype, tau):
     )
     natural = torch.cat([sizes, -sizes])
     mode = torch.sign(natural)
-    smallest = torch.finfo(dtype).eps / 2
-    for u in (smallest, 2 * smallest, 0.5, 1 - 2 * smallest, 1 - smallest):
-        uniform = torch.full_like(natural, u)
-        assert ((uniform > 0) & (uniform < 1)).all()
-        delta = uniform.logit() / 2
-        w = relax(natural, delta.clone(), tau)
+    for bits in (-(2**15), 1 - 2**15, 0, 2**15 - 2, 2**15 - 1):
+        delta = torch.full_like(natural, float(deltas(dtype, natural.device)[bits]))
+        w = relax(natural, delta, tau)
         assert torch.equal(w, mode)
+        drawn = torch.empty_like(natural)
+        _relax_block(drawn, natural, torch.full(natural.shape, bits, dtype=torch.int16), tau)
+        assert torch.equal(drawn, mode)
         assert torch.equal(scale(w, natural), torch.ones_like(w))
         if BinaryOptimizer.compiled:
             kernels = BayesBiNN([nn.Parameter(torch.zeros(1, 1))], lr=1, train_set_size=1)
             drawn, weighed = torch.empty_like(natural), torch.ones_like(natural)
-            kernels._run(_draw, drawn, natural, uniform.clone(), tau)
+            kernels._run(_write_relaxed, drawn, natural, delta, tau)
             assert torch.equal(drawn, mode)
             kernels._run(_weigh, weighed, drawn, natural)
             assert torch.equal(weighed, torch.ones_like(natural))
 
 
-@both_precisions
-def test_a_uniform_is_a_multiple_of_half_an_epsilon(dtype):
-    """What the largest |delta| rests on: torch draws no uniform between 0 and eps / 2."""
-    step = torch.finfo(dtype).eps / 2
-    drawn = torch.rand(200_000, generator=torch.Generator().manual_seed(0), dtype=dtype)
-    assert torch.equal(drawn / step, (drawn / step).round())
-
-
-@both_precisions
-def test_noise_is_finite_and_bounded(dtype):
-    largest = math.log(2 / torch.finfo(dtype).eps) / 2
-    p = nn.Parameter(torch.zeros(2, 2, dtype=dtype))
-    optimizer = BayesBiNN([p], lr=1, train_set_size=1, generator=torch.Generator().manual_seed(0))
-    delta = noise(optimizer._uniform(torch.empty(300_000, dtype=dtype)))
-    assert delta.abs().max() <= largest * (1 + 1e-6)
-    # The distribution function of delta is sigmoid(2 delta); 99.99 % of the time within 0.004.
-    for at in (-1.0, 0.0, 0.7):
-        share = float((delta <= at).double().mean())
-        assert share == pytest.approx(1 / (1 + math.exp(-2 * at)), abs=0.004)
-
-
 class GivenNoise(BayesBiNN):
-    """BayesBiNN whose uniforms are fixed for every weight, whether all or few ask for them."""
+    """BayesBiNN whose random bits are fixed for every weight, whether all or few ask for them."""
 
     given: torch.Tensor
 
-    def _uniform(self, pattern):
+    def _bits(self, pattern):
         self.sparse = pattern.shape != self.given.shape
         if not self.sparse:
-            return self.given.clone()
+            return self.given
         (active,) = self._active._sets.values()
         return self.given.view(-1)[active.places()]
+
+    def _bit_blocks(self, pattern):
+        return iter(torch.split(flat(self._bits(pattern)), BLOCK))
 
 
 @both_precisions
@@ -566,13 +553,13 @@ def test_sparse_and_dense_draws_give_the_same_update(dtype, tau, monkeypatch):
     natural = torch.from_numpy(spread_natural(rng, 4096, 0.03)).to(dtype).view(64, 64)
     active = natural.abs() <= reach(dtype, tau)
     assert 20 < int(active.sum()) <= 4096 // SPARSITY
-    uniform = torch.from_numpy(rng.random(size=(64, 64))).to(dtype)
+    bits = torch.from_numpy(rng.integers(-(2**15), 2**15, (64, 64), dtype=np.int16))
     gradient = torch.from_numpy(rng.normal(size=(64, 64)) * 1e-6).to(dtype)
 
     def update(sparse):
         p = nn.Parameter(torch.zeros(64, 64, dtype=dtype))
         optimizer = GivenNoise([p], lr=1e-3, train_set_size=30, temperature=tau)
-        optimizer.given = uniform
+        optimizer.given = bits
         put(optimizer, p, natural)
         with optimizer.sampled_params(train=True):
             drawn = p.detach().clone()

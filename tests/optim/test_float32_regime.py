@@ -6,7 +6,11 @@ import torch
 from torch import nn
 
 from bnnrepro.optim import BayesBiNN, reference
+from bnnrepro.optim.kernels.arithmetic import tanh
+from bnnrepro.optim.kernels.noise import largest
 from bnnrepro.optim.kernels.relaxation import reach
+
+from .uniforms import uniforms_like
 
 N, LR, TAU = 54_000, 1e-4, 1e-10
 SIZE = 2e-5  # of a gradient, as the 10-million-weight MLP has them
@@ -41,9 +45,7 @@ def run(p, optimizer, all_gradients):
 
 
 def uniforms(source):
-    """All the float32 uniforms, but 0, which would make an infinite delta."""
-    drawn = torch.rand(SHAPE, generator=source)
-    return drawn.clamp(2**-24, 1 - 2**-24).numpy()
+    return uniforms_like(torch.empty(SHAPE), source).astype(np.float32)
 
 
 def reference_run(natural, all_gradients, seed, pull=0.0, **more):
@@ -98,23 +100,25 @@ def test_the_first_step_is_saturated():
 
 
 def test_noise_matters_only_near_zero():
-    """Runs with other noise are the same run wherever |lambda| stayed above 8.32."""
+    """Runs with other noise are the same run wherever |lambda| stayed above 5.89."""
     steps = gradients(20, size=3e-10)  # small ones, so that many weights pass through zero
     start = np.where(np.random.default_rng(0).random(SHAPE) < 0.5, -30, 30).astype(np.float32)
     first, low, one = reference_run(start, steps, seed=1, pull=3e-10)
     second, also_low, two = reference_run(start, steps, seed=2, pull=3e-10)
-    beyond = np.minimum(low, also_low) > 8.32
+    beyond = np.minimum(low, also_low) > 5.895
     assert 0.05 < beyond.mean() < 0.999
     assert all((a[beyond] == b[beyond]).all() for a, b in zip(one, two, strict=True))
     assert (first.natural != second.natural)[~beyond].any()
 
 
-def test_the_largest_noise_is_8_32_and_tanh_is_one_from_9_02_on():
-    u = np.float32(1) - np.float32(2**-24)
-    largest = np.float32(0.5) * np.log(u / (np.float32(1) - u))
-    assert largest == pytest.approx(8.3178, abs=1e-4)
-    assert torch.tensor(9.02).tanh() == 1
-    assert torch.tensor(8.9).tanh() < 1
+def test_the_largest_noise_is_5_89_and_tanh_is_one_from_9_02_on():
+    u = np.float32(1) - np.float32(2**-17)
+    largest_noise = np.float32(0.5) * np.log(u / (np.float32(1) - u))
+    assert largest_noise == pytest.approx(5.8918, abs=1e-4)
+    assert largest(torch.float32) == pytest.approx(float(largest_noise), rel=1e-6)
+    for function in (torch.tanh, tanh):
+        assert function(torch.tensor(9.02)) == 1
+        assert function(torch.tensor(8.9)) < 1
     assert 9.02 < reach(torch.float32, TAU) < 10
 
 

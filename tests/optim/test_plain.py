@@ -10,6 +10,9 @@ from torch import nn
 from torch.nn.utils import parameters_to_vector
 
 from bnnrepro.optim import PMF, STE, BayesBiNN, Bop
+from bnnrepro.optim.kernels.noise import random_bits
+
+from .uniforms import of_bits
 
 STEPS = 25
 
@@ -60,6 +63,7 @@ def test_bayesbinn(samples, momentum):
     ours = BayesBiNN(model.parameters(), init=1.0, train_samples=samples, **settings)
     theirs = plain.BayesBiNN(twin.parameters(), init=1.0, train_samples=samples, **settings)
     theirs.natural = state(ours, "natural_parameter").clone()
+    theirs.uniform = lambda: torch.cat([of_bits(random_bits(p, None)).view(-1) for p in ours.state])
     start = theirs.natural.clone()
     both(ours, theirs, model, twin)
     torch.testing.assert_close(

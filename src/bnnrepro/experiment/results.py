@@ -12,6 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from bnnrepro.errors import UserError
 from bnnrepro.experiment.parts import Parts
+from bnnrepro.optim.kernels import noise
 from bnnrepro.runs.layout import RunFolder
 from bnnrepro.runs.result import DamagedResultError, read_result
 from bnnrepro.training import checkpoint
@@ -43,6 +44,7 @@ def result_values(parts: Parts, folder: RunFolder, key: str) -> dict[str, Any]:
         "seconds": sum(row["seconds"] for row in rows) + time.perf_counter() - started,
         "device": _device_name(trainer.device),
         "precision": trainer.precision,
+        "noise": noise.source(trainer.device) if trainer.optimizer.has_posterior else None,
         "stands_for": cfg.dataset.name if cfg.preset.stand_in else None,
     }
 

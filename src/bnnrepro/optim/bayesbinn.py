@@ -26,10 +26,10 @@ from torch.nn import Parameter
 
 from bnnrepro.constraints import AtLeastOne, Count, Fraction, NotNegative, Positive
 from bnnrepro.optim.base import Group
-from bnnrepro.optim.kernels.arithmetic import decay_and_subtract_, subtract_
+from bnnrepro.optim.kernels.arithmetic import abs_tanh, decay_and_subtract_, subtract_
 from bnnrepro.optim.kernels.compiling import Kernel
 from bnnrepro.optim.kernels.relaxation import ActiveDraw, ActiveSets
-from bnnrepro.optim.posterior import BernoulliPosterior
+from bnnrepro.optim.posterior import BernoulliPosterior, relax
 
 SMOOTHING = 1e-10
 
@@ -100,10 +100,9 @@ class BayesBiNN(BernoulliPosterior):
         if not train:
             self._sample(parameter)
         elif draw is None:
-            self._run(_draw, parameter, natural, self._uniform(natural), tau)
+            self._relax(parameter, tau)
         else:
-            delta = noise(self._uniform(draw.natural))
-            draw.show(parameter, relax(draw.natural, delta, tau))
+            draw.show(parameter, relax(draw.natural, self._noise(draw.natural), tau))
         self._drawn[parameter] = draw
 
     def _consume(self, parameter: Parameter, gradient: Tensor, group: Group) -> Tensor:
@@ -147,20 +146,13 @@ class BayesBiNN(BernoulliPosterior):
             )
 
 
-def noise(uniform: Tensor) -> Tensor:
-    """Return delta = log(e / (1 - e)) / 2, with e kept off 0 and 1."""
-    return torch.logit(uniform, eps=torch.finfo(uniform.dtype).eps / 2) / 2
-
-
-def relax(natural: Tensor, delta: Tensor, temperature: float) -> Tensor:
-    """Return w = tanh((lambda + delta) / tau), in [-1, 1]."""
-    return torch.tanh((natural + delta) / temperature)
-
-
 def scale(relaxed: Tensor, natural: Tensor) -> Tensor:
     """Return s tau = (1 - w^2 + 1e-10) / (1 - mu^2 + 1e-10), with mu = tanh(lambda)."""
-    mu = torch.tanh(natural)
-    return (1 - relaxed**2 + SMOOTHING) / (1 - mu**2 + SMOOTHING)
+    return _slack(relaxed.square()).div_(_slack(abs_tanh(natural).square_()))
+
+
+def _slack(square: Tensor) -> Tensor:
+    return torch.rsub(square, 1).add_(SMOOTHING)
 
 
 def descend(
@@ -190,10 +182,6 @@ def descend_with_momentum(
         natural_gradient.sub_(prior)
     momentum.lerp_(natural_gradient, fresh)
     subtract_(natural, momentum, rate)
-
-
-def _draw(weight: Tensor, natural: Tensor, uniform: Tensor, temperature: float) -> None:
-    weight.copy_(relax(natural, noise(uniform), temperature))
 
 
 def _weigh(gradient: Tensor, relaxed: Tensor, natural: Tensor) -> None:

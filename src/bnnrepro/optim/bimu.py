@@ -30,7 +30,7 @@ from torch.nn import Parameter
 
 from bnnrepro.constraints import AtLeastOne, Count, Positive
 from bnnrepro.optim.base import Group
-from bnnrepro.optim.bayesbinn import noise, relax
+from bnnrepro.optim.kernels.arithmetic import tanh
 from bnnrepro.optim.posterior import BernoulliPosterior
 from bnnrepro.optim.soft import SoftWeights
 
@@ -88,8 +88,7 @@ class BiMU(SoftWeights, BernoulliPosterior):
         if not train:
             self._sample(parameter)
             return
-        natural = self.state[parameter]["natural_parameter"]
-        self._run(_draw, parameter, natural, self._uniform(natural), group["temperature"])
+        self._relax(parameter, group["temperature"])
 
     def _consume(self, parameter: Parameter, gradient: Tensor, group: Group) -> Tensor:
         gradient = gradient.to(self.state[parameter]["natural_parameter"].dtype)
@@ -104,10 +103,6 @@ class BiMU(SoftWeights, BernoulliPosterior):
             prior = state.get("prior", group["prior"])
             self._run(_shift, state["natural_parameter"], gradient, prior, *numbers)
             self._show_mode(parameter, group)
-
-
-def _draw(weight: Tensor, natural: Tensor, uniform: Tensor, temperature: float) -> None:
-    weight.copy_(relax(natural, noise(uniform), temperature))
 
 
 def _through(gradient: Tensor, relaxed: Tensor, factor: float) -> None:
@@ -125,7 +120,7 @@ def _shift(
     memory: float,
 ) -> None:
     """Take the step of lambda, in g's memory."""
-    mean = torch.tanh(natural)
+    mean = tanh(natural)
     damping = (1 - mean.square()).mul_(curvature)
     size = (gradient * mean).add_(gradient.abs()).mul_(2).add_(damping).add_(1 / max_step)
     pull = damping.mul_(natural - prior).div_(memory)

@@ -52,7 +52,9 @@ So a run keeps the name that it had before the key existed. A group left empty i
 """
 
 FORMATS: Mapping[str, int] = {
-    "bnnrepro.optim.BayesBiNN": 2,  # 2: starts from the signs of the model's weights
+    # 2: starts from the signs of the model's weights; 3: noise of 16 bits
+    "bnnrepro.optim.BayesBiNN": 3,
+    "bnnrepro.optim.BiMU": 2,  # 2: noise of 16 bits
     "bnnrepro.optim.Bop": 2,
     "bnnrepro.optim.PMF": 2,
 }

