@@ -31,7 +31,9 @@ DIGITS: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "mu of the step before": {
         "present mu (ours)": (),
-        "stale mu": ("method._target_=variants.StaleMu", "method.name=stale_mu"),
+        "stale mu, tau = 1e-10": ("method.stale_mean=true",),
+        "present mu, tau = 1": ("method.temperature=1",),
+        "stale mu, tau = 1": ("method.temperature=1", "method.stale_mean=true"),
     },
     "float64": {
         "float32 (ours)": (),

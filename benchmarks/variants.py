@@ -2,7 +2,6 @@
 
 import math
 
-import torch
 from torch import Tensor
 from torch.nn import Parameter
 
@@ -10,24 +9,6 @@ from bnnrepro.optim import PMF, STE, BayesBiNN
 from bnnrepro.optim.base import Group
 from bnnrepro.optim.bayesbinn import scale
 from bnnrepro.optim.posterior import relax
-
-
-class StaleMu(BayesBiNN):
-    """The authors' program: s with the previous step's mean (0 at the first step)."""
-
-    def _perturb(self, parameter: Parameter, group: Group, train: bool) -> None:
-        if not train:
-            super()._perturb(parameter, group, train)
-            return
-        natural = self.state[parameter]["natural_parameter"]
-        self._drawn[parameter] = None
-        parameter.copy_(relax(natural, self._noise(natural), group["temperature"]))
-
-    def _consume(self, parameter: Parameter, gradient: Tensor, group: Group) -> Tensor:
-        state = self.state[parameter]
-        stale = state.get("stale", torch.zeros_like(parameter))
-        state["stale"] = state["natural_parameter"].clone()
-        return gradient.mul_(scale(parameter, stale))
 
 
 class Float64(BayesBiNN):

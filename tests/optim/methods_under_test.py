@@ -51,6 +51,7 @@ OTHER = {
     "curvature": 3.0,
     "max_step": 0.5,
     "memory": 20.0,
+    "stale_mean": True,
 }
 
 

@@ -204,9 +204,10 @@ def test_pmf(shape, seed, size, adam, rho, interval, beta_max):
     st.sampled_from([0.0, 0.5, 0.99]),
     st.sampled_from([0.0, 0.4]),
     st.integers(1, 3),
+    st.booleans(),
 )
 @long_examples
-def test_bayesbinn_with_noise(all_shapes, seed, lr, tau, momentum, prior, draws):
+def test_bayesbinn_with_noise(all_shapes, seed, lr, tau, momentum, prior, draws, stale):
     """Moderate natural parameters, where every weight is drawn: the whole trajectory agrees."""
     params = [parameter(shape, seed)[0] for shape in all_shapes]
     source = torch.Generator().manual_seed(seed)
@@ -219,14 +220,14 @@ def test_bayesbinn_with_noise(all_shapes, seed, lr, tau, momentum, prior, draws)
         prior=prior,
         init=1.0,
         train_set_scale=2.5,
+        stale_mean=stale,
         generator=source,
     )
     twin = torch.Generator()
     twin.set_state(source.get_state())
+    settings = lr, 50, tau, momentum, prior, stale
     rules = [
-        reference.BayesBiNN(
-            array(optimizer.state[p]["natural_parameter"]).copy(), lr, 50, tau, momentum, prior
-        )
+        reference.BayesBiNN(array(optimizer.state[p]["natural_parameter"]).copy(), *settings)
         for p in params
     ]
     rng = np.random.default_rng(seed)

@@ -284,6 +284,7 @@ OUT_OF_RANGE = {
     "likelihood": [0, -1, INF, NAN],
     "curvature": [0, -1, INF, NAN],
     "max_step": [0, -1, INF, NAN],
+    "stale_mean": ["yes", None, 2],
     "memory": [0.5, INF, NAN],
 }
 NUMBERLESS = {"params", "generator"}

@@ -24,7 +24,14 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-from bnnrepro.constraints import AtLeastOne, Count, Fraction, NotNegative, Positive
+from bnnrepro.constraints import (
+    AtLeastOne,
+    Count,
+    Fraction,
+    NotNegative,
+    Positive,
+    check_arguments,
+)
 from bnnrepro.optim.base import Group
 from bnnrepro.optim.kernels.arithmetic import abs_tanh, decay_and_subtract_, subtract_
 from bnnrepro.optim.kernels.compiling import Kernel
@@ -48,6 +55,8 @@ class BayesBiNN(BernoulliPosterior):
         init: the natural parameters start at +init or -init, by the signs of the weights that the
             parameters hold; torch's own first weights have random signs, as the paper's.
         train_set_scale: factor of train_set_size; 10 with crops and flips (appendix B.2).
+        stale_mean: take mu of s before the last step instead of now, as the authors' program does,
+            first tanh of the first lambda; another rule where |lambda| is small.
         generator: source of every draw, and of the first signs where a weight is 0.
     """
 
@@ -65,6 +74,7 @@ class BayesBiNN(BernoulliPosterior):
         prior: float = 0.0,
         init: NotNegative = 10.0,
         train_set_scale: Positive = 1.0,
+        stale_mean: bool = False,
         generator: torch.Generator | None = None,
     ) -> None:
         defaults = {
@@ -77,6 +87,8 @@ class BayesBiNN(BernoulliPosterior):
             "train_set_scale": train_set_scale,
             "steps": 0,
         }
+        check_arguments(BayesBiNN, {"stale_mean": stale_mean})
+        self.stale_mean = stale_mean  # no group's: states older than it can be loaded
         self._drawn: dict[Parameter, ActiveDraw | None] = {}  # None: every weight was drawn
         self._active = ActiveSets()
         super().__init__(params, defaults, train_samples=train_samples, generator=generator)
@@ -96,7 +108,8 @@ class BayesBiNN(BernoulliPosterior):
 
     def _perturb(self, parameter: Parameter, group: Group, train: bool) -> None:
         natural, tau = self.state[parameter]["natural_parameter"], group["temperature"]
-        draw = self._active.draw(parameter, natural, tau) if train else None
+        here = train and not self.stale_mean  # else s is not 1 / tau far from zero
+        draw = self._active.draw(parameter, natural, tau) if here else None
         if not train:
             self._sample(parameter)
         elif draw is None:
@@ -110,7 +123,7 @@ class BayesBiNN(BernoulliPosterior):
         natural, draw = self.state[parameter]["natural_parameter"], self._drawn[parameter]
         gradient = gradient.to(natural.dtype)  # they differ where the model's was changed later
         if draw is None:
-            self._run(_weigh, gradient, parameter, natural)
+            self._run(_weigh, gradient, parameter, self.state[parameter].get("stale", natural))
         else:
             draw.multiply(gradient, scale(draw.relaxed, draw.natural))
         return gradient
@@ -132,6 +145,8 @@ class BayesBiNN(BernoulliPosterior):
         for parameter, gradient in zip(params, gradients, strict=True):
             state = self.state[parameter]
             natural = state["natural_parameter"]
+            if self.stale_mean:
+                state["stale"] = natural.clone()
             prior = state.get("prior", group["prior"] or None)
             if beta == 0:
                 rule: Kernel = descend

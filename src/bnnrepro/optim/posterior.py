@@ -54,6 +54,7 @@ class BernoulliPosterior(BinaryOptimizer):
     def _start(self, parameter: Parameter, group: Group) -> None:
         dtype = torch.float32 if parameter.dtype == torch.float16 else None  # 1e-10 is 0 in float16
         signs = signs_of(parameter, self.generator).to(dtype or parameter.dtype)
+        self.state[parameter].pop("stale", None)  # BayesBiNN's, of the weights before
         self.state[parameter]["natural_parameter"] = signs.mul_(group["init"])
         self._show_mode(parameter, group)
 

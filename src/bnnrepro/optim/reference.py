@@ -62,8 +62,10 @@ class BayesBiNN:
         temperature: float,
         momentum: float = 0.0,
         prior: Array | float = 0.0,
+        stale_mean: bool = False,
     ) -> None:
         self.natural = natural.copy()
+        self.before, self.stale_mean = self.natural, stale_mean
         self.dtype = natural.dtype.type
         self.lr, self.n, self.tau, self.beta = lr, train_set_size, temperature, momentum
         self.prior = prior
@@ -81,7 +83,7 @@ class BayesBiNN:
     def consume(self, g: Array) -> None:
         """Take the gradient at the weights of the last draw."""
         one, tau, small = self.dtype(1), self.dtype(self.tau), self.dtype(1e-10)
-        mu = np.tanh(self.natural)
+        mu = np.tanh(self.before if self.stale_mean else self.natural)
         self.s = (one - self.w**2 + small) / (tau * (one - mu**2 + small))
         self.weighted.append(self.s * g)
 
@@ -93,6 +95,7 @@ class BayesBiNN:
         self.weighted = []
         natural_gradient = n * average + self.natural - np.asarray(self.prior, self.dtype)
         self.m = beta * self.m + (self.dtype(1) - beta) * natural_gradient
+        self.before = self.natural
         self.natural = self.natural - lr * self.m / (self.dtype(1) - beta**self.t)
 
     @property

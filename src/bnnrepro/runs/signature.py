@@ -36,6 +36,7 @@ NEUTRAL: Mapping[str, object] = {
     "preset.width": 1,
     "preset.stand_in": None,
     "dataset.test_split": 0,
+    "method.stale_mean": False,
     "scheduler.warmup": 0,
     "training.early_stopping": None,
     "training.label_smoothing": 0,
