@@ -84,8 +84,9 @@ def complete(cfg: DictConfig, loader: ConfigLoader) -> None:
         for word in cfg.hydra.overrides.task:  # Hydra merges the files of a list
             if names := re.fullmatch(r"logger=\[(.+)\]", word):
                 cfg.logger.name = "+".join(re.findall(r"[^\s,]+", names[1]))
-        if isinstance(cfg.out, str):
-            cfg.out = os.path.expanduser(cfg.out)  # noqa: PTH111 (Path drops a last slash)
+        if isinstance(cfg.out, str) and cfg.out.startswith("~"):
+            expanded = os.path.expanduser(cfg.out)  # noqa: PTH111 (Path drops a last slash)
+            cfg.out = expanded.replace("${", r"\${")  # text is no interpolation
 
 
 def explain(
