@@ -33,6 +33,14 @@ def site(tmp_path_factory) -> Path:
     return folder
 
 
+def test_the_navigation_has_every_page():
+    text = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    listed = set(re.findall(r"^ +- (?:.*: )?(\S+\.md)$", text, re.MULTILINE)) | {"README.md"}
+    pages = {path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md")}
+    assert pages <= listed
+    assert {f"{path.parent.name}/{path.stem}.md" for path in DOCS.glob("tutorials/*.py")} <= listed
+
+
 @pytest.mark.slow
 def test_every_page_is_on_the_site_and_loads_nothing_from_the_network(site):
     pages = {path.relative_to(site).as_posix() for path in site.rglob("*.html")}
