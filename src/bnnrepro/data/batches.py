@@ -1,4 +1,4 @@
-"""Samples in memory, and the batches that training and evaluation read: no worker processes."""
+"""Samples, and the batches that training and evaluation read: no worker processes."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, cast
 
 import torch
 from torch import Tensor
 
+from bnnrepro.data.streaming import Streamed, fetched_ahead
 from bnnrepro.errors import UserError
 from bnnrepro.seeds import derive
 
@@ -35,7 +36,7 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class Samples:
-    """Inputs with their targets, in memory, both on one device.
+    """Inputs with their targets, both on one device; images may be ``streaming.streamed`` ones.
 
     Args:
         inputs: images, uint8 (N, C, H, W), values 0..255; or points, floating (N, D), finite.
@@ -93,6 +94,9 @@ class Samples:
     def subset(self, indices: Tensor) -> Samples:
         """Return the samples at the given indices (int64, shape (n,)), in that order."""
         names = tuple(self.names[index] for index in indices.tolist()) if self.names else ()
+        if isinstance(self.inputs, Streamed):
+            targets = self.targets[indices.to(self.targets.device)]
+            return Samples(cast(Tensor, self.inputs.subset(indices)), targets, names)
         return Samples(*self[indices.to(self.inputs.device)], names)
 
 
@@ -117,6 +121,7 @@ class Batches:
         draw: draws the changes of an epoch, a column for each of as many samples, from a generator
             on the CPU: the same on every device. None: no changes.
         least: the smallest last batch of a shuffled epoch.
+        ahead: number of batches fetched, in a thread, before they are asked for.
 
     Raises:
         UserError: a batch size below 1.
@@ -131,6 +136,7 @@ class Batches:
     device: torch.device | str = "cpu"
     draw: Callable[[int, torch.Generator], Tensor] | None = None
     least: int = 2
+    ahead: int = 0
 
     def __post_init__(self) -> None:
         if not self.n_samples:
@@ -167,10 +173,13 @@ class Batches:
             order = order.to(self.device)
         if self.draw is not None:
             changes = self.draw(self.n_samples, self._stream("augment", number)).to(self.device)
-        for first, last in pairwise(self._cuts[start:]):
-            batch = slice(first, last)
+
+        def fetch(batch: slice) -> Pair:
             indices = batch if order is None else order[batch]
-            yield self.fetch(indices, None if changes is None else changes[:, batch])
+            return self.fetch(indices, None if changes is None else changes[:, batch])
+
+        batches = (slice(first, last) for first, last in pairwise(self._cuts[start:]))
+        yield from fetched_ahead(fetch, batches, self.ahead) if self.ahead else map(fetch, batches)
 
     def _stream(self, *words: str | int) -> torch.Generator:
         return torch.Generator().manual_seed(derive(self.seed, *words))

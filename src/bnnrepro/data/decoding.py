@@ -21,7 +21,7 @@ from bnnrepro.errors import DataError, UserError, cannot_read, readable
 if TYPE_CHECKING:
     from PIL import Image  # imported where it is used: --help does without
 
-CHUNK = 256  # files per task of a thread; one task per file costs more than a small image
+CHUNK = 256  # most files per task of a thread; one task per file costs more than a small image
 SPARE = 256 << 20  # bytes, more than decoding takes: with less memory free, damage is not proven
 
 T = TypeVar("T")
@@ -41,7 +41,8 @@ def read_all(
     Raises:
         UserError: ``work`` raised it, or a file cannot be read or decoded.
     """
-    chunks = [paths[first : first + CHUNK] for first in range(0, len(paths), CHUNK)]
+    size = max(1, min(CHUNK, -(-len(paths) // _threads())))
+    chunks = [paths[first : first + size] for first in range(0, len(paths), size)]
     with readable(key, paths[0].parent if paths else ""), ThreadPoolExecutor(_threads()) as pool:
         done = pool.map(lambda chunk: [_read(path, work, key) for path in chunk], chunks)
         return list(itertools.chain.from_iterable(done))

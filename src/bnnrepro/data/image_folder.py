@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ from bnnrepro.data.decoding import (
     refuse_special_files,
 )
 from bnnrepro.data.images import ImageSet
+from bnnrepro.data.streaming import fits_in_memory, streamed
 from bnnrepro.errors import UserError
 
 GRAY_MODES = {"1", "L", "LA"}
@@ -46,7 +47,12 @@ def check_size(values: Mapping[str, Any]) -> None:
 
 
 @dataset(ImageSet, check=check_size, name="image_folder")
-def load(root: Text, size: Count | None = None, test_split: Fraction = 0.0) -> Arrays:
+def load(
+    root: Text,
+    size: Count | None = None,
+    test_split: Fraction = 0.0,
+    in_memory: bool | Literal["auto"] = "auto",
+) -> Arrays:
     """Return a tree of images: the classes are the folders, one channel if all are grayscale.
 
     Without a ``test`` folder, ``val`` is the test set, which is logged.
@@ -56,6 +62,7 @@ def load(root: Text, size: Count | None = None, test_split: Fraction = 0.0) -> A
         size: resize to size x size pixels, bilinear; null: all images have one size already
         test_split: fraction of train/ that is the test set, the same for every seed, where there is
             neither test/ nor val/
+        in_memory: false: read each batch from its files; auto: if all take over a quarter of RAM
 
     Raises:
         DataError: a folder is missing, empty or of one class, or the test set has other classes.
@@ -63,15 +70,31 @@ def load(root: Text, size: Count | None = None, test_split: Fraction = 0.0) -> A
     """
     train, test = find_splits(folder := Path(root).expanduser(), test_split)
     files = [*chain(*train.values()), *chain(*test.values())]
-    pixels, digests = read(files, size)
-    images, classes = torch.from_numpy(np.stack(pixels)), labels(train)
-    n = len(classes)
+    kept = _fit(files, size) if in_memory == "auto" else in_memory
+    digests, read, shape = survey(files, size, kept)
+    classes, held = labels(train), len(files) - (n := len(labels(train)))
+    if kept:
+        images = torch.from_numpy(read(list(range(len(files)))))
+        parts = images[:n], images[n:]
+    else:
+        log.info("%s: %d images are read from their files in every epoch", folder, len(files))
+        parts = (
+            streamed(read, (n, *shape[1:])),
+            streamed(lambda places: read([n + place for place in places]), (held, *shape[1:])),
+        )
     return Arrays(
-        Samples(images[:n], classes),
-        Samples(images[n:], labels(test)),
+        Samples(parts[0], classes),
+        Samples(parts[1], labels(test)),
         tuple(train),
         fingerprint(folder, dict(zip(files, digests, strict=True)), train, size),
     )
+
+
+def _fit(files: Sequence[Path], size: int | None) -> bool:
+    """Return whether all images may be held in memory, by the first one's size."""
+    (first,) = read_all(files[:1], lambda _, content: decode(content).size)
+    width, height = first if size is None else (size, size)
+    return fits_in_memory(2 * 3 * width * height * len(files))  # read singly, then stacked
 
 
 def labels(split: Mapping[str, Sequence[Path]]) -> Tensor:
@@ -176,38 +199,70 @@ def hidden(name: str) -> bool:
     return name.startswith(".") or name == "__MACOSX"
 
 
-def read(files: Sequence[Path], size: int | None) -> tuple[list[np.ndarray], list[str]]:
-    """Return each file's pixels, uint8 (1 or 3, H, W), and the sha256 of its bytes.
+def survey(
+    files: Sequence[Path], size: int | None, in_memory: bool
+) -> tuple[list[str], Callable[[list[int]], np.ndarray], tuple[int, ...]]:
+    """Decode every file once.
+
+    Returns:
+        The sha256 of each file's bytes; a function from places to pixels, uint8 (B, C, H, W), kept
+        in memory or read again at each call; and (N, C, H, W).
 
     Raises:
         UserError: a file cannot be read, or is of another size than the first without ``size``.
     """
+    (first,) = read_all(files[:1], lambda _, content: decode(content).size)
+    names = [str(path) for path in files]  # a Path takes ten times as much memory
+
+    def decoded(path: Path, content: bytes) -> np.ndarray:
+        return pixels_of(path, content, size, first, names[0])
+
+    def work(path: Path, content: bytes) -> tuple[np.ndarray | None, int, str]:
+        pixels = decoded(path, content)
+        digest = hashlib.sha256(content).hexdigest()
+        return pixels if in_memory else None, len(pixels), digest
+
+    kept, planes, digests = zip(*read_all(files, work), strict=True)
+    channels = max(planes)  # one colour image gives all of them three planes
+
+    def stacked(images: Iterable[np.ndarray]) -> np.ndarray:
+        return np.stack([p if len(p) == channels else p.repeat(channels, 0) for p in images])
+
+    def read(places: list[int]) -> np.ndarray:
+        if in_memory:
+            return stacked(kept[place] for place in places)
+        return stacked(read_all([Path(names[place]) for place in places], decoded))
+
+    width, height = first if size is None else (size, size)
+    return list(digests), read, (len(files), channels, height, width)
+
+
+def pixels_of(
+    path: Path, content: bytes, size: int | None, needed: tuple[int, int], model: str
+) -> np.ndarray:
+    """Return a file's pixels, uint8 (1 or 3, H, W).
+
+    Args:
+        path: of the file.
+        content: its bytes.
+        size: see ``load``.
+        needed: width and height without ``size``, those of the file ``model``.
+        model: named by the error.
+    """
     from PIL import Image
 
-    (first,) = read_all(files[:1], lambda _, content: decode(content).size)
-
-    def work(path: Path, content: bytes) -> tuple[np.ndarray, str]:
-        image = decode(content)
-        if image.mode not in GRAY_MODES | COLOUR_MODES:
-            raise ValueError(f"its pixels are {image.mode}: 8 bits a channel are needed")
-        if size is None and image.size != first:
-            here, there = ("x".join(map(str, size)) for size in (first, image.size))
-            raise UserError(
-                "dataset.size",
-                "null",
-                "a side in pixels is needed, as the sizes differ:\n"
-                f"{files[0]} is {here}, {path} is {there}",
-            )
-        image = on_white(image, "L" if image.mode in GRAY_MODES else "RGB")
-        if size is not None:
-            image = image.resize((size, size), Image.Resampling.BILINEAR)
-        pixels = np.atleast_3d(np.asarray(image, dtype=np.uint8)).transpose(2, 0, 1)
-        return pixels, hashlib.sha256(content).hexdigest()
-
-    pixels, digests = zip(*read_all(files, work), strict=True)
-    channels = max(map(len, pixels))  # one colour image gives all of them three planes
-    equal = [array if len(array) == channels else array.repeat(channels, 0) for array in pixels]
-    return equal, list(digests)
+    image = decode(content)
+    if image.mode not in GRAY_MODES | COLOUR_MODES:
+        raise ValueError(f"its pixels are {image.mode}: 8 bits a channel are needed")
+    if size is None and image.size != needed:
+        here, there = ("x".join(map(str, size)) for size in (needed, image.size))
+        allowed = "a side in pixels is needed, as the sizes differ:"
+        both = f"{model} is {here}, {path} is {there}"
+        raise UserError("dataset.size", "null", f"{allowed}\n{both}")
+    image = on_white(image, "L" if image.mode in GRAY_MODES else "RGB")
+    if size is not None:
+        image = image.resize((size, size), Image.Resampling.BILINEAR)
+    return np.atleast_3d(np.asarray(image, dtype=np.uint8)).transpose(2, 0, 1)
 
 
 def fingerprint(

@@ -18,6 +18,7 @@ from bnnrepro.data.dataset import Arrays, DataSet, Facts, limit_samples, refuse_
 from bnnrepro.errors import UserError
 
 EVALUATION_BATCH_SIZE = 500  # large enough to fill a GPU, small enough for VGG on a laptop
+_AT_ONCE = 1024  # images
 AnyBatches = TypeVar("AnyBatches", bound=Batches)
 Shape = Annotated[Sequence[Count], Len(3, 3)]
 Mean = Annotated[Sequence[float], Len(1)]
@@ -179,6 +180,8 @@ def image_batches(
         return scaled(images), classes
 
     draw = None if augment == UNCHANGED else partial(sample_changes, augment)
+    if ahead := getattr(samples.inputs, "ahead", 0):
+        settings["ahead"] = ahead
     return make(len(samples), fetch, device=samples.inputs.device, draw=draw, **settings)
 
 
@@ -249,10 +252,14 @@ def channel_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, 
         images: uint8, shape (N, C, H, W).
     """
     values = torch.arange(256, dtype=torch.float64) / 255
-    means, stds = [], []
-    for channel in images.unbind(1):
+    histograms = torch.zeros(images.shape[1], 256, dtype=torch.int64)
+    for first in range(0, len(images), _AT_ONCE):
+        part = images[first : first + _AT_ONCE]
         # A histogram of 256 values is enough: no float copy of the data is made.
-        counts = torch.bincount(channel.flatten(), minlength=256).double().cpu()
+        for histogram, channel in zip(histograms, part.unbind(1), strict=True):
+            histogram += torch.bincount(channel.flatten(), minlength=256).cpu()
+    means, stds = [], []
+    for counts in histograms.double():
         mean = float(counts @ values / counts.sum())
         means.append(mean)
         stds.append(math.sqrt(counts @ (values - mean) ** 2 / counts.sum()))

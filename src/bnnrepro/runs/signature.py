@@ -25,6 +25,7 @@ EXCLUDED = frozenset(
         "fail_fast",
         "dataset.root",  # data given by a path enter by content: the fingerprint
         "dataset.download",
+        "dataset.in_memory",  # the same images in the same order
     }
 )
 """Dotted keys, with everything below them, that change no number of a run beyond rounding.
