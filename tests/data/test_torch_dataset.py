@@ -1,0 +1,112 @@
+"""A user's Dataset by its name in a YAML file: the same run as from arrays, resumed to its bits."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tests.experiment.test_run import assert_same
+from torch.utils.data import DataLoader, Dataset, IterableDataset
+
+from bnnrepro.config.compose import hydra_session, load
+from bnnrepro.config.validation import check
+from bnnrepro.data.batches import Samples
+from bnnrepro.data.dataset import Arrays, dataset
+from bnnrepro.data.images import ImageSet
+from bnnrepro.data.torch_dataset import arrays_of
+from bnnrepro.errors import UserError
+from bnnrepro.experiment import run
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (60, 8, 7, 3), dtype=np.uint8)
+CLASSES = ("even", "odd")
+
+
+class Items(Dataset):
+    def __init__(self, first: int, last: int, form: str = "picture") -> None:
+        self.places, self.form = range(first, last), form
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, place: int):
+        pixels = PIXELS[self.places[place]]
+        forms = {
+            "picture": lambda: Image.fromarray(pixels),
+            "array": lambda: pixels,
+            "tensor": lambda: torch.from_numpy(pixels).permute(2, 0, 1),
+            "float": lambda: torch.from_numpy(pixels).permute(2, 0, 1) / 255,
+            "cut": lambda: pixels[: 8 - place % 2],
+        }
+        return forms[self.form](), torch.tensor(self.places[place] % 2)
+
+
+class Endless(IterableDataset):
+    def __iter__(self):
+        return iter(Items(0, 2))
+
+
+def test_every_form_gives_the_same_samples() -> None:
+    whole = [arrays_of(Items(0, 50, f), Items(50, 60, f), CLASSES) for f in ("picture", "tensor")]
+    whole.append(arrays_of(DataLoader(Items(0, 50, "array")), Items(50, 60), CLASSES))
+    assert len({each.fingerprint for each in whole}) == 1
+    for each in whole:
+        inputs, targets = each.train[torch.tensor([7, 3])]
+        assert torch.equal(inputs, torch.from_numpy(PIXELS[[7, 3]]).permute(0, 3, 1, 2))
+        assert targets.tolist() == [1, 1]
+    other = arrays_of(Items(0, 49), Items(49, 60), CLASSES)
+    assert other.fingerprint != whole[0].fingerprint
+
+
+MEMORY = False
+
+
+@dataset(ImageSet, name="mine")
+def read() -> Arrays:
+    """Return the Datasets' images, or the same ones in memory."""
+    from_files = arrays_of(Items(0, 50), Items(50, 60), CLASSES)
+    if not MEMORY:
+        return from_files
+    parts = [Samples(part.inputs[:], part.targets) for part in (from_files.train, from_files.test)]
+    return Arrays(*parts, CLASSES, from_files.fingerprint)
+
+
+def trained(folder: Path, out: str, *words: str):
+    (folder / "conf" / "dataset").mkdir(parents=True, exist_ok=True)
+    text = f"_target_: {__name__}.read\nname: mine\naugment: {{pad: 1, flip: true}}\n"
+    (folder / "conf" / "dataset" / "mine.yaml").write_text(text)
+    words = ("dataset=mine", "epochs=3", "batch_size=16", "method=bayesbinn", *words)
+    settings = ("model.hidden=[8]", "device=cpu", "threads=1", f"out={folder}/{out}")
+    with hydra_session(config_dir=str(folder / "conf")) as hydra:
+        config = check(load(hydra.config_loader, [*words, *settings]))
+    return run(config).folder
+
+
+def test_a_run_on_a_dataset_resumes_to_the_bits_of_one_from_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained(tmp_path, "read", "stop_after=1")
+    resumed = trained(tmp_path, "read")
+    monkeypatch.setitem(globals(), "MEMORY", True)
+    assert_same(resumed, trained(tmp_path, "held"))
+
+
+@pytest.mark.parametrize(
+    ("train", "words"),
+    [
+        (Items(0, 3, "float"), r"train\[0\] is an image of float32: must be of uint8"),
+        (Items(0, 3, "cut"), r"train\[1\] has the shape \(3, 7, 7\), the one before \(3, 8, 7\)"),
+        (Items(0, 0), "train is empty"),
+        (Endless(), "train is a Endless: a Dataset with items by number"),
+        (list(Items(0, 2)), "train is a list: a Dataset"),
+        (torch.utils.data.TensorDataset(torch.zeros(2, 3)), r"train\[0\] must be a pair"),
+    ],
+)
+def test_other_items_are_refused_in_one_line(train: object, words: str) -> None:
+    @dataset(ImageSet, name="mine")
+    def load() -> Arrays:
+        return arrays_of(train, Items(50, 60), CLASSES)
+
+    with pytest.raises(UserError, match=words) as refused:
+        load()
+    assert "\n" not in str(refused.value)
