@@ -154,6 +154,17 @@ def test_the_wheel_works_outside_the_checkout_and_without_the_extras(built, tmp_
         assert line.endswith(f"pip install 'bnnrepro[{extra}]'")
 
 
+def test_the_citation_is_of_this_version_and_has_every_rules_paper():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["version"] == bnnrepro.__version__
+    cited = {work["url"].removeprefix("https://arxiv.org/abs/") for work in citation["references"]}
+    others = {"BinaryOptimizer", "FullPrecision", "param_groups"}
+    rules = [getattr(bnnrepro.optim, name) for name in set(bnnrepro.optim.__all__) - others]
+    assert len(rules) == 10
+    for text in [sys.modules[rule.__module__].__doc__ for rule in rules]:
+        assert cited & set(re.findall(r"arXiv (\d{4}\.\d{5})", text)), text.splitlines()[0]
+
+
 def test_a_release_needs_its_tag_and_its_section_of_the_changelog():
     script = [sys.executable, ROOT / ".github" / "release_notes.py"]
     run = partial(subprocess.run, capture_output=True, text=True, check=False)
@@ -167,12 +178,18 @@ def test_a_release_needs_its_tag_and_its_section_of_the_changelog():
 
 
 @pytest.mark.slow
-def test_workflows_and_hooks_are_well_formed():
-    check = [sys.executable, "-m", "check_jsonschema", "--builtin-schema"]
+def test_workflows_forms_and_citation_are_well_formed():
     workflows = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
-    subprocess.run([*check, "vendor.github-workflows", *workflows], check=True)
-    actions = sorted((ROOT / ".github" / "actions").glob("*/action.yml"))
-    subprocess.run([*check, "vendor.github-actions", *actions], check=True)
+    forms = sorted((ROOT / ".github" / "ISSUE_TEMPLATE").glob("[!c]*.yml"))
+    for schema, files in {
+        "github-workflows": workflows,
+        "github-actions": sorted((ROOT / ".github" / "actions").glob("*/action.yml")),
+        "github-issue-forms": forms,
+        "citation-file-format": [ROOT / "CITATION.cff"],
+    }.items():
+        check = ["check_jsonschema", "--builtin-schema", f"vendor.{schema}", *files]
+        subprocess.run([sys.executable, "-m", *check], check=True)
+    assert len(forms) == 2
     assert len(workflows) == 3
     targets = set(re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text(), re.M))
     for file in workflows:
