@@ -38,8 +38,12 @@ def adam_(
     gradients: Sequence[Tensor],
     states: Sequence[dict[str, Any]],
     group: dict[str, Any],
+    *,
+    maximize: bool = False,
 ) -> None:
     """Update the tensors in place; ``step`` and both moments are kept in the states.
+
+    With ``maximize`` the steps go along the gradients.
 
     torch's fused kernels walk through memory and ignore strides, so a gradient is first brought
     into its tensor's layout. Where the moments have another layout (the model was made
@@ -72,5 +76,5 @@ def adam_(
         lr=group["lr"],
         weight_decay=group["weight_decay"],
         eps=group["eps"],
-        maximize=False,
+        maximize=maximize,
     )

@@ -210,8 +210,7 @@ class BinaryOptimizer(torch.optim.Optimizer):
 
     @torch.no_grad()
     def _ensure_state(self, parameter: Parameter, group: Group) -> None:
-        unchanged = self._written.get(parameter) == _version(parameter)
-        if unchanged or not group["binary"] or not parameter.requires_grad:
+        if self._unchanged(parameter) or not group["binary"] or not parameter.requires_grad:
             return
         if parameter not in self.state or not self._shows_mode(parameter, group):
             if not parameter.is_meta and bool(parameter.isnan().any()):
@@ -220,6 +219,10 @@ class BinaryOptimizer(torch.optim.Optimizer):
             self._start(parameter, group)
             self.state[parameter]["previous_mode"] = parameter > 0
         self._written[parameter] = _version(parameter)
+
+    def _unchanged(self, parameter: Parameter) -> bool:
+        """Return whether the last write to a parameter was ours."""
+        return self._written.get(parameter) == _version(parameter)
 
     def _shows_mode(self, parameter: Parameter, group: Group) -> bool:
         """Return whether a parameter holds its mode; if not, other code has written to it."""
@@ -299,7 +302,7 @@ class BinaryOptimizer(torch.optim.Optimizer):
     @torch.no_grad()
     def _return(self) -> None:
         for parameter, group in self._binary_with_state():
-            unchanged = self._written.get(parameter) == _version(parameter)
+            unchanged = self._unchanged(parameter)
             self._restore(parameter, group)
             if unchanged:
                 self._written[parameter] = _version(parameter)

@@ -26,6 +26,7 @@ from torch.nn import Parameter
 from bnnrepro.constraints import AtLeastOne, Betas, Count, NotNegative, Positive
 from bnnrepro.optim.adam import adam_
 from bnnrepro.optim.base import Group, sign_, signs_of
+from bnnrepro.optim.kernels.arithmetic import abs_tanh
 from bnnrepro.optim.pmf import xavier_bound
 from bnnrepro.optim.soft import SoftWeights, share_done
 
@@ -109,4 +110,4 @@ def sharpness(group: Group) -> float:
 
 def soften(weight: Tensor, latent: Tensor, beta: float) -> None:
     """Write the soft weights, w = tanh(beta u)."""
-    torch.mul(latent, beta, out=weight).tanh_()
+    torch.copysign(abs_tanh(latent, 1 / beta), latent, out=weight)

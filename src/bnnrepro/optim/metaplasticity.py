@@ -24,6 +24,7 @@ from torch.nn import Parameter
 from bnnrepro.constraints import Betas, Count, NotNegative, Positive
 from bnnrepro.optim.adam import adam_
 from bnnrepro.optim.base import BinaryOptimizer, Group, sign_
+from bnnrepro.optim.kernels.arithmetic import abs_tanh
 
 
 class Metaplasticity(BinaryOptimizer):
@@ -96,6 +97,6 @@ def damp_and_binarize(weight: Tensor, latent: Tensor, before: Tensor, k: float) 
     """
     shrinks = torch.sub(before, latent).mul_(before)
     torch.gt(shrinks, 0, out=shrinks)
-    resistance = torch.mul(before, k).tanh_().square_().mul_(shrinks)
+    resistance = abs_tanh(torch.mul(before, k)).square_().mul_(shrinks)
     torch.lerp(latent, before, resistance, out=latent)
     sign_(weight, latent)

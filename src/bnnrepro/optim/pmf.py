@@ -22,7 +22,7 @@ from torch.nn import Parameter
 from bnnrepro.constraints import AtLeastOne, Betas, Count, NotNegative, Positive
 from bnnrepro.optim.adam import adam_
 from bnnrepro.optim.base import Group, signs_of
-from bnnrepro.optim.kernels.arithmetic import zero_one_to_signs_
+from bnnrepro.optim.kernels.arithmetic import abs_tanh, to_signs_, zero_one_to_signs_
 from bnnrepro.optim.soft import SoftWeights
 
 
@@ -87,18 +87,22 @@ class PMF(SoftWeights):
     def _soften(self, parameter: Parameter, group: Group, train: bool) -> None:
         self._run(soften, parameter, *self.state[parameter]["logits"], group["beta"] / 2)
 
+    def _restore(self, parameter: Parameter, group: Group) -> None:
+        """Put the mode back: the sign of w, as long as nothing else was written."""
+        if parameter in self._soft and self._unchanged(parameter):
+            self._soft.remove(parameter)
+            self._run(to_signs_, parameter)
+        super()._restore(parameter, group)
+
     def _consume(self, parameter: Parameter, gradient: Tensor, group: Group) -> Tensor:
         self._run(through_softmax, gradient, parameter, group["beta"] / 2)
         return gradient
 
     def _update(self, params: list[Parameter], gradients: list[Tensor], group: Group) -> None:
-        halves = [half for p in params for half in self._halves(p)]
-        adam_(
-            [half["logits"] for half in halves],
-            [signed for g in gradients for signed in (g, g.neg())],
-            halves,
-            group,
-        )
+        for which in (0, 1):  # the gradient of theta_minus is minus that of theta_plus
+            halves = [self._halves(p)[which] for p in params]
+            logits = [half["logits"] for half in halves]
+            adam_(logits, gradients, halves, group, maximize=which == 1)
         group["steps"] += 1
         if group["steps"] % group["beta_interval"] == 0:
             group["beta"] = min(group["rho"] * group["beta"], group["beta_max"])
@@ -142,9 +146,10 @@ def harden(weight: Tensor, plus: Tensor, minus: Tensor) -> None:
 
 def soften(weight: Tensor, plus: Tensor, minus: Tensor, sharpness: float) -> None:
     """Write the soft weights, w = tanh(beta (theta_plus - theta_minus) / 2)."""
-    torch.sub(plus, minus, out=weight).mul_(sharpness).tanh_()
+    difference = torch.sub(plus, minus)
+    torch.copysign(abs_tanh(difference, 1 / sharpness), difference, out=weight)
 
 
 def through_softmax(gradient: Tensor, soft: Tensor, sharpness: float) -> None:
     """Multiply the gradient at w by dw / dtheta_plus = beta (1 - w^2) / 2."""
-    gradient.mul_(soft.square().neg_().add_(1).mul_(sharpness))
+    gradient.mul_(torch.rsub(soft.square(), 1).mul_(sharpness))

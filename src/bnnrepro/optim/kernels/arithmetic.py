@@ -31,6 +31,12 @@ def tanh(x: Tensor, temperature: float = 1.0) -> Tensor:
     return abs_tanh(x, temperature).copysign_(x)
 
 
+def to_signs_(tensor: Tensor) -> None:
+    """Turn numbers into +1 or -1 by their sign bits: -0 is -1."""
+    one = torch.ones((), dtype=tensor.dtype, device=tensor.device)
+    torch.copysign(one, tensor, out=tensor)
+
+
 def subtract_(target: Tensor, operand: Tensor, factor: Tensor | float) -> None:
     """Subtract factor times operand, in one pass where the factor is a number."""
     if isinstance(factor, Tensor):
