@@ -12,6 +12,7 @@ from bnnrepro import Trainer
 from bnnrepro.data.batches import Samples
 from bnnrepro.data.dataset import Arrays
 from bnnrepro.data.images import Augment, ImageSet
+from bnnrepro.optim.kernels import noise
 from bnnrepro.optim.kernels.relaxation import ActiveSets
 from bnnrepro.training.methods import method_names
 
@@ -48,6 +49,7 @@ def batches():
 @pytest.mark.parametrize("method", sorted(method_names()))
 def test_no_operation_of_a_step_needs_the_host(method, monkeypatch):
     monkeypatch.setattr(ActiveSets, "pays", staticmethod(lambda *_: False))  # as on a GPU
+    monkeypatch.setattr(noise, "on_host", lambda device: False)
     model = nn.Sequential(nn.Flatten(), nn.Linear(36, 8, bias=False), nn.Dropout(0.2))
     settings = {"lr": 1e-3} if method == "bayesbinn" else {}
     trainer = Trainer(model, device="cpu").compile(method, **settings)

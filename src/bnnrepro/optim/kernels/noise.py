@@ -52,7 +52,7 @@ def bit_blocks(pattern: Tensor, generator: torch.Generator | None) -> Iterator[T
     Those of a contiguous tensor on the CPU are drawn as they are asked for, each while it is in
     the cache; with several threads, ahead of that.
     """
-    if pattern.device.type == "cpu" and pattern.is_contiguous():
+    if on_host(pattern.device) and pattern.is_contiguous():
         yield from _flat_blocks(pattern, generator)
     else:
         yield from torch.split(flat(random_bits(pattern, generator)), BLOCK)
@@ -61,7 +61,7 @@ def bit_blocks(pattern: Tensor, generator: torch.Generator | None) -> Iterator[T
 def _flat_blocks(pattern: Tensor, generator: torch.Generator | None) -> Iterator[Tensor]:
     """Yield the bits of a tensor's elements, in their logical order."""
     count, device = pattern.numel(), pattern.device
-    if device.type != "cpu":
+    if not on_host(device):
         kind: dict[str, Any] = {"generator": generator, "dtype": torch.int16, "device": device}
         yield torch.randint(-_HALF, _HALF, (count,), **kind)
         return
@@ -76,9 +76,14 @@ def _flat_blocks(pattern: Tensor, generator: torch.Generator | None) -> Iterator
     yield from ways(words, range(len(sizes)), sizes)
 
 
+def on_host(device: torch.device) -> bool:
+    """Return whether a device's bits are NumPy's: on another their key would be waited for."""
+    return device.type == "cpu"
+
+
 def source(device: torch.device) -> str:
     """Return the name of the bits' source on a device, for a run's result."""
-    name = "numpy SFC64" if device.type == "cpu" else f"torch {device.type}"
+    name = "numpy SFC64" if on_host(device) else f"torch {device.type}"
     return f"{name}, {BITS} bits a weight"
 
 
