@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from tests.cases import first_fast
 
 import bnnrepro
 from bnnrepro.cli import COMMANDS, main
@@ -77,7 +78,7 @@ def test_info_names_versions_and_folders(capsys: pytest.CaptureFixture[str]) -> 
     assert lines["folders.conf"].endswith("conf")
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", first_fast(COMMANDS))
 def test_every_command_has_help(command: str) -> None:
     line = [sys.executable, "-m", "bnnrepro", command, "--help"]
     done = subprocess.run(line, capture_output=True, text=True, check=True)

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.cases import first_fast
 
 from bnnrepro.cli import legacy
 from bnnrepro.config.compose import compose
@@ -327,7 +328,7 @@ def on_the_page(command, folder, **environment):
     ).stdout
 
 
-@pytest.mark.parametrize("command", [each for each in COMMANDS if "--print" in each])
+@pytest.mark.parametrize("command", first_fast(each for each in COMMANDS if "--print" in each))
 def test_commands_on_the_page_print_a_line(tmp_path, command):
     line = on_the_page(command, tmp_path)
     assert line.startswith("python run.py dataset=mnist method=")

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tests.cases import first_fast
 
 from bnnrepro.cli.run import main
 from bnnrepro.config.compose import compose
@@ -163,7 +164,8 @@ def _of_another_run(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "damage", [_cut_short, _without("n_train"), _without("evaluations"), _of_another_run]
+    "damage",
+    first_fast([_cut_short, _without("n_train"), _without("evaluations"), _of_another_run]),
 )
 def test_a_damaged_result_is_made_anew_and_nothing_is_trained(
     damage: Callable[[Path], None], run_small: RunSmall, capsys: pytest.CaptureFixture[str]
@@ -321,6 +323,7 @@ def test_a_failed_run_that_can_go_on_is_tried_again(run_small: RunSmall) -> None
     assert status.read(run.folder).error is None
 
 
+@pytest.mark.slow
 def test_the_other_runs_of_a_sweep_go_on(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -407,6 +410,7 @@ def assert_goes_on(
     assert_same(folder, expected.folder)
 
 
+@pytest.mark.slow
 def test_two_processes_in_one_folder(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """Started at the same moment; the one that comes second refuses."""
     forks = multiprocessing.get_context("fork")

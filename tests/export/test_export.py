@@ -16,6 +16,7 @@ import pytest
 import torch
 import yaml
 from onnx.reference import ReferenceEvaluator
+from tests.cases import first_fast
 from tests.composing import composed
 from torch import nn
 
@@ -164,7 +165,7 @@ def norms(model: nn.Module) -> list[nn.Module]:
     return [each for each in model.modules() if "BatchNorm" in type(each).__name__]
 
 
-@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize("name", first_fast(RUNS))
 def test_a_run_is_exported_by_the_command(
     name: str, runs: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -221,6 +222,7 @@ def test_raw_pixels_go_in_and_the_runs_accuracy_comes_out(a_run: Path) -> None:
     assert abs(again - logits).max() < 1e-4
 
 
+@pytest.mark.slow
 def test_an_export_is_the_same_bytes_again(a_run: Path) -> None:
     contents = []
     for _ in range(2):
@@ -362,6 +364,7 @@ def test_a_wrong_bit_is_not_kept(a_run: Path, monkeypatch: pytest.MonkeyPatch) -
     assert not (a_run / "export").exists()
 
 
+@pytest.mark.slow
 def test_torchs_own_optimisation_would_be_refused(
     a_run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -410,6 +413,7 @@ def test_an_invalid_graph_is_not_kept(a_run: Path, monkeypatch: pytest.MonkeyPat
     assert not (a_run / "export").exists()
 
 
+@pytest.mark.slow
 def test_without_onnx_runtime_the_reference_evaluator_checks(
     a_run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -445,6 +449,7 @@ def test_data_that_are_not_at_hand_are_replaced_by_random_inputs(
     assert json.loads((a_run / "export" / "export.json").read_text())["metrics"] == {}
 
 
+@pytest.mark.slow
 def test_a_network_that_float32_computes_badly_is_kept(tmp_path: Path) -> None:
     """Statistics of one batch at momentum 0.01: outputs are large, and cancel."""
     torch.manual_seed(0)
@@ -493,6 +498,7 @@ def test_what_a_killed_export_left_is_removed_by_the_next(a_run: Path) -> None:
 # -- draws --------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_draws_of_a_file_predict_what_the_run_s_do(a_run: Path) -> None:
     done = bnnrepro.export(a_run, formats=["onnx"], draws=7)
     assert done.lines[-1] == "7 draws: their mean prediction is off the run's by 0.0e+00 at most"

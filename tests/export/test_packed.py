@@ -107,6 +107,7 @@ def test_draws_come_back_in_their_rows(tmp_path: Path) -> None:
     assert torch.equal(packed.read(path)[1]["draws"]["0.weight"], rows)
 
 
+@pytest.mark.slow
 def test_the_same_network_is_the_same_bytes(tmp_path: Path) -> None:
     """Also in another process, whose hashes differ."""
     code = (

@@ -143,6 +143,7 @@ def test_a_process_that_dies_before_it_takes_over_its_run_is_noticed(
         assert str(run.status.error).endswith(str(log.relative_to(tmp_path)))
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(60)
 def test_a_process_that_dies_before_it_evaluates_a_finished_run_is_noticed(
     tmp_path: Path,

@@ -233,6 +233,7 @@ def test_writer_and_reader_agree() -> None:
     assert set(toys.FAR) == set(written.STEPS)
 
 
+@pytest.mark.slow
 def test_the_uncertainty_figure_from_results(tmp_path: Path) -> None:
     words = ("model.hidden=[32]", "preset=smoke", "dataset=digits")
     cells = [collected(tmp_path, method, *words, seeds=(0, 1)) for method in ("bayesbinn", "ste")]

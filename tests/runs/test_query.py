@@ -289,6 +289,7 @@ print(sum("/mlp/" in path for path in opened), file=sys.stderr)
 """
 
 
+@pytest.mark.slow
 def test_status_of_ten_thousand_runs_opens_two_small_files_of_each_and_no_torch(
     tmp_path: Path, squeue: Path
 ) -> None:

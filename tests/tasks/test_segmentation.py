@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from tests.cases import first_fast
 from torch.nn import functional as nn_functional
 
 from bnnrepro import load
@@ -156,7 +157,7 @@ def test_pictures_are_of_the_first_twelve_test_images(tmp_path):
     assert actual == {f"img_{k}" for k in range(12)}
 
 
-@pytest.mark.parametrize(("split", "epoch"), [(0.25, "best"), (0, "final")])
+@pytest.mark.parametrize(("split", "epoch"), first_fast([(0.25, "best"), (0, "final")]))
 def test_pictures_are_of_the_best_epoch_and_without_validation_of_the_last(
     tmp_path, monkeypatch, split, epoch
 ):
@@ -265,7 +266,7 @@ def test_images_without_labels_are_predicted(tmp_path):
         assert set(np.unique(np.asarray(image))) <= {0, 255}
 
 
-@pytest.mark.parametrize("split", [0, 0.25])
+@pytest.mark.parametrize("split", first_fast([0, 0.25]))
 def test_a_finished_run_predicts_images_that_come_later_and_those_that_change(tmp_path, split):
     """Images without labels are no part of the signature."""
     data, out = tmp_path / "data", tmp_path / "out"

@@ -189,6 +189,7 @@ def test_no_file_handle_is_left(file: Path) -> None:
         newest(file)
 
 
+@pytest.mark.slow
 def test_too_little_memory_for_a_checkpoint(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.pt"
     checkpoint.save(path, {"model": {"weight": torch.zeros(100_000_000)}}, "x")

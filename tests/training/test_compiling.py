@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.cases import first_fast
 from torch import nn
 
 from bnnrepro import Trainer
@@ -154,7 +155,7 @@ def train_in_many_forms(compiled):
     return ends
 
 
-@pytest.mark.parametrize("forms", [64, 9])
+@pytest.mark.parametrize("forms", first_fast([9, 64]))
 def test_many_forms_of_a_kernel_end_no_run(forms, traced_only, monkeypatch, caplog):
     monkeypatch.setattr(compiling, "MAX_FORMS", forms)
     for ours, expected in zip(train_in_many_forms(True), train_in_many_forms(False), strict=True):

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 import pytest
 import torch
+from tests.cases import first_fast
 
 from bnnrepro.cli.run import main
 from bnnrepro.config.compose import compose
@@ -149,6 +150,7 @@ def test_a_resumed_run_stays_one_wandb_run_with_each_epoch_once(run_it: RunIt) -
     assert "best/validation/mean/nll" in summary
 
 
+@pytest.mark.slow
 def test_rows_that_a_checkpoint_holds_but_wandb_does_not_are_logged_first(run_it: RunIt) -> None:
     run_it("logger=none", "stop_after=2")
     folder = run_it("logger=wandb").folder.path
@@ -221,6 +223,7 @@ def test_online_without_a_login_is_a_warning(run_it: RunIt) -> None:
     assert "could not start" in finishes_with_one_warning(result, "wandb")
 
 
+@pytest.mark.slow
 def test_rows_that_wandb_failed_to_log_are_logged_by_the_resumed_run(
     run_it: RunIt, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -320,7 +323,7 @@ def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
     return {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in tags}
 
 
-@pytest.mark.parametrize("before", ["tensorboard", "none"])
+@pytest.mark.parametrize("before", first_fast(["tensorboard", "none"]))
 def test_a_resumed_run_has_each_epoch_once_in_tensorboard(run_it: RunIt, before: str) -> None:
     run_it(f"logger={before}", "stop_after=2")
     folder = run_it("logger=tensorboard").folder.path
