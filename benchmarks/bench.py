@@ -61,7 +61,7 @@ CLASSES: dict[str, tuple[Any, Any]] = {
 # The first steps of a long run, where the soft rules are soft. There is no plain transcription.
 RUN = {"total_steps": 10**9}
 SUCCESSORS: dict[str, tuple[Any, dict[str, Any], str]] = {
-    "md_tanh": (optim.MDTanhS, RUN, "<= 1.5"),
+    "md_tanh": (optim.MDTanhS, RUN, "<= 1.3"),
     "adaste, soft": (optim.AdaSTE, {"train_set_size": IMAGES, **RUN}, "<= 1.3"),
     "adaste, hard": (
         optim.AdaSTE,
@@ -78,7 +78,7 @@ SUCCESSORS: dict[str, tuple[Any, dict[str, Any], str]] = {
     "binary_relax": (optim.ProxConnect, {"prox": "binary_relax", **RUN}, "<= 1.3"),
     "prox_connect, sgd": (optim.ProxConnect, {"base": "sgd", **RUN}, "<= 1.3"),
     "bop2": (optim.Bop2, {}, "<= 1.3"),
-    "metaplasticity": (optim.Metaplasticity, {}, "<= 1.6"),
+    "metaplasticity": (optim.Metaplasticity, {}, "<= 1.3"),
     "bimu": (optim.BiMU, {}, ""),
 }
 
@@ -203,8 +203,8 @@ def steps(device: torch.device, repetitions: int, compiled: bool) -> list[Measur
     tasks["bayesbinn tau=1"] = ours(mlp(), data, "bayesbinn", temperature=1.0)
     times = interleaved(tasks, repetitions, device)
     rows = [row("step: fused Adam", times["adam"].over(times["adam"]), "", times["adam"].median)]
-    bounds = {"bayesbinn": "<= 1.2", "ste": "<= 1.2", "bop": "<= 1.2", "pmf": "<= 2.2"}
-    bounds[late(LATE[0])] = bounds["bayesbinn"]
+    bounds = {"bayesbinn": "<= 1.1", "ste": "<= 1.2", "bop": "<= 1.2", "pmf": "<= 1.4"}
+    bounds |= {late(LATE[0]): "<= 1.15", late(LATE[1]): "<= 1.35", "bayesbinn tau=1": "<= 1.6"}
     for name in [name for name in tasks if name != "adam"]:
         ratio = times[name].over(times["adam"])
         bound = bounds.get(name, "")
