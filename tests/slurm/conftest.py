@@ -93,7 +93,7 @@ class Desk:
 
     def logs(self) -> str:
         files = sorted(self.folder.glob("multirun/.hydra/*/*log*"))
-        return "\n".join(f"== {file.name}\n{file.read_text()[-3000:]}" for file in files)
+        return "\n".join(f"== {file.name}\n{file.read_text()[-30_000:]}" for file in files)
 
 
 @pytest.fixture
