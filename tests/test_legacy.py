@@ -31,6 +31,7 @@ METHODS = {
         "momentum": 0.99,
         "train_samples": 3,
         "train_set_scale": 1,
+        "stale_mean": False,
         "prior": 0,
         "init": 10,
     },

@@ -162,5 +162,6 @@ def test_a_missing_file_is_the_users_error(tmp_path: Path) -> None:
 
 def test_settings_of_an_older_evaluation_have_the_newer_keys() -> None:
     old, new = {"evaluate": {"samples": 3}}, {"evaluate": {"samples": 3, "ood": "mnist"}}
-    assert settings_of(old) == {"samples": 3, "ood": None}
-    assert settings_of(new) == {"samples": 3, "ood": "mnist"}
+    defaults = {"samples": 3, "ood": None, "batch_statistics": False}
+    assert settings_of(old) == defaults
+    assert settings_of(new) == defaults | {"ood": "mnist"}
