@@ -1,5 +1,6 @@
 """``bnnrepro show`` and ``bnnrepro clean`` on a finished and an unfinished run."""
 
+import io
 import json
 import shutil
 
@@ -40,6 +41,10 @@ def test_clean_asks_and_keeps_what_evaluation_and_loading_need(runs, tmp_path, c
     assert "MB  digits/mlp/ste/" in out
     assert "checkpoint.pt, best.pt" in out
     assert "nothing was removed" in out
+    monkeypatch.undo()
+    monkeypatch.setattr("sys.stdin", io.StringIO())  # at its end
+    assert main(["clean", str(tmp_path)]) == 0
+    assert "nothing was removed" in capsys.readouterr().out
     assert files() == before
     assert main(["clean", "--yes", str(tmp_path)]) == 0
     changed = {path for path in before if not path.exists() or path.read_bytes() != before[path]}

@@ -46,6 +46,15 @@ def printable(text: str, *, lines: bool = False) -> str:
     return _UNPRINTABLE.sub(escaped, text)
 
 
+def confirmed(question: str) -> bool:
+    """Ask a question; return whether the answer is yes. No answer, at the input's end, is no."""
+    try:
+        return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
+    except EOFError:
+        print()
+        return False
+
+
 class Shown:
     """Shows its ``_facts`` in a line, and in a notebook as a table."""
 

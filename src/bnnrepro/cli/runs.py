@@ -126,7 +126,7 @@ def _clean(arguments: argparse.Namespace) -> int:
     print(f"{total / 1e6:10,.1f} MB  of {len(found)} finished runs; figures and weights stay")
     if not found:
         return 0
-    if not arguments.yes and input("Remove them? [y/N] ").strip().lower() not in ("y", "yes"):
+    if not arguments.yes and not screen.confirmed("Remove them?"):
         print("nothing was removed")
         return 0
     for run, _ in found:

@@ -17,7 +17,7 @@ from bnnrepro.report.figures import FIGURES, Figure
 from bnnrepro.report.plan import Plans, hours, plan_cells, plan_table
 from bnnrepro.report.tables import Table, table_of_sweep, tables
 from bnnrepro.runs.liveness import ACTIVE
-from bnnrepro.screen import printable
+from bnnrepro.screen import confirmed, printable
 
 SEEDS: Mapping[str, int] = {"paper": 5, "quick": 2}
 """Default number of seeds by preset; 1 for any other."""
@@ -227,12 +227,8 @@ def _ask(request: Request, total: float, counted: int, unknown: int) -> None:
             " to ask at: YES=1 or --yes, or PRESET=quick"
         )
         raise UserError("preset", request.preset, allowed)
-    question = f"This machine has no GPU: {cost}{more}. Start the whole protocol? [y/N] "
-    try:
-        answer = input(question)
-    except EOFError:
-        answer = ""
-    if answer.strip().lower() not in ("y", "yes"):
+    question = f"This machine has no GPU: {cost}{more}. Start the whole protocol?"
+    if not confirmed(question):
         print("nothing was started")
         raise SystemExit(0)
 
