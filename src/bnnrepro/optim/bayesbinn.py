@@ -33,7 +33,12 @@ from bnnrepro.constraints import (
     check_arguments,
 )
 from bnnrepro.optim.base import Group
-from bnnrepro.optim.kernels.arithmetic import abs_tanh, decay_and_subtract_, subtract_
+from bnnrepro.optim.kernels.arithmetic import (
+    abs_tanh,
+    decay_and_subtract_,
+    one_minus_,
+    subtract_,
+)
 from bnnrepro.optim.kernels.compiling import Kernel
 from bnnrepro.optim.kernels.relaxation import ActiveDraw, ActiveSets
 from bnnrepro.optim.posterior import BernoulliPosterior, relax
@@ -167,7 +172,7 @@ def scale(relaxed: Tensor, natural: Tensor) -> Tensor:
 
 
 def _slack(square: Tensor) -> Tensor:
-    return torch.rsub(square, 1).add_(SMOOTHING)
+    return one_minus_(square).add_(SMOOTHING)
 
 
 def descend(

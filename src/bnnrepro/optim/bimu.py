@@ -30,7 +30,7 @@ from torch.nn import Parameter
 
 from bnnrepro.constraints import AtLeastOne, Count, Positive
 from bnnrepro.optim.base import Group
-from bnnrepro.optim.kernels.arithmetic import tanh
+from bnnrepro.optim.kernels.arithmetic import one_minus_, tanh
 from bnnrepro.optim.posterior import BernoulliPosterior
 from bnnrepro.optim.soft import SoftWeights
 
@@ -107,7 +107,7 @@ class BiMU(SoftWeights, BernoulliPosterior):
 
 def _through(gradient: Tensor, relaxed: Tensor, factor: float) -> None:
     """Multiply the gradient at w by l dw / dlambda = l (1 - w^2) / tau."""
-    gradient.mul_((1 - relaxed.to(gradient.dtype).square()).mul_(factor))
+    gradient.mul_(one_minus_(relaxed.to(gradient.dtype).square()).mul_(factor))
 
 
 def _shift(
@@ -121,7 +121,7 @@ def _shift(
 ) -> None:
     """Take the step of lambda, in g's memory."""
     mean = tanh(natural)
-    damping = (1 - mean.square()).mul_(curvature)
+    damping = one_minus_(mean.square()).mul_(curvature)
     size = (gradient * mean).add_(gradient.abs()).mul_(2).add_(damping).add_(1 / max_step)
     pull = damping.mul_(natural - prior).div_(memory)
     natural.sub_(gradient.mul_(lr).add_(pull).div_(size))

@@ -22,7 +22,12 @@ from torch.nn import Parameter
 from bnnrepro.constraints import AtLeastOne, Betas, Count, NotNegative, Positive
 from bnnrepro.optim.adam import adam_
 from bnnrepro.optim.base import Group, signs_of
-from bnnrepro.optim.kernels.arithmetic import abs_tanh, to_signs_, zero_one_to_signs_
+from bnnrepro.optim.kernels.arithmetic import (
+    abs_tanh,
+    one_minus_,
+    to_signs_,
+    zero_one_to_signs_,
+)
 from bnnrepro.optim.soft import SoftWeights
 
 
@@ -152,4 +157,4 @@ def soften(weight: Tensor, plus: Tensor, minus: Tensor, sharpness: float) -> Non
 
 def through_softmax(gradient: Tensor, soft: Tensor, sharpness: float) -> None:
     """Multiply the gradient at w by dw / dtheta_plus = beta (1 - w^2) / 2."""
-    gradient.mul_(torch.rsub(soft.square(), 1).mul_(sharpness))
+    gradient.mul_(one_minus_(soft.square()).mul_(sharpness))

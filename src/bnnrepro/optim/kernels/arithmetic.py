@@ -17,13 +17,19 @@ def zero_one_to_signs_(tensor: Tensor) -> Tensor:
     return torch.add(minus_one, tensor, alpha=2, out=tensor)
 
 
+def one_minus_(tensor: Tensor, factor: float = 1.0) -> Tensor:
+    """Turn x into 1 - factor x, in one pass and no new memory, which ``torch.rsub`` takes."""
+    one = torch.ones((), dtype=tensor.dtype, device=tensor.device)
+    return torch.sub(one, tensor, alpha=factor, out=tensor)
+
+
 def abs_tanh(x: Tensor, temperature: float = 1.0) -> Tensor:
     """Return tanh(|x| / temperature) = 1 - 2 sigmoid(-2 |x| / temperature), in new memory.
 
     Off by at most 1.2e-7 in float32, and exactly 1 from 9.01 on, as the correctly rounded tanh is;
     a quarter of the time of torch's on a CPU. (NumPy's is as fast, and below 1 up to 10.)
     """
-    return torch.rsub(x.abs().mul_(-2 / temperature).sigmoid_(), 1, alpha=2)
+    return one_minus_(x.abs().mul_(-2 / temperature).sigmoid_(), 2)
 
 
 def tanh(x: Tensor, temperature: float = 1.0) -> Tensor:
