@@ -86,6 +86,20 @@ def test_help_and_refusals_import_little() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
 
+def test_a_default_run_imports_little(tmp_path: Path) -> None:
+    """Of what takes a second: torch's compiler, scikit-learn, torchvision, pandas."""
+    code = (
+        "import sys; from bnnrepro.cli.run import main; "
+        "codes = [main(['epochs=1', f'method={name}']) for name in ('bayesbinn', 'ste', 'pmf')]; "
+        "heavy = {'torch._dynamo', 'sympy', 'sklearn', 'torchvision', 'pandas', 'matplotlib'}; "
+        "sys.exit(f'{codes}, {heavy}' if (heavy := heavy & set(sys.modules)) or any(codes) else 0)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+
+
 def test_run_py_from_another_folder(tmp_path: Path) -> None:
     script = Path(__file__).parents[2] / "run.py"
     environment = {key: value for key, value in os.environ.items() if key != "HYDRA_FULL_ERROR"}

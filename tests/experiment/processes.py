@@ -19,8 +19,6 @@ FORKS.set_forkserver_preload(
     [
         "bnnrepro.cli.run",
         "bnnrepro.experiment",
-        "sklearn.datasets",
-        "sklearn.model_selection",
     ]
 )
 

@@ -10,6 +10,7 @@ interface is that of IVON (Shen et al. 2024, arXiv 2402.17641)::
     optimizer.step()
 """
 
+import inspect
 import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -53,7 +54,16 @@ class ScheduledGroup(dict[str, Any]):
         super().__setitem__(self.scheduled if key == "lr" else key, value)
 
 
-class BinaryOptimizer(torch.optim.Optimizer):
+class _Optimizer(torch.optim.Optimizer):
+    """torch's, without the guards that import its compiler at the first call, for a second."""
+
+    add_param_group = inspect.unwrap(torch.optim.Optimizer.add_param_group)
+    zero_grad = inspect.unwrap(torch.optim.Optimizer.zero_grad)
+    state_dict = inspect.unwrap(torch.optim.Optimizer.state_dict)
+    load_state_dict = inspect.unwrap(torch.optim.Optimizer.load_state_dict)
+
+
+class BinaryOptimizer(_Optimizer):
     """Base of the methods.
 
     Training starts from the weights that the parameters hold, or at least from their signs. Weights
@@ -445,7 +455,8 @@ class BinaryOptimizer(torch.optim.Optimizer):
     def state_dict(self) -> dict[str, Any]:
         """Return the state, as torch does, of the weights that the parameters hold now."""
         self._adopt_weights()
-        return super().state_dict()
+        found: dict[str, Any] = super().state_dict()
+        return found
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Load a state; the parameters take its weights.
