@@ -69,3 +69,11 @@ def test_a_wrong_declaration_is_one_line_that_names_its_key(key, value):
 def test_a_right_declaration_and_an_augmentation_are_taken():
     given = digits.load(shape=[1, 8, 8], classes=10, augment={"pad": 2, "flip": True})
     assert given.augment == Augment(2, True)
+
+
+def test_fewer_images_than_a_batch_are_one_batch(data, caplog):
+    caplog.set_level("INFO")
+    train = data.sources(seed=0, device="cpu", batch_size=100, train_limit=60).train
+    ((images, _),) = train.epoch(1)
+    assert len(images) == train.n_samples == 48
+    assert "batch_size=100: a batch is all 48 training samples" in caplog.text

@@ -128,9 +128,9 @@ def test_splits_and_limits_are_of_images():
     assert sources(dataset(10, validation_split=0.0)).validation is None
 
 
-def test_a_batch_larger_than_an_epoch_is_refused():
-    with pytest.raises(UserError, match=r"batch_size=11.*at most 10"):
-        sources(dataset(validation_split=0.0), batch_size=11)
+def test_a_batch_larger_than_an_epoch_is_the_epoch():
+    train = sources(dataset(validation_split=0.0), batch_size=11).train
+    assert (len(train), train.n_samples) == (1, 10)
 
 
 def test_images_have_names_by_which_pictures_are_named():

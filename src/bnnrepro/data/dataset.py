@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import logging
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ from bnnrepro.data.batches import Samples, Source
 from bnnrepro.errors import DataError as DataError  # loaders import it from here
 from bnnrepro.errors import UserError
 from bnnrepro.seeds import derive
+
+log = logging.getLogger(__name__)
 
 LIMIT_SEED = 0  # a shortened run has the same samples whatever its seed
 
@@ -260,11 +263,17 @@ def hold_out(
     return shuffled[held:].sort().values, shuffled[:held].sort().values
 
 
-def refuse_large_batches(batch_size: int, most: int, samples: str, least: int = 1) -> None:
-    """Raise UserError for a batch size that is not in ``least``..``most``."""
-    if not least <= batch_size <= most:
-        allowed = f"at least {least} and at most {most}, the number of training {samples}"
+def check_batch(batch_size: int, samples: int, name: str = "samples", least: int = 2) -> None:
+    """Log that a batch is all of the training set where that is smaller than the batch size.
+
+    Raises:
+        UserError: it has fewer samples than a batch must have: BatchNorm cannot train on one.
+    """
+    if samples < least:
+        allowed = f"the training set has {samples} of the {least} or more {name} of a batch"
         raise UserError("batch_size", batch_size, allowed)
+    if samples < batch_size:
+        log.info("batch_size=%d: a batch is all %d training %s", batch_size, samples, name)
 
 
 class Loader:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from bnnrepro.constraints import Count, Fraction, Ge, Len, Name, Positive, shown
 from bnnrepro.data.batches import Batches, Changes, Indices, Pair, Samples
-from bnnrepro.data.dataset import Arrays, DataSet, Facts, limit_samples, refuse_large_batches
+from bnnrepro.data.dataset import Arrays, DataSet, Facts, check_batch, limit_samples
 from bnnrepro.errors import UserError
 
 EVALUATION_BATCH_SIZE = 500  # large enough to fill a GPU, small enough for VGG on a laptop
@@ -153,7 +153,7 @@ class ImageSet(Images):
 
     def training(self, samples: Samples, batch_size: int, seed: int, margin: int = 0) -> Batches:
         """Return shuffled, augmented, normalised batches: float32 (B, C, H, W), int64 (B,)."""
-        refuse_large_batches(batch_size, len(samples), "samples")
+        check_batch(batch_size, len(samples))
         return image_batches(
             samples, self.facts, self.augment, batch_size=batch_size, seed=seed, shuffle=True
         )

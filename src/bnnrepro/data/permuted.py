@@ -18,7 +18,7 @@ from bnnrepro.constraints import Interval, Text
 from bnnrepro.data import digits as digits_file
 from bnnrepro.data import mnist as mnist_file
 from bnnrepro.data.batches import Batches, Pair, Samples
-from bnnrepro.data.dataset import Arrays, dataset, refuse_large_batches
+from bnnrepro.data.dataset import Arrays, check_batch, dataset
 from bnnrepro.data.images import EVALUATION_BATCH_SIZE, Images, image_batches
 from bnnrepro.seeds import derive
 
@@ -76,7 +76,7 @@ class PermutedSet(Images):
         self, samples: Samples, batch_size: int, seed: int, margin: int = 0
     ) -> PermutedBatches:
         """Return shuffled batches of the first task, never augmented."""
-        refuse_large_batches(batch_size, len(samples), "samples")
+        check_batch(batch_size, len(samples))
         return self._permuted(samples, seed, batch_size=batch_size, shuffle=True)
 
     def evaluation(self, samples: Samples, seed: int, margin: int = 0) -> PermutedBatches:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from bnnrepro.constraints import Name
 from bnnrepro.data.batches import Batches, Changes, Indices, Pair, Samples
-from bnnrepro.data.dataset import Arrays, DataSet, Facts, refuse_large_batches
+from bnnrepro.data.dataset import Arrays, DataSet, Facts, check_batch
 
 
 class PointSet(DataSet):
@@ -57,8 +57,7 @@ class PointSet(DataSet):
 
     def training(self, samples: Samples, batch_size: int, seed: int, margin: int = 0) -> Batches:
         """Return shuffled batches: float32 (B, D), and the points' targets."""
-        # A preset or a split may leave fewer points: then they are one batch.
-        refuse_large_batches(batch_size, len(self.train), "samples", least=2)
+        check_batch(batch_size, len(samples))
         if batch_size >= len(samples) - 1:
             return self.evaluation(samples)
         return point_batches(samples, batch_size, seed=seed, shuffle=True)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from bnnrepro.constraints import Count, Fraction
 from bnnrepro.data.batches import Batches, Changes, Indices, Pair, Samples
-from bnnrepro.data.dataset import Arrays, Sources, refuse_large_batches
+from bnnrepro.data.dataset import Arrays, Sources, check_batch
 from bnnrepro.data.images import Images, normaliser
 from bnnrepro.errors import UserError
 
@@ -120,7 +120,7 @@ class SegmentationSet(Images):
     def training(self, samples: Samples, batch_size: int, seed: int, margin: int = 0) -> Batches:
         """Return crops: float32 (B, C, h + 2 margin, w + 2 margin) and int64 (B, h, w)."""
         count, scaled = len(samples) * self.crops, normaliser(self.facts, samples)
-        refuse_large_batches(batch_size, count, "crops of an epoch")
+        check_batch(batch_size, count, "crops", least=1)
         wide, sizes = mirrored(samples.inputs, margin), samples.targets.shape[1:]
         height, width = sizes if self.crop is None else (self.crop, self.crop)
         ranges = (

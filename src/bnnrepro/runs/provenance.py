@@ -229,8 +229,10 @@ def check_code(folder: RunFolder, mode: str) -> None:
         UserError: it differs, and the mode is ``error``.
     """
     before, when = _earlier_code(folder)
+    if before is None or before.get("source") is None:
+        return
     now = code()
-    if before is None or before.get("source") in (None, now["source"]):
+    if before["source"] == now["source"]:
         return
     change = f"{_code_name(before)} when it was {when}, {_code_name(now)} now"
     if mode == "error":
