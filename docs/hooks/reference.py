@@ -24,11 +24,12 @@ from omegaconf import OmegaConf
 import bnnrepro
 from bnnrepro.cli import COMMANDS, parser_of
 from bnnrepro.cli.help import USAGE
-from bnnrepro.config.instantiation import locate, target_of
+from bnnrepro.config.instantiation import target_of
 from bnnrepro.config.parts import BASES, conf_dir
 from bnnrepro.config.protocol import register
 from bnnrepro.config.schema import Config
 from bnnrepro.constraints import describe, hints, meanings, shown
+from bnnrepro.importing import locate
 
 PACKAGE = Path(bnnrepro.__file__).parent
 API = "reference/api"

@@ -3,7 +3,11 @@
 import functools
 import importlib
 import sys
+from collections.abc import Callable
 from types import ModuleType
+from typing import Any, cast
+
+from bnnrepro.errors import UserError
 
 
 @functools.cache
@@ -36,3 +40,18 @@ def import_module(name: str) -> ModuleType:
     if name.partition(".")[0] in ("torchvision", "timm"):
         torchvision()
     return importlib.import_module(name)
+
+
+def locate(key: str, target: str) -> Callable[..., Any]:
+    """Import the class or function of a ``_target_``; UserError if there is none."""
+    module, _, name = target.rpartition(".")
+    try:
+        function = getattr(import_module(module), name)
+    except Exception as error:  # of anybody's module
+        reason = next(iter(str(error).splitlines()), "")
+        if not isinstance(error, ImportError | AttributeError):
+            reason = f"{type(error).__name__}: {reason}"
+        raise UserError(key, target, f"cannot be imported: {reason}") from error
+    if not callable(function):
+        raise UserError(key, target, "must be a class or a function")
+    return cast(Callable[..., Any], function)

@@ -12,13 +12,14 @@ from tests.composing import composed
 
 from bnnrepro.cli.help import annotated
 from bnnrepro.config import check, instantiate
-from bnnrepro.config.instantiation import LOGGERS, locate
+from bnnrepro.config.instantiation import LOGGERS
 from bnnrepro.config.parts import BASES, SUPPLIED, conf_dir
 from bnnrepro.config.protocol import register
 from bnnrepro.config.schema import Compile, Config, Evaluate, Preset
 from bnnrepro.config.validation import minimum_size
 from bnnrepro.constraints import Ge, Gt, Interval, Len, convert, describe, hints, meanings
 from bnnrepro.errors import UserError
+from bnnrepro.importing import locate
 
 FILES = [(group, file) for group in BASES for file in sorted((conf_dir() / group).glob("*.yaml"))]
 OWN_DEFAULTS = {

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
@@ -11,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from bnnrepro.config.compose import hydra_session, load
 from bnnrepro.config.validation import check
+from bnnrepro.data import torch_dataset
 from bnnrepro.data.batches import Samples
 from bnnrepro.data.dataset import Arrays, dataset
 from bnnrepro.data.images import ImageSet
@@ -71,6 +73,12 @@ def read() -> Arrays:
     return Arrays(*parts, CLASSES, from_files.fingerprint)
 
 
+def by_class(part: str, **values: object) -> str:
+    """Return the word of a command line that names ``Items`` for a part of ``dataset=torch``."""
+    keys = ",".join(f"{key}:{value}" for key, value in values.items())
+    return f"dataset.{part}={{_target_:{__name__}.Items,{keys}}}"
+
+
 def trained(folder: Path, out: str, *words: str):
     (folder / "conf" / "dataset").mkdir(parents=True, exist_ok=True)
     text = f"_target_: {__name__}.read\nname: mine\naugment: {{pad: 1, flip: true}}\n"
@@ -89,6 +97,37 @@ def test_a_run_on_a_dataset_resumes_to_the_bits_of_one_from_memory(
     resumed = trained(tmp_path, "read")
     monkeypatch.setitem(globals(), "MEMORY", True)
     assert_same(resumed, trained(tmp_path, "held"))
+
+
+def test_a_class_named_in_the_config_is_enough(tmp_path: Path) -> None:
+    places = by_class("train", first=0, last=50), by_class("test", first=50, last=60)
+    own = ("dataset=torch", "dataset.augment={pad:1,flip:true}", *places)
+    named = trained(tmp_path, "named", *own, "stop_after=1")
+    assert trained(tmp_path, "named", *own).path == named.path
+    curves = [pd.read_csv(run.metrics) for run in (named, trained(tmp_path, "read"))]
+    assert curves[0].drop(columns="seconds").equals(curves[1].drop(columns="seconds"))
+
+
+def test_classes_without_names_have_numbers() -> None:
+    part = {"_target_": f"{__name__}.Items", "first": 0, "last": 50}
+    assert torch_dataset.load.arrays(train=part, test=part).classes == ("0", "1")
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("dataset.train=3", "dataset.train=3: must be _target_, the name of a Dataset's class"),
+        (
+            by_class("train", first=0, start=1),
+            "dataset.train=.*unexpected keyword.*'start'",
+        ),
+        (by_class("train", first=0, last=5), "dataset.test=.*unexpected keyword.*'train'"),
+        ("dataset.train={_target_:torch.Nope}", "dataset.train._target_=torch.Nope: cannot be imp"),
+    ],
+)
+def test_a_class_that_cannot_be_called_is_refused(tmp_path: Path, word: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        trained(tmp_path, "refused", "dataset=torch", word)
 
 
 @pytest.mark.parametrize(

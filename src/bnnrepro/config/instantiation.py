@@ -2,14 +2,14 @@
 
 import inspect
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import asdict
 from typing import Any
 
 from bnnrepro.constraints import shown
 from bnnrepro.errors import UserError, nearest, readable
-from bnnrepro.importing import import_module
+from bnnrepro.importing import locate
 
 if typing.TYPE_CHECKING:
     from bnnrepro.config.schema import Part
@@ -55,21 +55,6 @@ def instantiate(part: "Part", *, offered: Mapping[str, Any] | None = None, **ext
             allowed = rest.partition(": ")[2]
             raise UserError(f"{part.config_group}.{key}", shown(keys[key]), allowed) from error
         raise UserError(part.config_group, part.name, words) from error
-
-
-def locate(key: str, target: str) -> Callable[..., Any]:
-    """Import the class or function of a ``_target_``; UserError if there is none."""
-    module, _, name = target.rpartition(".")
-    try:
-        function = getattr(import_module(module), name)
-    except Exception as error:  # of anybody's module
-        reason = next(iter(str(error).splitlines()), "")
-        if not isinstance(error, ImportError | AttributeError):
-            reason = f"{type(error).__name__}: {reason}"
-        raise UserError(key, target, f"cannot be imported: {reason}") from error
-    if not callable(function):
-        raise UserError(key, target, "must be a class or a function")
-    return typing.cast(Callable[..., Any], function)
 
 
 def target_of(group: str, values: Mapping[Any, Any]) -> str:

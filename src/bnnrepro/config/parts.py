@@ -11,10 +11,11 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from bnnrepro.config import schema
-from bnnrepro.config.instantiation import instantiate, locate, target_of
+from bnnrepro.config.instantiation import instantiate, target_of
 from bnnrepro.config.protocol import register
 from bnnrepro.constraints import build, describe, hints, meanings, refuse_unknown
 from bnnrepro.errors import UserError, nearest
+from bnnrepro.importing import locate
 
 BASES: dict[str, type[Any]] = {
     "dataset": schema.DataSet,

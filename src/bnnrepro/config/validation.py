@@ -11,11 +11,11 @@ from typing import Any
 from omegaconf import DictConfig, MissingMandatoryValue, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from bnnrepro.config.instantiation import locate
 from bnnrepro.config.parts import BASES, OOD_KEY, check_part, ood_dataset
 from bnnrepro.config.schema import RENAMED, Config, Model
 from bnnrepro.constraints import build, describe, hints, refuse_unknown, shown
 from bnnrepro.errors import UserError
+from bnnrepro.importing import locate
 
 DROPPED = ("hydra", "protocol", "experiment")  # serve composition only
 

@@ -6,7 +6,6 @@ from typing import Any
 import torch
 
 from bnnrepro.config import Config, instantiate
-from bnnrepro.config.instantiation import locate
 from bnnrepro.config.validation import refuse_controls
 from bnnrepro.constraints import shown
 from bnnrepro.data.batches import Source
@@ -14,6 +13,7 @@ from bnnrepro.data.dataset import DataSet, Facts, Loader, Sources
 from bnnrepro.errors import UserError
 from bnnrepro.experiment.threads import set_threads
 from bnnrepro.experiment.warm_start import WarmStart
+from bnnrepro.importing import locate
 from bnnrepro.models.summary import ModelSummary, summarise
 from bnnrepro.optim import param_groups
 from bnnrepro.optim.kernels.compiling import why_not

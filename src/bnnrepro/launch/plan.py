@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bnnrepro.config import Config, instantiate
-from bnnrepro.config.instantiation import locate
+from bnnrepro.importing import locate
 from bnnrepro.runs import reading, status
 from bnnrepro.runs.layout import RunFolder, run_folder
 from bnnrepro.runs.liveness import ACTIVE

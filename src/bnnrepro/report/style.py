@@ -11,8 +11,8 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from bnnrepro.config.instantiation import locate
 from bnnrepro.config.parts import conf_dir
+from bnnrepro.importing import locate
 
 FIRST = ("bayesbinn", "ste", "bop", "pmf", "full_precision")
 """Methods whose colours stay, whatever is added."""

@@ -26,6 +26,8 @@ EXCLUDED = frozenset(
         "dataset.root",  # data given by a path enter by content: the fingerprint
         "dataset.download",
         "dataset.in_memory",  # the same images in the same order
+        "dataset.train",  # a Dataset by its class and arguments, here too by content
+        "dataset.test",
     }
 )
 """Dotted keys, with everything below them, that change no number of a run beyond rounding.

@@ -7,7 +7,8 @@ from dataclasses import asdict
 from typing import Any
 
 from bnnrepro.config import Config
-from bnnrepro.config.instantiation import LOGGERS, locate
+from bnnrepro.config.instantiation import LOGGERS
+from bnnrepro.importing import locate
 from bnnrepro.runs.layout import RunFolder
 from bnnrepro.runs.result import is_number, leaves, read_result
 from bnnrepro.training.callbacks import Callback
