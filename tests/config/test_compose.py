@@ -205,9 +205,9 @@ def test_another_scheduler_leaves_no_stray_keys() -> None:
 def test_an_experiment_changes_only_what_it_names() -> None:
     config = composed("experiment=short_mnist_bayesbinn").to_dict()
     named = (
-        "epochs=25",
+        "epochs=10",
         "method.lr=3e-4",
-        "model.dropout=0.1",
+        "model.dropout=0",
         "precision=auto",
         "dataset.augment.pad=1",
     )

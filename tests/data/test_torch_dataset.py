@@ -19,6 +19,7 @@ from bnnrepro.data.images import ImageSet
 from bnnrepro.data.torch_dataset import arrays_of
 from bnnrepro.errors import UserError
 from bnnrepro.experiment import run
+from bnnrepro.runs.signature import signature
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (60, 8, 7, 3), dtype=np.uint8)
 CLASSES = ("even", "odd")
@@ -106,6 +107,14 @@ def test_a_class_named_in_the_config_is_enough(tmp_path: Path) -> None:
     assert trained(tmp_path, "named", *own).path == named.path
     curves = [pd.read_csv(run.metrics) for run in (named, trained(tmp_path, "read"))]
     assert curves[0].drop(columns="seconds").equals(curves[1].drop(columns="seconds"))
+
+
+def test_where_a_dataset_s_files_lie_changes_no_name() -> None:
+    def named(**values: object) -> str:
+        return signature({"dataset": {"train": {"_target_": "a.B", **values}}})
+
+    assert named(root="here", download=True) == named(root="there")
+    assert named(root="here", split="letters") != named(root="here")
 
 
 def test_classes_without_names_have_numbers() -> None:

@@ -26,8 +26,7 @@ EXCLUDED = frozenset(
         "dataset.root",  # data given by a path enter by content: the fingerprint
         "dataset.download",
         "dataset.in_memory",  # the same images in the same order
-        "dataset.train",  # a Dataset by its class and arguments, here too by content
-        "dataset.test",
+        *(f"dataset.{part}.{key}" for part in ("train", "test") for key in ("root", "download")),
     }
 )
 """Dotted keys, with everything below them, that change no number of a run beyond rounding.
