@@ -499,6 +499,12 @@ ROWS_OF_RUNS: list[Row] = [
         name="images too small",
     ),
     Row(
+        [*FOLDER, "dataset.test_split=0.5"],
+        ["dataset.root=tree", "the one class cat; at least two"],
+        images(lambda root: [shutil.rmtree(root / part) for part in ("train/dog", "test")]),
+        name="one class to split",
+    ),
+    Row(
         [*FOLDER, "dataset.validation_split=0.8"],
         ["batch_size=2", "has 1 of the 2 or more samples"],
         images(),

@@ -17,7 +17,7 @@ from bnnrepro.data.batches import Samples
 from bnnrepro.data.dataset import Arrays, dataset
 from bnnrepro.data.images import ImageSet
 from bnnrepro.data.torch_dataset import arrays_of
-from bnnrepro.errors import UserError
+from bnnrepro.errors import DataError, UserError
 from bnnrepro.experiment import run
 from bnnrepro.runs.signature import signature
 
@@ -47,6 +47,27 @@ class Items(Dataset):
 class Endless(IterableDataset):
     def __iter__(self):
         return iter(Items(0, 2))
+
+
+class Labels(Dataset):
+    def __init__(self, label: object) -> None:
+        self.label = label
+
+    def __len__(self) -> int:
+        return 4
+
+    def __getitem__(self, place: int):
+        return PIXELS[place], self.label
+
+
+class Turned(Items):
+    def __init__(self, first: int, last: int, transform) -> None:
+        super().__init__(first, last, "picture")
+        self.transform = transform
+
+    def __getitem__(self, place: int):
+        image, target = super().__getitem__(place)
+        return self.transform(image), target
 
 
 def test_every_form_gives_the_same_samples() -> None:
@@ -102,7 +123,7 @@ def test_a_run_on_a_dataset_resumes_to_the_bits_of_one_from_memory(
 
 def test_a_class_named_in_the_config_is_enough(tmp_path: Path) -> None:
     places = by_class("train", first=0, last=50), by_class("test", first=50, last=60)
-    own = ("dataset=torch", "dataset.augment={pad:1,flip:true}", *places)
+    own = ("dataset=torch", "dataset.name=mine", "dataset.augment={pad:1,flip:true}", *places)
     named = trained(tmp_path, "named", *own, "stop_after=1")
     assert trained(tmp_path, "named", *own).path == named.path
     curves = [pd.read_csv(run.metrics) for run in (named, trained(tmp_path, "read"))]
@@ -115,6 +136,18 @@ def test_where_a_dataset_s_files_lie_changes_no_name() -> None:
 
     assert named(root="here", download=True) == named(root="there")
     assert named(root="here", split="letters") != named(root="here")
+
+
+def test_an_argument_may_be_a_call_too() -> None:
+    resize = {"_target_": "torchvision.transforms.Resize", "size": [4, 5]}
+    part = {"_target_": f"{__name__}.Turned", "first": 0, "last": 50, "transform": resize}
+    assert torch_dataset.load.arrays(train=part, test=part).train.inputs.shape == (50, 3, 4, 5)
+
+
+def test_one_class_is_refused() -> None:
+    part = {"_target_": f"{__name__}.Labels", "label": 0}
+    with pytest.raises(DataError, match="train has the one class 0; at least two"):
+        torch_dataset.load.arrays(train=part, test=part)
 
 
 def test_classes_without_names_have_numbers() -> None:
@@ -130,13 +163,16 @@ def test_classes_without_names_have_numbers() -> None:
             by_class("train", first=0, start=1),
             "dataset.train=.*unexpected keyword.*'start'",
         ),
-        (by_class("train", first=0, last=5), "dataset.test=.*unexpected keyword.*'train'"),
+        (
+            by_class("train", first=0, last=5),
+            "dataset.test=.*'train'; .* give dataset.test",
+        ),
         ("dataset.train={_target_:torch.Nope}", "dataset.train._target_=torch.Nope: cannot be imp"),
     ],
 )
 def test_a_class_that_cannot_be_called_is_refused(tmp_path: Path, word: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        trained(tmp_path, "refused", "dataset=torch", word)
+        trained(tmp_path, "refused", "dataset=torch", "dataset.name=mine", word)
 
 
 @pytest.mark.parametrize(
@@ -145,6 +181,11 @@ def test_a_class_that_cannot_be_called_is_refused(tmp_path: Path, word: str, mes
         (Items(0, 3, "float"), r"train\[0\] is an image of float32: must be of uint8"),
         (Items(0, 3, "cut"), r"train\[1\] has the shape \(3, 7, 7\), the one before \(3, 8, 7\)"),
         (Items(0, 0), "train is empty"),
+        (Items(0, 3, "nothing"), r"train\[0\] fails: KeyError: 'nothing'"),
+        (Labels(0.5), r"train\[0\] has the label 0.5: must be a whole number from 0"),
+        (Labels(float("nan")), r"train\[0\] has the label nan"),
+        (Labels(10**30), r"train\[0\] has the label 1000"),
+        (Labels("cat"), r"train\[0\] has the label cat"),
         (Endless(), "train is a Endless: a Dataset with items by number"),
         (list(Items(0, 2)), "train is a list: a Dataset"),
         (torch.utils.data.TensorDataset(torch.zeros(2, 3)), r"train\[0\] must be a pair"),

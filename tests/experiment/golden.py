@@ -76,7 +76,7 @@ def signature_of(words: tuple[str, ...]) -> str:
     data = next((w.removeprefix("dataset=") for w in words if w.startswith("dataset=")), "")
     rooted = {"image_folder": ROOTED, "label_folder": ROOTED[:1], "isbi_em": ROOTED[:1]}
     rooted["csv"] = (*ROOTED[:1], "dataset.target=y")
-    rooted["torch"] = ("dataset.train={_target_:torchvision.datasets.MNIST}",)
+    rooted["torch"] = ("dataset.name=x", "dataset.train={_target_:torchvision.datasets.MNIST}")
     return signature(composed(*words, *rooted.get(data, ())).identity())
 
 

@@ -344,7 +344,8 @@ class Loader:
         try:
             arrays = self.arrays(**{name: values[name] for name in self.own})
         except DataError as error:
-            raise UserError("dataset.root", values.get("root"), str(error)) from error
+            key = "root" if "root" in self.own else "name"
+            raise UserError(f"dataset.{key}", values.get(key), str(error)) from error
         return self.kind(arrays, **{name: values[name] for name in self.common})
 
 

@@ -25,34 +25,56 @@ from bnnrepro.data.streaming import fetched_ahead, streamed
 from bnnrepro.errors import DataError, UserError
 from bnnrepro.importing import locate
 
+MOST_CLASSES = 100_000
 
-@dataset(ImageSet, name="torch")
+
+@dataset(ImageSet)
 def load(train: Mapping[str, Any], test: Mapping[str, Any] | None = None) -> Arrays:
     """Return any Dataset of images, such as torchvision's; see ``arrays_of``.
 
     Its classes' names are its attribute ``classes``, if it has one, else their numbers.
 
     Args:
-        train: the training set: ``_target_``, the name of a class or function, and its arguments
+        train: the training set: ``_target_``, the name of a class or function, and its arguments,
+            which may be such calls too, as a transform
         test: likewise; null: the training set's, with ``train: false``
     """
-    first = _made("train", train)
-    second = _made("test", {**train, "train": False} if test is None else test)
-    return arrays_of(first, second, getattr(first, "classes", None))
+    first = _made("dataset.train", train)
+    try:
+        second = _made("dataset.test", {**train, "train": False} if test is None else test)
+    except UserError as error:
+        if test is not None:
+            raise
+        cure = "null is dataset.train with train: false; give dataset.test"
+        raise UserError(error.key, error.value, f"{error.allowed}; {cure}") from error
+    names = getattr(first, "classes", None)
+    if names is not None:  # ImageNet's are tuples of synonyms
+        names = [name if isinstance(name, str) else ", ".join(map(str, name)) for name in names]
+    return arrays_of(first, second, names)
 
 
-def _made(part: str, values: Mapping[str, Any]) -> Any:
-    """Call what a part's ``_target_`` names with its other keys."""
-    key = f"dataset.{part}"
+def _made(key: str, values: Any) -> Any:
+    """Call what ``_target_`` names with the other keys, after those of its arguments."""
     if not isinstance(values, Mapping) or not isinstance(values.get("_target_"), str):
         allowed = "must be _target_, the name of a Dataset's class, and its arguments"
         raise UserError(key, shown(values), allowed)
-    arguments = {**values}
-    target = arguments.pop("_target_")
+    arguments = {
+        name: _made(f"{key}.{name}", value)
+        if isinstance(value, Mapping) and "_target_" in value
+        else value
+        for name, value in values.items()
+        if name != "_target_"
+    }
+    made = locate(f"{key}._target_", values["_target_"])
     try:
-        return locate(f"{key}._target_", target)(**arguments)
-    except (TypeError, ValueError, RuntimeError, OSError) as error:  # torchvision's, without files
-        raise UserError(key, target, " ".join(str(error).split())) from error
+        return made(**arguments)
+    except Exception as error:  # of anybody's class
+        raise UserError(key, values["_target_"], _words(error)) from error
+
+
+def _words(error: Exception) -> str:
+    name = "" if isinstance(error, TypeError | RuntimeError) else f"{type(error).__name__}: "
+    return name + " ".join(str(error).split())
 
 
 def arrays_of(train: Any, test: Any, classes: Sequence[str] | None = None) -> Arrays:
@@ -67,7 +89,7 @@ def arrays_of(train: Any, test: Any, classes: Sequence[str] | None = None) -> Ar
             a PIL image, an array (H, W) or (H, W, C), or a tensor (C, H, W), of uint8; and a whole
             number. Of a DataLoader, its Dataset is taken.
         test: likewise, the test set.
-        classes: the classes' names; None: their numbers, up to the training set's last.
+        classes: the classes' names, two or more; None: their numbers, up to the last in ``train``.
 
     Raises:
         DataError: an item of another kind, dtype or size; its number is named.
@@ -76,6 +98,8 @@ def arrays_of(train: Any, test: Any, classes: Sequence[str] | None = None) -> Ar
     parts = [_samples(which, part, digest) for which, part in (("train", train), ("test", test))]
     if classes is None:
         classes = [str(k) for k in range(int(parts[0].targets.max()) + 1)]
+    if len(classes) < 2:
+        raise DataError(f"train has the one class {classes[0]}; at least two are needed")
     return Arrays(parts[0], parts[1], tuple(classes), digest.hexdigest())
 
 
@@ -89,7 +113,11 @@ def _samples(which: str, data: Any, digest: Any) -> Samples:
     digest.update(f"{which} {count}\n".encode())
 
     def item(place: int) -> tuple[np.ndarray, int]:
-        return _item(f"{which}[{place}]", data[place])
+        try:
+            found = data[place]
+        except Exception as error:  # of anybody's class
+            raise DataError(f"{which}[{place}] fails: {_words(error)}") from error
+        return _item(f"{which}[{place}]", found)
 
     for pixels, target in fetched_ahead(item, range(count), 16):
         if shape not in (None, pixels.shape):
@@ -111,13 +139,17 @@ def _item(place: str, found: Any) -> tuple[np.ndarray, int]:
     """Return an item's pixels, uint8 (C, H, W), and its class."""
     try:
         image, target = found
-        number = int(target)
-        if number != target or number < 0:
-            raise ValueError
     except (TypeError, ValueError):
         allowed = "must be a pair of an image and the number of its class"
         raise DataError(f"{place} {allowed}") from None
-    pixels = np.asarray(image)
+    try:
+        number = int(target)
+        if number != target or not 0 <= number < MOST_CLASSES:
+            raise ValueError
+    except (TypeError, ValueError, OverflowError, RuntimeError):
+        allowed = "must be a whole number from 0, the class"
+        raise DataError(f"{place} has the label {shown(target)}: {allowed}") from None
+    pixels = np.asarray(image.detach().cpu() if isinstance(image, torch.Tensor) else image)
     if pixels.dtype != np.uint8:
         allowed = "must be of uint8, 0 to 255; the suite normalises and augments"
         raise DataError(f"{place} is an image of {pixels.dtype}: {allowed}")
