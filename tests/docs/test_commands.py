@@ -49,7 +49,7 @@ from .pages import DOCS, PAGES, README, ROOT, blocks
 
 SHORT = ["threads=1", "device=cpu"]
 SMALL = Preset("small", epochs=3, train_limit=120, test_limit=40)
-FETCHED = ("mnist", "permuted_mnist", "cifar10", "cifar100", "torch")
+FETCHED = ("mnist", "permuted_mnist", "cifar10", "cifar100", "kmnist")
 KNOWN = {"sh", "python", "yaml", "text", "json", "diff"}
 SIGNATURE = re.compile(r"multirun(?:/\w+){3}/[0-9a-f]{10}")
 EXTENDING = DOCS / "extending.md"
