@@ -64,7 +64,8 @@ def test_a_file_has_the_keys_and_defaults_of_its_constructor(
     values = root.part
     _, parameters = constructor(group, values)
     unlisted = UNLISTED.get(file.stem, set())
-    assert values["name"] == file.stem
+    if file.stem != "torch":  # the user's: it stands for many data sets
+        assert values["name"] == file.stem
     assert set(values) - {"_target_", "name", "defaults"} == set(parameters) - unlisted
     for key, parameter in parameters.items():
         if OmegaConf.is_missing(values, key):

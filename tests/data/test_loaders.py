@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from bnnrepro.constraints import meanings
-from bnnrepro.data import image_folder, label_folder, mnist, shapes, table
+from bnnrepro.data import image_folder, label_folder, mnist, shapes, table, torch_dataset
 from bnnrepro.data.dataset import Arrays, Loader, dataset
 from bnnrepro.data.images import ImageSet
 from bnnrepro.errors import UserError
@@ -80,5 +80,5 @@ def test_loaders_are_cheap_to_import():
 
 def test_only_what_is_read_from_a_users_folder_is_not_fixed():
     """A plan of a sweep reads such data, whose content names the runs' folders."""
-    read = {image_folder.load, label_folder.load, table.load}
+    read = {image_folder.load, label_folder.load, table.load, torch_dataset.load}
     assert {load for load in loaders() if not load.fixed} == read

@@ -75,7 +75,6 @@ def test_a_limit_above_the_data_takes_all(data):
     [
         ("train_limit", 0),
         ("test_limit", -1),
-        ("batch_size", 1081),
         ("batch_size", 0),
         ("validation_split", 1),
     ],
