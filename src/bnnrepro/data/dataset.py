@@ -14,7 +14,7 @@ import functools
 import inspect
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, cast
 
@@ -261,6 +261,12 @@ def hold_out(
     generator = torch.Generator().manual_seed(derive(seed, stream))
     shuffled = torch.randperm(n, generator=generator)
     return shuffled[held:].sort().values, shuffled[:held].sort().values
+
+
+def refuse_one_class(names: Sequence[str]) -> None:
+    """Raise DataError for the names of fewer than two classes."""
+    if len(names) < 2:
+        raise DataError(f"train has the one class {''.join(names)}; at least two are needed")
 
 
 def check_batch(batch_size: int, samples: int, name: str = "samples", least: int = 2) -> None:

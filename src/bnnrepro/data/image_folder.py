@@ -16,7 +16,7 @@ from torch import Tensor
 
 from bnnrepro.constraints import Count, Fraction, Text
 from bnnrepro.data.batches import Samples
-from bnnrepro.data.dataset import LIMIT_SEED, Arrays, DataError, dataset, hold_out
+from bnnrepro.data.dataset import LIMIT_SEED, Arrays, DataError, dataset, hold_out, refuse_one_class
 from bnnrepro.data.decoding import (
     decode,
     log_left_out,
@@ -109,7 +109,8 @@ def find_splits(
     """Return the files of the training and of the test set, by class."""
     if test_split and not any((root / name).is_dir() for name in ("test", "val")):
         files = find_files(root / "train" if (root / "train").is_dir() else root)
-        return _split(_of_two_classes(files), test_split)
+        refuse_one_class([*files])
+        return _split(files, test_split)
     for folder in (root, root / "train"):
         if not folder.is_dir():
             needed = "train/<class>/ and test/<class>/ with images are needed"
@@ -121,17 +122,12 @@ def find_splits(
             cure = "one is needed, or dataset.test_split=0.2 takes that share of train/"
             raise DataError(f"neither test/ nor val/ there; {cure}")
         log.info("no test folder in %s: val is the test set", root)
-    train, test = _of_two_classes(find_files(root / "train")), find_files(test_folder)
+    train, test = find_files(root / "train"), find_files(test_folder)
+    refuse_one_class([*train])
     if differing := sorted(train.keys() ^ test.keys()):
         one = f"only one of them has {', '.join(differing[:5])}"
         raise DataError(f"the same classes are needed in train and {test_folder.name}; {one}")
     return train, test
-
-
-def _of_two_classes(files: dict[str, list[Path]]) -> dict[str, list[Path]]:
-    if len(files) < 2:
-        raise DataError(f"train has the one class {next(iter(files))}; at least two are needed")
-    return files
 
 
 def _split(

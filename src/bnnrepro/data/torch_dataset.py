@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from bnnrepro.constraints import shown
 from bnnrepro.data.batches import Samples
-from bnnrepro.data.dataset import Arrays, dataset
+from bnnrepro.data.dataset import Arrays, dataset, refuse_one_class
 from bnnrepro.data.images import ImageSet
 from bnnrepro.data.streaming import fetched_ahead, streamed
 from bnnrepro.errors import DataError, UserError
@@ -98,8 +98,7 @@ def arrays_of(train: Any, test: Any, classes: Sequence[str] | None = None) -> Ar
     parts = [_samples(which, part, digest) for which, part in (("train", train), ("test", test))]
     if classes is None:
         classes = [str(k) for k in range(int(parts[0].targets.max()) + 1)]
-    if len(classes) < 2:
-        raise DataError(f"train has the one class {classes[0]}; at least two are needed")
+    refuse_one_class(classes)
     return Arrays(parts[0], parts[1], tuple(classes), digest.hexdigest())
 
 
