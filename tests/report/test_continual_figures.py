@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from bnnrepro.config.compose import compose
+from bnnrepro.errors import UserError
 from bnnrepro.experiment import Result
 from bnnrepro.report.cells import Cell, Expected
 from bnnrepro.report.cells import cells as planned
@@ -122,6 +123,18 @@ def test_a_damaged_posterior_is_left_out(
     rows = drawn("4", collected, tmp_path)
     assert {row["n"] for row in rows if row["cell"] == "experiment=figure5_prior"} == {"1"}
     assert {row["n"] for row in rows if row["cell"] == "experiment=figure5_no_prior"} == {"2"}
+
+
+def test_figure_4_without_a_posterior_is_refused(
+    collected: list[CellResults], tmp_path: Path
+) -> None:
+    for cell in collected:
+        for run in cell.used:
+            (run.expected.folder.path / "posterior.json").unlink()
+    with pytest.raises(UserError, match="no run has a sound posterior"):
+        FIGURES["4"].plot(collected, tmp_path)
+    with pytest.raises(UserError, match="no run of these is finished"):
+        FIGURES["4"].plot([replace(cell, runs=()) for cell in collected], tmp_path)
 
 
 def test_the_cells_are_known_without_the_data(

@@ -185,3 +185,33 @@ def test_another_format_of_a_part_is_another_signature(target, monkeypatch):
 def test_the_formats_are_of_parts_that_a_run_can_have():
     pages = [yaml.safe_load(page.read_text()) for page in conf_dir().glob("*/*.yaml")]
     assert set(FORMATS) <= {page.get("_target_") for page in pages}
+
+
+STORED: dict[str, Any] = {"seed": 0, "method": {"lr": 1e-4}, "training": {"ema": None}}
+
+
+@pytest.mark.parametrize(
+    ("change", "same"),
+    [
+        ({}, True),
+        ({"seed": 1}, False),
+        ({"seed": 0.0}, True),
+        ({"method": {"lr": 1e-4, "stale_mean": True}}, False),
+        ({"method": {"lr": 1e-4, "dropped": 3}}, True),  # no key of the present version
+        ({"method": {}}, False),
+        ({"training": {}}, True),  # older than the key
+        ({"training": {"ema": 0.9}}, False),
+        ({"training": {"ema": {"decay": 0.9}}}, False),
+        ({"out": "elsewhere", "on_done": "evaluate", "code": "warn"}, True),
+    ],
+)
+def test_settings_are_compared_across_versions(change: dict[str, Any], same: bool) -> None:
+    asked = {**STORED, "method": {"lr": 1e-4, "stale_mean": False}, "out": "multirun"}
+    assert module.same_settings({**STORED, **change}, asked) is same
+
+
+@pytest.mark.parametrize("value", [True, 0.9])
+def test_a_run_older_than_a_setting_is_not_one_with_it(value: object) -> None:
+    asked = {**STORED, "training": {"ema": value}}
+    assert not module.same_settings(STORED, asked)
+    assert not module.same_settings({"seed": 0, "method": {"lr": 1e-4}}, asked)

@@ -69,6 +69,10 @@ def parser(name: str) -> argparse.ArgumentParser:
     options.add_argument(
         "--only", default="", metavar="VALUES", help="a part: mnist, or mnist,cifar10,ste"
     )
+    if not name.startswith("reproduce-"):
+        about = "report the finished runs in this folder, made by any version of bnnrepro"
+        options.add_argument("--from", dest="source", metavar="DIR", help=about)
+        return options
     options.add_argument("--launcher", help="local (default) or slurm")
     options.add_argument("--yes", action="store_true", help="answer questions with yes")
     options.add_argument("--detach", action="store_true", help="return once runs are submitted")

@@ -91,6 +91,13 @@ class CollectedRun:
         """Whether the working tree had uncommitted changes, at this start or an earlier one."""
         return is_dirty(self.environment)
 
+    @property
+    def commit(self) -> str:
+        """First ten digits of the commit, and whether the tree had uncommitted changes."""
+        git = self.environment.get("git")
+        commit = str(git.get("commit"))[:10] if isinstance(git, dict) else "unknown"
+        return f"{commit}{' with uncommitted changes' if self.dirty else ''}"
+
     @cached_property
     def metrics(self) -> Columns:
         """Columns of ``metrics.csv`` over epochs; empty where it is missing or damaged."""

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from bnnrepro.launch.costs import Cost, measured_costs
 from bnnrepro.launch.launchers import launcher_keys, make_submitter
 from bnnrepro.launch.local_jobs import LocalJobs, visible_gpus
 from bnnrepro.launch.submitter import Submitter
-from bnnrepro.report.cells import Cell, cells
+from bnnrepro.report.cells import Cell, cells, found_in
 from bnnrepro.report.figures import FIGURES, Figure
 from bnnrepro.report.plan import Plans, hours, plan_cells, plan_table
 from bnnrepro.report.tables import Table, table_of_sweep, tables
@@ -46,6 +47,7 @@ class Request:
         detach: return once the runs are submitted.
         plan: only show the plan; start and write nothing.
         only: of the cells those with these values, ``mnist,ste``; empty: all.
+        source: a folder whose finished runs, of any version, are reported; None: this version's.
     """
 
     kind: str
@@ -59,6 +61,7 @@ class Request:
     detach: bool = False
     plan: bool = False
     only: str = ""
+    source: str | None = None
 
     @property
     def label(self) -> str:
@@ -127,7 +130,8 @@ def requested_cells(request: Request) -> list[Cell]:
         out="multirun",
         overrides=[*_launcher_overrides(request), *request.overrides],
     )
-    return _only(found, request.only.split(",")) if request.only else found
+    found = _only(found, request.only.split(",")) if request.only else found
+    return found if request.source is None else found_in(Path(request.source), found)
 
 
 def _only(found: Sequence[Cell], wanted: Sequence[str]) -> list[Cell]:
@@ -280,5 +284,8 @@ def _report(request: Request, requested: Sequence[Cell]) -> None:
         files = target.plot(collected, reports / f"figure{request.name}_{request.preset}{part}")
         for line in issue_lines(issues(collected)):
             print(printable(f"not in the figure: {line}"))
+        made = Counter((run.commit, run.code) for each in collected for run in each.used)
+        for (commit, code), count in made.items() if request.source else ():
+            print(printable(f"in the figure: {count} runs of commit {commit}, code {code}"))
     for file in files:
         print(f"{request.kind}: {file}")

@@ -247,14 +247,12 @@ def _environment(run: CollectedRun) -> dict[str, str]:
     record = run.environment
     versions: Any = record.get("versions")
     versions = versions if isinstance(versions, dict) else {}
-    git: Any = record.get("git")
-    commit = str(git.get("commit"))[:10] if isinstance(git, dict) else "unknown"
     return {
         "device": str(run.result.get("device")),
         "processor": str(record.get("gpu") or record.get("cpu") or "unknown"),
         "platform": str(record.get("platform") or "unknown"),
         "versions": ", ".join(f"{k} {v}" for k, v in versions.items() if v) or "unknown",
-        "commit": f"{commit}{' with uncommitted changes' if run.dirty else ''}",
+        "commit": run.commit,
         "code": run.code,
     }
 

@@ -9,6 +9,7 @@ from pathlib import PurePath
 
 from bnnrepro.errors import UserError
 from bnnrepro.runs.start import start_digest
+from bnnrepro.runs.stored_config import settings_of
 
 EXCLUDED = frozenset(
     {
@@ -66,6 +67,7 @@ their present format: runs of two formats never share a folder.
 """
 
 _LENGTH = 10
+_ABSENT = object()
 
 
 def signature(config: Mapping[str, object], fingerprint: str | None = None) -> str:
@@ -91,6 +93,24 @@ def signature(config: Mapping[str, object], fingerprint: str | None = None) -> s
         content["fingerprint"] = fingerprint
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:_LENGTH]
+
+
+def same_settings(stored: Mapping[str, object], asked: Mapping[str, object]) -> bool:
+    """Return whether a run that any version stored has the settings that are asked for.
+
+    Every setting that both know is equal; one that the stored configuration lacks has the value
+    that changes nothing; one that is no longer known does not count, nor do formats.
+
+    Args:
+        stored: a configuration as read from a run's folder.
+        asked: a resolved configuration of this version, without what a preset computes.
+    """
+    known = settings_of(asked)
+    own, wanted = (settings_of(_canonical_mapping(each, "")) for each in (stored, asked))
+    if any(own.get(key, _ABSENT) != value for key, value in wanted.items()):
+        return False
+    more = own.keys() - wanted.keys()  # no longer known, or away from the neutral value
+    return not any(f"{key}.".startswith(f"{name}.") for key in more for name in known)
 
 
 def is_excluded(key: str) -> bool:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bnnrepro.errors import UserError
 from bnnrepro.report import charts
 from bnnrepro.report.collect import CellResults, CollectedRun
 from bnnrepro.report.figures import Figure
@@ -23,6 +24,7 @@ from bnnrepro.report.figures.common import (
     evaluations,
     finish,
     identity,
+    need_runs,
     remarks,
 )
 from bnnrepro.report.style import STD, axis_label, looks, style
@@ -42,7 +44,10 @@ FINAL_METRICS = ("accuracy", "forgetting", "backward_transfer", "nll", "ece")
 def plot_posterior(collected: Sequence[CellResults], folder: Path) -> list[Path]:
     """Plot a panel per task: the share of the weights by P(w = +1), on a logarithmic axis."""
     by, x = [*IDS, "after_task", "column"], "probability"
+    need_runs(collected)
     rows = [row for results in collected for row in _histograms(results)]
+    if not rows:
+        raise UserError("figure", "4", f"no run has a sound {POSTERIOR}")
     runs = pd.DataFrame(rows, columns=[*by, x, "value"])
     shares = charts.bands(runs, "value", by, x)
     entropy = charts.bands(runs[runs[x].isna()], "value", by[:-1], "column")
