@@ -39,6 +39,7 @@ class Items(Dataset):
             "array": lambda: pixels,
             "tensor": lambda: torch.from_numpy(pixels).permute(2, 0, 1),
             "float": lambda: torch.from_numpy(pixels).permute(2, 0, 1) / 255,
+            "palette": lambda: Image.fromarray(pixels).quantize(256),
             "cut": lambda: pixels[: 8 - place % 2],
         }
         return forms[self.form](), torch.tensor(self.places[place] % 2)
@@ -148,6 +149,18 @@ def test_one_class_is_refused() -> None:
     part = {"_target_": f"{__name__}.Labels", "label": 0}
     with pytest.raises(DataError, match="train has the one class 0; at least two"):
         torch_dataset.load.arrays(train=part, test=part)
+
+
+def test_a_palette_is_read_in_its_colours() -> None:
+    found = arrays_of(Items(0, 4, "palette"), Items(4, 6, "palette"), CLASSES)
+    expected = np.asarray(Image.fromarray(PIXELS[2]).quantize(256).convert("RGB"))
+    (pixels,) = found.train.inputs[torch.tensor([2])]
+    assert pixels.permute(1, 2, 0).tolist() == expected.tolist()
+
+
+def test_repeated_names_of_classes_are_told_apart() -> None:
+    found = arrays_of(Items(0, 4), Items(4, 6), ("crane", "owl", "crane"))
+    assert found.classes == ("crane (0)", "owl", "crane (2)")
 
 
 def test_classes_without_names_have_numbers() -> None:

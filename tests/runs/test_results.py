@@ -16,6 +16,7 @@ import yaml
 
 import bnnrepro
 from bnnrepro.errors import UserError
+from bnnrepro.report.compare import compare
 from bnnrepro.runs import process
 from bnnrepro.runs.query import find, parse
 from bnnrepro.runs.result import leaves
@@ -98,6 +99,18 @@ def test_settings_that_differ_are_columns_and_no_others(tmp_path: Path) -> None:
     assert "method.momentum" in table(*find([tmp_path], {}), by=["method.momentum"])
     with pytest.raises(UserError, match=r"method\.momentun.*did you mean 'method\.momentum'"):
         table(*find([tmp_path], {}), by=["method.momentun"])
+
+
+def test_other_content_of_the_users_own_data_is_a_setting_that_differs(tmp_path: Path) -> None:
+    for number, content in enumerate(["a" * 64, "a" * 64, None]):
+        change_result(run_at(tmp_path, number, seed=number), fingerprint=content)
+    assert "dataset.fingerprint" not in results(tmp_path)
+    change_result(run_at(tmp_path, 3, seed=3), fingerprint="b" * 64)
+    for found in (results(tmp_path), bnnrepro.curves(tmp_path)):
+        assert {*found["dataset.fingerprint"].dropna()} == {"a" * 10, "b" * 10}
+    compared = compare(table(*find([tmp_path], {}), by=["method"]), ["method"])
+    (differs,) = dict(compared.lists)["Settings that differ besides"]
+    assert differs == "within bayesbinn: dataset.fingerprint"
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ By its class, in a config, with ``dataset=torch``; or from Python::
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,6 +21,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 from bnnrepro.constraints import shown
 from bnnrepro.data.batches import Samples
 from bnnrepro.data.dataset import Arrays, dataset, refuse_one_class
+from bnnrepro.data.decoding import on_white
 from bnnrepro.data.images import ImageSet
 from bnnrepro.data.streaming import fetched_ahead, streamed
 from bnnrepro.errors import DataError, UserError
@@ -87,9 +89,11 @@ def arrays_of(train: Any, test: Any, classes: Sequence[str] | None = None) -> Ar
     Args:
         train: a ``torch.utils.data.Dataset`` whose item k, for k from 0, is a pair (image, class):
             a PIL image, an array (H, W) or (H, W, C), or a tensor (C, H, W), of uint8; and a whole
-            number. Of a DataLoader, its Dataset is taken.
+            number. A picture with a palette is read in its colours. Of a DataLoader, its Dataset
+            is taken.
         test: likewise, the test set.
-        classes: the classes' names, two or more; None: their numbers, up to the last in ``train``.
+        classes: the classes' names, two or more, a repeated one told apart by its number; None:
+            their numbers, up to the last in ``train``.
 
     Raises:
         DataError: an item of another kind, dtype or size; its number is named.
@@ -99,7 +103,9 @@ def arrays_of(train: Any, test: Any, classes: Sequence[str] | None = None) -> Ar
     if classes is None:
         classes = [str(k) for k in range(int(parts[0].targets.max()) + 1)]
     refuse_one_class(classes)
-    return Arrays(parts[0], parts[1], tuple(classes), digest.hexdigest())
+    count = Counter(classes)  # two of ImageNet's are a crane
+    distinct = (f"{name} ({k})" if count[name] > 1 else name for k, name in enumerate(classes))
+    return Arrays(parts[0], parts[1], tuple(distinct), digest.hexdigest())
 
 
 def _samples(which: str, data: Any, digest: Any) -> Samples:
@@ -148,6 +154,8 @@ def _item(place: str, found: Any) -> tuple[np.ndarray, int]:
     except (TypeError, ValueError, OverflowError, RuntimeError):
         allowed = "must be a whole number from 0, the class"
         raise DataError(f"{place} has the label {shown(target)}: {allowed}") from None
+    if getattr(image, "mode", "") in ("P", "PA"):  # whose array is numbers of the palette
+        image = on_white(image, "RGB")
     pixels = np.asarray(image.detach().cpu() if isinstance(image, torch.Tensor) else image)
     if pixels.dtype != np.uint8:
         allowed = "must be of uint8, 0 to 255; the suite normalises and augments"

@@ -27,6 +27,9 @@ Columns = Mapping[str, NDArray[np.float64]]
 UNKNOWN = "unknown"
 """Code of runs that are older than its record."""
 
+FINGERPRINT = "dataset.fingerprint"
+"""First digits of the hash of a user's own data, a column where they differ."""
+
 _NAMES = ("dataset", "stand_in", "model", "method")
 _AFTER = ("state", "note", "seconds", "device", "code", "commit", "folder")
 _FIGURE = ("selection", "epoch", "split", "prediction", "metric", "value")
@@ -47,7 +50,8 @@ def results(folder: str | Path = "multirun", filters: str = "") -> pd.DataFrame:
 
     - ``dataset``, ``model``, ``method``; ``stand_in`` names the data that replaced the data set
       (preset ``smoke``), if any did;
-    - each setting that differs among the runs, by its dotted key, such as ``method.lr``;
+    - each setting that differs among the runs, by its dotted key, such as ``method.lr``, and
+      ``dataset.fingerprint`` where the content of the user's own data does;
     - ``preset``, ``seed``;
     - ``selection`` (``best`` or ``final``), its ``epoch``, ``split`` (``train``, ``validation``,
       ``test``, ``ood``), ``prediction`` (``mode`` or ``mean``; None for the running figures of the
@@ -103,7 +107,7 @@ def table(
     figures: list[tuple[Any, ...]] = []
     for run in runs:
         fact, result = _facts(run)
-        configured = settings_of(run.config)
+        configured = _configured(run, result)
         for evaluation in (result, *result.get("evaluations", ())):
             own = evaluation_settings_of(evaluation) if "evaluate" in evaluation else {}
             own_figures = list(_figures(evaluation)) or [(None,) * len(_FIGURE)]
@@ -124,8 +128,10 @@ def curves_of(
 ) -> pd.DataFrame:
     """Return the table of ``curves`` for what ``query.find`` has found; else as ``table``."""
     nothing: Columns = {"epoch": np.array([np.nan])}
-    facts = [*(_facts(run)[0] for run in runs), *map(_foreign, left_out)]
-    settings = [*(settings_of(run.config) for run in runs), *({} for _ in left_out)]
+    read = [_facts(run) for run in runs]
+    facts = [*(fact for fact, _ in read), *map(_foreign, left_out)]
+    settings = [_configured(run, result) for run, (_, result) in zip(runs, read, strict=True)]
+    settings += [{} for _ in left_out]
     parts = [*(read_columns(run.folder.metrics) or nothing for run in runs)]
     parts += [nothing for _ in left_out]
     lengths = [len(columns["epoch"]) for columns in parts]
@@ -239,6 +245,12 @@ def _facts(run: Run) -> tuple[dict[str, Any], dict[str, Any]]:
         "commit": f"{commit}-dirty" if commit and is_dirty(environment) else commit,
         "folder": str(run.folder.path),
     }, result
+
+
+def _configured(run: Run, result: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a run's settings, and the content of data given by a path as one of them."""
+    content = result.get("fingerprint")
+    return settings_of(run.config) | ({FINGERPRINT: str(content)[:10]} if content else {})
 
 
 def _name(node: object) -> Any:
