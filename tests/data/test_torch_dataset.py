@@ -40,6 +40,7 @@ class Items(Dataset):
             "tensor": lambda: torch.from_numpy(pixels).permute(2, 0, 1),
             "float": lambda: torch.from_numpy(pixels).permute(2, 0, 1) / 255,
             "palette": lambda: Image.fromarray(pixels).quantize(256),
+            "clear": lambda: Image.fromarray(np.dstack([pixels, 0 * pixels[..., :1]])),
             "cut": lambda: pixels[: 8 - place % 2],
         }
         return forms[self.form](), torch.tensor(self.places[place] % 2)
@@ -156,6 +157,39 @@ def test_a_palette_is_read_in_its_colours() -> None:
     expected = np.asarray(Image.fromarray(PIXELS[2]).quantize(256).convert("RGB"))
     (pixels,) = found.train.inputs[torch.tensor([2])]
     assert pixels.permute(1, 2, 0).tolist() == expected.tolist()
+
+
+def test_what_is_transparent_is_on_white() -> None:
+    found = arrays_of(Items(0, 4, "clear"), Items(4, 6, "clear"), CLASSES)
+    pixels = found.train.inputs[torch.tensor([0, 3])]
+    assert pixels.shape == (2, 3, 8, 7)
+    assert (pixels == 255).all()
+
+
+class Named(Items):
+    def __init__(self, classes: object) -> None:
+        super().__init__(0, 4)
+        self.classes = classes
+
+
+@pytest.mark.parametrize(
+    ("classes", "names"),
+    [
+        ([("crane", "bird"), "owl"], ("crane, bird", "owl")),
+        ([3, 7], ("3", "7")),
+        (["crane", "crane", "crane (0)"], ("crane (0)", "crane (1)", "crane (0) (2)")),
+    ],
+)
+def test_names_of_classes_are_made_texts(classes: object, names: tuple[str, ...]) -> None:
+    part = {"_target_": f"{__name__}.Named", "classes": classes}
+    assert torch_dataset.load.arrays(train=part, test=part).classes == names
+
+
+@pytest.mark.parametrize("classes", [3, ["crane", None], {"crane": 0}])
+def test_names_that_are_none_are_refused(classes: object) -> None:
+    part = {"_target_": f"{__name__}.Named", "classes": classes}
+    with pytest.raises(UserError, match="attribute classes must be a list of names"):
+        torch_dataset.load.arrays(train=part, test=part)
 
 
 def test_repeated_names_of_classes_are_told_apart() -> None:

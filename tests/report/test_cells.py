@@ -1,24 +1,19 @@
 """The cells: published settings, one set of runs for a shared cell, runs found by signature."""
 
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 import pytest
-import yaml
-from tests.report import synthetic
 
 from bnnrepro.config.compose import compose
 from bnnrepro.errors import UserError
 from bnnrepro.launch.dry_run import points_of
 from bnnrepro.launch.plan import run_folder_of
-from bnnrepro.report.cells import Cell, Expected, cells, found_in
-from bnnrepro.report.collect import collect
+from bnnrepro.report.cells import Cell, cells
 from bnnrepro.report.figures import FIGURES
 from bnnrepro.report.tables import table_of_sweep, tables
 from bnnrepro.runs.layout import RunFolder
 
-ROOT = Path(__file__).parents[2]
 DATA_SETS = ("mnist", "cifar10", "cifar100")
 METHODS = ("bayesbinn", "ste", "bop", "pmf", "full_precision")
 RATES = (1e-1, 3e-3, 1e-3, 3e-4, 1e-4, 3e-5, 1e-5, 1e-6)
@@ -177,49 +172,3 @@ def test_quick_narrows_the_vgg_alone_and_says_so_in_the_signature() -> None:
     assert vgg.effective_model.hidden == [256, 256]
     assert mlp.effective_model == mlp.model
     assert {config.preset.stand_in for config in composed.values()} == {None}
-
-
-def stored(run: Expected, folder: Path, name: str, **changes: object) -> None:
-    """Write a finished run as an older version has it: another name, a key since removed."""
-    run = replace(run, folder=RunFolder(folder.joinpath(*run.folder.path.parts[-4:-1], name)))
-    synthetic.done(run, 99.0)
-    content = run.config.to_dict() | {"code": "warn"} | changes
-    del content["training"], content["real_layers"]
-    synthetic.put(run, "config.yaml", yaml.safe_dump(content))
-
-
-def test_runs_of_another_version_are_found_by_their_settings(tmp_path: Path) -> None:
-    wanted = of("11")
-    run = wanted[0].runs[0]
-    stored(run, tmp_path, "0123456789")
-    stored(run, tmp_path, "1111111111", epochs=3)
-    found = found_in(tmp_path, wanted)
-    names = [[run.folder.path.name for run in cell.runs] for cell in found]
-    assert names == [["0123456789"], [wanted[1].runs[0].folder.path.name]]
-    assert [results.runs[0].state for results in collect(found)] == ["done", "missing"]
-    assert all(run.folder.path.is_relative_to(tmp_path) for cell in found for run in cell.runs)
-
-
-def test_two_runs_of_one_seed_are_refused_by_name_and_so_is_a_folder_without(
-    tmp_path: Path,
-) -> None:
-    wanted = of("11")
-    with pytest.raises(UserError, match="no such folder"):
-        found_in(tmp_path / "nowhere", wanted)
-    with pytest.raises(UserError, match="holds no finished run of these settings"):
-        found_in(tmp_path, wanted)
-    for name in ("0123456789", "1111111111"):
-        stored(wanted[0].runs[0], tmp_path, name)
-    both = r"two runs .* seed 0: bayesbinn/0123456789 and bayesbinn/1{10}"
-    with pytest.raises(UserError, match=both):
-        found_in(tmp_path, wanted)
-
-
-def test_the_committed_runs_of_the_full_protocol_are_found() -> None:
-    """They are of an older version, whose names of runs were others."""
-    folder = ROOT / "results" / "figure5_paper"
-    wanted = cells("figure5", preset="paper", seeds=5, out="multirun")
-    with_prior, *_ = collect(found_in(folder, wanted))
-    assert [run.state for run in with_prior.used] == ["done"] * 5
-    names = [run.folder.path.name for run in wanted[0].runs]
-    assert not {run.expected.folder.path.name for run in with_prior.used} & {*names}

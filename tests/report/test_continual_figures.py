@@ -131,7 +131,7 @@ def test_figure_4_without_a_posterior_is_refused(
     for cell in collected:
         for run in cell.used:
             (run.expected.folder.path / "posterior.json").unlink()
-    with pytest.raises(UserError, match="no run has a sound posterior"):
+    with pytest.raises(UserError, match="no run has a valid posterior"):
         FIGURES["4"].plot(collected, tmp_path)
     with pytest.raises(UserError, match="no run of these is finished"):
         FIGURES["4"].plot([replace(cell, runs=()) for cell in collected], tmp_path)

@@ -108,6 +108,8 @@ def test_other_content_of_the_users_own_data_is_a_setting_that_differs(tmp_path:
     change_result(run_at(tmp_path, 3, seed=3), fingerprint="b" * 64)
     for found in (results(tmp_path), bnnrepro.curves(tmp_path)):
         assert {*found["dataset.fingerprint"].dropna()} == {"a" * 10, "b" * 10}
+    (chosen, _) = find([tmp_path], {"dataset.fingerprint": ["b" * 10]})
+    assert [run.folder.path.name for run in chosen] == ["0000000003"]
     compared = compare(table(*find([tmp_path], {}), by=["method"]), ["method"])
     (differs,) = dict(compared.lists)["Settings that differ besides"]
     assert differs == "within bayesbinn: dataset.fingerprint"

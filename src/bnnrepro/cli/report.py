@@ -7,10 +7,12 @@ from bnnrepro.cli.exit_code import command_parser, exits, refuse_in_a_line
 from bnnrepro.errors import UserError
 from bnnrepro.report.reproduce import MAX_SEEDS, Request, report, reproduce
 
-EPILOG = """\
+SETTINGS = """\
 OVERRIDE is any setting that changes no run's numbers, for all runs: dataset.root=DIR threads=1
-device=cpu out=DIR cluster=mine hydra.launcher.processes=2. Finished runs are never run again.
-Interrupt the command at any time; the same command resumes.
+device=cpu out=DIR cluster=mine hydra.launcher.processes=2.
+"""
+RESUMES = """\
+Finished runs are never run again. Interrupt the command at any time; the same command resumes.
 """
 ABOUT = {
     "reproduce-table": "Run the missing runs of a table, then report.",
@@ -57,7 +59,8 @@ def parser(name: str) -> argparse.ArgumentParser:
     """
     if name not in ABOUT:
         raise UserError("command", name, f"must be one of {', '.join(ABOUT)}")
-    options = command_parser(name, ABOUT[name], EPILOG)
+    starts = name.startswith("reproduce-")
+    options = command_parser(name, ABOUT[name], SETTINGS + RESUMES if starts else SETTINGS)
     options.add_argument(
         "name", nargs="?", default="", help="of the table or figure, as the paper numbers it"
     )
@@ -69,8 +72,8 @@ def parser(name: str) -> argparse.ArgumentParser:
     options.add_argument(
         "--only", default="", metavar="VALUES", help="a part: mnist, or mnist,cifar10,ste"
     )
-    if not name.startswith("reproduce-"):
-        about = "report the finished runs in this folder, made by any version of bnnrepro"
+    if not starts:
+        about = "report the runs in this folder that any version of bnnrepro made at the preset"
         options.add_argument("--from", dest="source", metavar="DIR", help=about)
         return options
     options.add_argument("--launcher", help="local (default) or slurm")

@@ -74,6 +74,7 @@ def _compare(arguments: argparse.Namespace) -> None:
     from bnnrepro.report.compare import PREDICTION, compare, with_charts
     from bnnrepro.report.published import SELECTIONS
     from bnnrepro.report.render.document import terminal, write
+    from bnnrepro.runs.layout import make_writable
     from bnnrepro.runs.results import curves_of, table
 
     for key, choices in (("select", SELECTIONS), ("prediction", PREDICTION)):
@@ -92,6 +93,7 @@ def _compare(arguments: argparse.Namespace) -> None:
     print(terminal(document))
     if arguments.out is not None:
         folder = Path(arguments.out)
+        make_writable(folder, "--out", folder)
         document = with_charts(document, curves_of(runs))
         for file in write(document, folder, "comparison"):
             print(f"comparison: {file}")

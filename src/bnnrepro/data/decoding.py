@@ -21,6 +21,8 @@ from bnnrepro.errors import DataError, UserError, cannot_read, readable
 if TYPE_CHECKING:
     from PIL import Image  # imported where it is used: --help does without
 
+GRAY_MODES = {"1", "L", "LA"}  # of PIL, with 8 bits a channel or less
+COLOUR_MODES = {"P", "RGB", "RGBA", "CMYK", "YCbCr"}
 CHUNK = 256  # most files per task of a thread; one task per file costs more than a small image
 SPARE = 256 << 20  # bytes, more than decoding takes: with less memory free, damage is not proven
 

@@ -18,6 +18,8 @@ from bnnrepro.constraints import Count, Fraction, Text
 from bnnrepro.data.batches import Samples
 from bnnrepro.data.dataset import LIMIT_SEED, Arrays, DataError, dataset, hold_out, refuse_one_class
 from bnnrepro.data.decoding import (
+    COLOUR_MODES,
+    GRAY_MODES,
     decode,
     log_left_out,
     on_white,
@@ -28,8 +30,6 @@ from bnnrepro.data.images import ImageSet
 from bnnrepro.data.streaming import fits_in_memory, streamed
 from bnnrepro.errors import UserError
 
-GRAY_MODES = {"1", "L", "LA"}
-COLOUR_MODES = {"P", "RGB", "RGBA", "CMYK", "YCbCr"}
 # torchvision's, without the time that its import takes.
 ENDINGS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 # Version of decoding and resizing: part of the fingerprint.

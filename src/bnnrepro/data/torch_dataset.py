@@ -21,13 +21,14 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 from bnnrepro.constraints import shown
 from bnnrepro.data.batches import Samples
 from bnnrepro.data.dataset import Arrays, dataset, refuse_one_class
-from bnnrepro.data.decoding import on_white
+from bnnrepro.data.decoding import COLOUR_MODES, GRAY_MODES, on_white
 from bnnrepro.data.images import ImageSet
 from bnnrepro.data.streaming import fetched_ahead, streamed
 from bnnrepro.errors import DataError, UserError
 from bnnrepro.importing import locate
 
 MOST_CLASSES = 100_000
+_NAME = (str, int, tuple, list)
 
 
 @dataset(ImageSet)
@@ -50,9 +51,14 @@ def load(train: Mapping[str, Any], test: Mapping[str, Any] | None = None) -> Arr
         cure = "null is dataset.train with train: false; give dataset.test"
         raise UserError(error.key, error.value, f"{error.allowed}; {cure}") from error
     names = getattr(first, "classes", None)
-    if names is not None:  # ImageNet's are tuples of synonyms
-        names = [name if isinstance(name, str) else ", ".join(map(str, name)) for name in names]
-    return arrays_of(first, second, names)
+    if names is None:
+        return arrays_of(first, second)
+    if not isinstance(names, list | tuple) or not all(isinstance(n, _NAME) for n in names):
+        allowed = f"its attribute classes must be a list of names, not {shown(names)}"
+        raise UserError("dataset.train", str(train["_target_"]), allowed)
+    # ImageNet's are tuples of synonyms
+    words = [n if isinstance(n, tuple | list) else (n,) for n in names]
+    return arrays_of(first, second, [", ".join(map(str, own)) for own in words])
 
 
 def _made(key: str, values: Any) -> Any:
@@ -89,8 +95,8 @@ def arrays_of(train: Any, test: Any, classes: Sequence[str] | None = None) -> Ar
     Args:
         train: a ``torch.utils.data.Dataset`` whose item k, for k from 0, is a pair (image, class):
             a PIL image, an array (H, W) or (H, W, C), or a tensor (C, H, W), of uint8; and a whole
-            number. A picture with a palette is read in its colours. Of a DataLoader, its Dataset
-            is taken.
+            number. A PIL image is taken as one of ``dataset=image_folder`` is: grey or in colours,
+            on white where it is transparent. Of a DataLoader, its Dataset is taken.
         test: likewise, the test set.
         classes: the classes' names, two or more, a repeated one told apart by its number; None:
             their numbers, up to the last in ``train``.
@@ -103,9 +109,16 @@ def arrays_of(train: Any, test: Any, classes: Sequence[str] | None = None) -> Ar
     if classes is None:
         classes = [str(k) for k in range(int(parts[0].targets.max()) + 1)]
     refuse_one_class(classes)
-    count = Counter(classes)  # two of ImageNet's are a crane
-    distinct = (f"{name} ({k})" if count[name] > 1 else name for k, name in enumerate(classes))
-    return Arrays(parts[0], parts[1], tuple(distinct), digest.hexdigest())
+    return Arrays(parts[0], parts[1], _distinct(classes), digest.hexdigest())
+
+
+def _distinct(names: Sequence[str]) -> tuple[str, ...]:
+    """Return the names, with its number after one that is repeated: two of ImageNet's are crane."""
+    count = Counter(names)
+    numbered = [f"{name} ({k})" for k, name in enumerate(names)]
+    pairs = zip(names, numbered, strict=True)
+    some = tuple(name if count[name] == 1 else other for name, other in pairs)
+    return some if len({*some}) == len(some) else tuple(numbered)
 
 
 def _samples(which: str, data: Any, digest: Any) -> Samples:
@@ -127,7 +140,7 @@ def _samples(which: str, data: Any, digest: Any) -> Samples:
     for pixels, target in fetched_ahead(item, range(count), 16):
         if shape not in (None, pixels.shape):
             here = f"{which}[{len(targets)}] has the shape {pixels.shape}"
-            raise DataError(f"{here}, the one before {shape}: all must be of one size")
+            raise DataError(f"{here}, the one before {shape}: all must be alike")
         shape = pixels.shape
         targets.append(target)
         digest.update(np.ascontiguousarray(pixels).tobytes() + f" {target} {shape}\n".encode())
@@ -154,8 +167,8 @@ def _item(place: str, found: Any) -> tuple[np.ndarray, int]:
     except (TypeError, ValueError, OverflowError, RuntimeError):
         allowed = "must be a whole number from 0, the class"
         raise DataError(f"{place} has the label {shown(target)}: {allowed}") from None
-    if getattr(image, "mode", "") in ("P", "PA"):  # whose array is numbers of the palette
-        image = on_white(image, "RGB")
+    if (mode := getattr(image, "mode", None)) in GRAY_MODES | COLOUR_MODES:
+        image = on_white(image, "L" if mode in GRAY_MODES else "RGB")
     pixels = np.asarray(image.detach().cpu() if isinstance(image, torch.Tensor) else image)
     if pixels.dtype != np.uint8:
         allowed = "must be of uint8, 0 to 255; the suite normalises and augments"

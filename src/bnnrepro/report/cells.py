@@ -3,15 +3,13 @@
 import shlex
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 from bnnrepro.config import Config
 from bnnrepro.errors import UserError
 from bnnrepro.launch.dry_run import points_of
 from bnnrepro.launch.plan import run_folder_of
-from bnnrepro.runs import query
 from bnnrepro.runs.layout import RunFolder
-from bnnrepro.runs.signature import same_settings, signature
+from bnnrepro.runs.signature import signature
 
 Where = Mapping[str, Collection[str]]
 """Of a sweep's points those with these values: ``{"method": ("ste", "bop")}``."""
@@ -102,39 +100,6 @@ def cells(
         if all(choices.get(key) in values for key, values in (where or {}).items()):
             found.append(_cell(sweep, choices, config, seeds, fingerprints))
     return found
-
-
-def found_in(folder: Path, wanted: Sequence[Cell]) -> list[Cell]:
-    """Return cells whose runs are the finished ones in a folder, of whatever version.
-
-    A run is a cell's if its stored settings are (``same_settings``); data given by a path are told
-    apart by name alone.
-
-    Raises:
-        UserError: there is no such folder, none of the cells' runs is in it, or two have the same
-            settings and seed.
-    """
-    done, _ = query.find([folder], {"state": ["done"]})
-    count, cells = 0, []
-    for cell in wanted:
-        runs = []
-        for run in cell.runs:
-            asked = run.config.to_dict()
-            same = [each.folder for each in done if same_settings(each.config, asked)]
-            if len(same) > 1:
-                names = " and ".join("/".join(each.path.parts[-2:]) for each in same)
-                allowed = (
-                    f"has two runs of {cell.name}, seed {run.seed}: {names}; name a part of it"
-                )
-                raise UserError("--from", str(folder), allowed)
-            count += len(same)
-            # one that is not there is missing from this folder
-            absent = RunFolder(folder.joinpath(*run.folder.path.parts[-4:]))
-            runs.append(replace(run, folder=same[0] if same else absent))
-        cells.append(replace(cell, runs=tuple(runs)))
-    if not count:
-        raise UserError("--from", str(folder), "holds no finished run of these settings")
-    return cells
 
 
 def _signatures(points: Sequence[tuple[Sequence[str], Config]]) -> list[str]:

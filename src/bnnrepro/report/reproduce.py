@@ -2,7 +2,6 @@
 
 import os
 import sys
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,10 +12,12 @@ from bnnrepro.launch.costs import Cost, measured_costs
 from bnnrepro.launch.launchers import launcher_keys, make_submitter
 from bnnrepro.launch.local_jobs import LocalJobs, visible_gpus
 from bnnrepro.launch.submitter import Submitter
-from bnnrepro.report.cells import Cell, cells, found_in
+from bnnrepro.report.cells import Cell, cells
 from bnnrepro.report.figures import FIGURES, Figure
+from bnnrepro.report.found import found_in
 from bnnrepro.report.plan import Plans, hours, plan_cells, plan_table
 from bnnrepro.report.tables import Table, table_of_sweep, tables
+from bnnrepro.runs.layout import make_writable
 from bnnrepro.runs.liveness import ACTIVE
 from bnnrepro.screen import confirmed, printable
 
@@ -47,7 +48,7 @@ class Request:
         detach: return once the runs are submitted.
         plan: only show the plan; start and write nothing.
         only: of the cells those with these values, ``mnist,ste``; empty: all.
-        source: a folder whose finished runs, of any version, are reported; None: this version's.
+        source: a folder whose runs, of any version, are reported; None: this version's runs.
     """
 
     kind: str
@@ -116,6 +117,8 @@ def requested_cells(request: Request) -> list[Cell]:
         UserError: the request is not allowed.
     """
     target = _target(request)
+    if request.source is not None and not request.source.strip():
+        raise UserError("--from", request.source, "must be the path of a folder")
     seeds = request.seeds
     if seeds is None:
         full = getattr(target, "seeds", SEEDS["paper"])
@@ -130,8 +133,7 @@ def requested_cells(request: Request) -> list[Cell]:
         out="multirun",
         overrides=[*_launcher_overrides(request), *request.overrides],
     )
-    found = _only(found, request.only.split(",")) if request.only else found
-    return found if request.source is None else found_in(Path(request.source), found)
+    return _only(found, request.only.split(",")) if request.only else found
 
 
 def _only(found: Sequence[Cell], wanted: Sequence[str]) -> list[Cell]:
@@ -265,9 +267,12 @@ def _start(request: Request, overrides: Sequence[str]) -> int:
 def _report(request: Request, requested: Sequence[Cell]) -> None:
     from bnnrepro.report.collect import collect, issue_lines, issues
 
+    folder = _report_folder(request, requested)
+    notes = []
+    if request.source is not None:
+        found = found_in(Path(request.source), requested)
+        requested, notes = found.cells, found.notes
     target, collected = _target(request), collect(requested)
-    part = f"_{request.only.replace(',', '_')}" if request.only else ""
-    reports = Path(requested[0].runs[0].config.out).parent / "reports"
     if isinstance(target, Table):
         from bnnrepro.report.render.document import terminal, write
         from bnnrepro.report.table_report import document
@@ -277,15 +282,28 @@ def _report(request: Request, requested: Sequence[Cell]) -> None:
             kept = tuple(entry for entry in target.entries if entry.cell in names)
             target = replace(target, entries=kept)
         content = document(target, collected)
-        name = f"table{request.name}" if request.name.isdecimal() else request.name
-        files = write(content, reports / f"{name}_{request.preset}{part}")
+        if request.source is not None:
+            content = replace(content, about=f"{content.about} Runs found in {request.source}.")
+        files = write(content, folder)
         print(terminal(content))
     else:
-        files = target.plot(collected, reports / f"figure{request.name}_{request.preset}{part}")
+        files = target.plot(collected, folder)
         for line in issue_lines(issues(collected)):
             print(printable(f"not in the figure: {line}"))
-        made = Counter((run.commit, run.code) for each in collected for run in each.used)
-        for (commit, code), count in made.items() if request.source else ():
-            print(printable(f"in the figure: {count} runs of commit {commit}, code {code}"))
+    for note in notes:
+        print(printable(f"note: {note}"))
     for file in files:
         print(f"{request.kind}: {file}")
+
+
+def _report_folder(request: Request, requested: Sequence[Cell]) -> Path:
+    """Return the folder of a report, which is made, and can be written."""
+    name = request.name
+    if request.kind == "figure" or name.isdecimal():
+        name = f"{request.kind}{name}"
+    part = f"_{request.only.replace(',', '_')}" if request.only else ""
+    source = "" if request.source is None else f"_from_{Path(request.source).resolve().name}"
+    reports = Path(requested[0].runs[0].config.out).parent / "reports"
+    folder = reports / f"{name}_{request.preset}{part}{source}"
+    make_writable(folder, "out", reports)
+    return folder

@@ -83,18 +83,27 @@ class RunFolder:
         Raises:
             UserError: it cannot be created or written; the error names the key ``out``.
         """
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            with atomic.anonymous_file(self.path):
-                pass
-        except OSError as error:
-            reason = f"must be a folder that can be written ({error.strerror}: {self.path})"
-            raise UserError("out", str(self._out()), reason) from error
+        make_writable(self.path, "out", self._out())
 
     def _out(self) -> Path:
         """Return the folder of all runs, four levels up."""
         parents = self.path.parents
         return parents[3] if len(parents) > 3 else self.path
+
+
+def make_writable(folder: Path, key: str, value: str | Path) -> None:
+    """Create a folder if it is missing, and check that files can be written in it.
+
+    Raises:
+        UserError: it cannot be created or written; the error names the key with its value.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with atomic.anonymous_file(folder):
+            pass
+    except OSError as error:
+        reason = f"must be a folder that can be written ({error.strerror}: {folder})"
+        raise UserError(key, str(value), reason) from error
 
 
 def run_folder(out: str | Path, dataset: str, model: str, method: str, signature: str) -> RunFolder:

@@ -19,6 +19,8 @@ _SIGNATURE = re.compile(r"[0-9a-f]{10}")
 _DEPTH = 4  # dataset/model/method/signature
 PATH_KEYS = {"dataset": -4, "model": -3, "method": -2}
 _STATUS_KEYS = ("state", "sweep")
+FINGERPRINT = "dataset.fingerprint"
+"""First digits of the hash of a user's own data; no setting, but used as one."""
 
 
 class Run:
@@ -38,6 +40,15 @@ class Run:
             return {}
 
     @property
+    def settings(self) -> dict[str, Any]:
+        """The settings by dotted keys, with ``FINGERPRINT`` once the run is finished."""
+        try:
+            content = reading.parsed(self.folder.result)["fingerprint"]
+        except (OSError, ValueError, KeyError, TypeError):
+            content = None
+        return settings_of(self.config) | ({FINGERPRINT: str(content)[:10]} if content else {})
+
+    @property
     def name(self) -> str:
         """The last four parts of the path, safe to print."""
         return printable("/".join(self.folder.path.parts[-_DEPTH:]))
@@ -51,6 +62,8 @@ class Run:
         parts = self.folder.path.absolute().parts
         if key in PATH_KEYS:
             return parts[PATH_KEYS[key]] if len(parts) >= _DEPTH else None
+        if key == FINGERPRINT:
+            return self.settings.get(key)
         node: Any = self.config
         for part in key.split("."):
             node = node.get(part) if isinstance(node, dict) else None
@@ -91,7 +104,7 @@ def find(folders: Sequence[Path], filters: dict[str, list[str]]) -> tuple[list[R
 def _check_key(key: str, value: str, runs: Sequence[Run]) -> None:
     known: set[str] = set()
     for run in runs:
-        settings = settings_of(run.config)
+        settings = run.settings if key == FINGERPRINT else settings_of(run.config)
         known |= {*settings, *(word.rpartition(".")[0] for word in settings)}
         if key in known:
             return

@@ -19,16 +19,12 @@ from bnnrepro.runs.query import Run
 from bnnrepro.runs.result import DamagedResultError, is_number, leaves, read_result
 from bnnrepro.runs.result import settings_of as evaluation_settings_of
 from bnnrepro.runs.signature import is_excluded
-from bnnrepro.runs.stored_config import settings_of
 
 Columns = Mapping[str, NDArray[np.float64]]
 """A run's columns over epochs, all of one length; NaN where a value is empty."""
 
 UNKNOWN = "unknown"
 """Code of runs that are older than its record."""
-
-FINGERPRINT = "dataset.fingerprint"
-"""First digits of the hash of a user's own data, a column where they differ."""
 
 _NAMES = ("dataset", "stand_in", "model", "method")
 _AFTER = ("state", "note", "seconds", "device", "code", "commit", "folder")
@@ -107,7 +103,7 @@ def table(
     figures: list[tuple[Any, ...]] = []
     for run in runs:
         fact, result = _facts(run)
-        configured = _configured(run, result)
+        configured = run.settings
         for evaluation in (result, *result.get("evaluations", ())):
             own = evaluation_settings_of(evaluation) if "evaluate" in evaluation else {}
             own_figures = list(_figures(evaluation)) or [(None,) * len(_FIGURE)]
@@ -128,10 +124,8 @@ def curves_of(
 ) -> pd.DataFrame:
     """Return the table of ``curves`` for what ``query.find`` has found; else as ``table``."""
     nothing: Columns = {"epoch": np.array([np.nan])}
-    read = [_facts(run) for run in runs]
-    facts = [*(fact for fact, _ in read), *map(_foreign, left_out)]
-    settings = [_configured(run, result) for run, (_, result) in zip(runs, read, strict=True)]
-    settings += [{} for _ in left_out]
+    facts = [*(_facts(run)[0] for run in runs), *map(_foreign, left_out)]
+    settings = [*(run.settings for run in runs), *({} for _ in left_out)]
     parts = [*(read_columns(run.folder.metrics) or nothing for run in runs)]
     parts += [nothing for _ in left_out]
     lengths = [len(columns["epoch"]) for columns in parts]
@@ -245,12 +239,6 @@ def _facts(run: Run) -> tuple[dict[str, Any], dict[str, Any]]:
         "commit": f"{commit}-dirty" if commit and is_dirty(environment) else commit,
         "folder": str(run.folder.path),
     }, result
-
-
-def _configured(run: Run, result: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a run's settings, and the content of data given by a path as one of them."""
-    content = result.get("fingerprint")
-    return settings_of(run.config) | ({FINGERPRINT: str(content)[:10]} if content else {})
 
 
 def _name(node: object) -> Any:

@@ -55,6 +55,9 @@ NEUTRAL: Mapping[str, object] = {
 So a run keeps the name that it had before the key existed. A group left empty is left out too.
 """
 
+FORMER = frozenset({"code", "compile_network", "optimizer.compile", "runs_per_job"})
+"""Dotted keys of earlier versions that changed no number."""
+
 FORMATS: Mapping[str, int] = {
     # 2: starts from the signs of the model's weights; 3: noise of 16 bits
     "bnnrepro.optim.BayesBiNN": 3,
@@ -95,22 +98,53 @@ def signature(config: Mapping[str, object], fingerprint: str | None = None) -> s
     return hashlib.sha256(text.encode()).hexdigest()[:_LENGTH]
 
 
-def same_settings(stored: Mapping[str, object], asked: Mapping[str, object]) -> bool:
-    """Return whether a run that any version stored has the settings that are asked for.
-
-    Every setting that both know is equal; one that the stored configuration lacks has the value
-    that changes nothing; one that is no longer known does not count, nor do formats.
+def comparable(config: Mapping[str, object]) -> dict[str, object]:
+    """Return the settings that can change numbers, by dotted keys, as ``differing`` takes them.
 
     Args:
-        stored: a configuration as read from a run's folder.
-        asked: a resolved configuration of this version, without what a preset computes.
+        config: as a run's folder has it, of any version, or as this version resolves it, without
+            what a preset computes.
+
+    Raises:
+        UserError: a number is NaN or infinite.
     """
-    known = settings_of(asked)
-    own, wanted = (settings_of(_canonical_mapping(each, "")) for each in (stored, asked))
-    if any(own.get(key, _ABSENT) != value for key, value in wanted.items()):
-        return False
-    more = own.keys() - wanted.keys()  # no longer known, or away from the neutral value
-    return not any(f"{key}.".startswith(f"{name}.") for key in more for name in known)
+    return {
+        key: _canonical(value, key)
+        for key, value in settings_of(config).items()
+        if not any(is_excluded(above) or above in FORMER for above in _above(key))
+    }
+
+
+def differing(stored: Mapping[str, object], asked: Mapping[str, object]) -> list[str]:
+    """Return the keys by which a run of any version is not the one that is asked for.
+
+    A setting that the stored run lacks has the value that changes nothing; one that this version
+    does not know (``unknown``) does not count, nor do formats.
+
+    Args:
+        stored: ``comparable`` of a run's folder.
+        asked: ``comparable`` of a configuration of this version.
+    """
+    keys = [
+        key for key in asked if not _same(stored.get(key, NEUTRAL.get(key, _ABSENT)), asked[key])
+    ]
+    more = unknown(stored, asked)
+    return keys + [key for key in stored if key not in asked and key not in more]
+
+
+def unknown(stored: Mapping[str, object], asked: Mapping[str, object]) -> dict[str, object]:
+    """Return the settings of a stored run that this version does not know."""
+    return {k: v for k, v in stored.items() if not any(above in asked for above in _above(k))}
+
+
+def _above(key: str) -> list[str]:
+    """Return a dotted key and those above it."""
+    words = key.split(".")
+    return [".".join(words[:count]) for count in range(1, len(words) + 1)]
+
+
+def _same(one: object, other: object) -> bool:
+    return one == other and isinstance(one, bool) == isinstance(other, bool)
 
 
 def is_excluded(key: str) -> bool:

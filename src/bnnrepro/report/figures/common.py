@@ -16,7 +16,7 @@ import pandas as pd
 
 from bnnrepro.errors import UserError
 from bnnrepro.report import charts
-from bnnrepro.report.collect import CellResults
+from bnnrepro.report.collect import CellResults, CollectedRun
 from bnnrepro.report.statistics import mean_and_std
 from bnnrepro.report.tables import SHORTENED
 from bnnrepro.runs import atomic
@@ -38,17 +38,29 @@ def curves(collected: Sequence[CellResults]) -> pd.DataFrame:
     """Return the finished runs' ``metrics.csv``: a row per run and epoch.
 
     The columns are ``IDS``, ``seed``, those of the files, and ``elapsed``: the seconds from the
-    start to the epoch's end.
+    start to the epoch's end. A run whose file is damaged, or ends before its last epoch, is left
+    out.
+
+    Raises:
+        UserError: there are finished runs, and none has a whole file.
     """
     frames = []
+    used = [run for results in collected for run in results.used]
+    if used and not any(map(has_curves, used)):
+        raise UserError("figure", used[0].name, "no finished run has a whole metrics.csv")
     for results in collected:
-        for run in (run for run in results.used if run.metrics):
+        for run in filter(has_curves, results.used):
             seconds = run.metrics.get("seconds", np.full(len(run.metrics["epoch"]), np.nan))
             first = identity(results) | {"seed": run.expected.seed}
             elapsed = np.nan_to_num(seconds).cumsum()
             frames.append(pd.DataFrame({**first, **run.metrics, "elapsed": elapsed}))
     table = pd.concat([pd.DataFrame(columns=[*IDS, "seed", "epoch"]), *frames])
     return table[np.isfinite(table["epoch"].astype(float))].astype({"epoch": int})
+
+
+def has_curves(run: CollectedRun) -> bool:
+    """Return whether a finished run's ``metrics.csv`` is there, up to the run's last epoch."""
+    return bool(max(run.metrics.get("epoch", ()), default=0) >= run.result["final"]["epoch"])
 
 
 def column_bands(runs: pd.DataFrame, *columns: str) -> pd.DataFrame:
@@ -107,7 +119,7 @@ def need_runs(collected: Sequence[CellResults]) -> None:
 
 
 def remarks(collected: Sequence[CellResults]) -> list[str]:
-    """Return remarks on a shortened protocol, on data that stand in, and on missing runs."""
+    """Return remarks: a shortened protocol, data that stand in, missing runs, the commit."""
     texts = []
     preset = collected[0].cell.preset if collected else "paper"
     if preset != "paper":
@@ -119,6 +131,11 @@ def remarks(collected: Sequence[CellResults]) -> list[str]:
     runs = sum(len(results.runs) for results in collected)
     if done < runs:
         texts.append(f"{done} of {runs} runs done")
+    used = [run for results in collected for run in results.used]
+    if cut := sum(not has_curves(run) for run in used):
+        texts.append(f"{cut} of {done} runs without a whole metrics.csv")
+    if commits := dict.fromkeys(run.commit for run in used):
+        texts.append(f"commit {', '.join(commits)}")
     return texts
 
 

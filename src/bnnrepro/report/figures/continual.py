@@ -47,7 +47,7 @@ def plot_posterior(collected: Sequence[CellResults], folder: Path) -> list[Path]
     need_runs(collected)
     rows = [row for results in collected for row in _histograms(results)]
     if not rows:
-        raise UserError("figure", "4", f"no run has a sound {POSTERIOR}")
+        raise UserError("figure", "4", f"no run has a valid {POSTERIOR}")
     runs = pd.DataFrame(rows, columns=[*by, x, "value"])
     shares = charts.bands(runs, "value", by, x)
     entropy = charts.bands(runs[runs[x].isna()], "value", by[:-1], "column")
@@ -63,7 +63,11 @@ def plot_posterior(collected: Sequence[CellResults], folder: Path) -> list[Path]
         axes.set_xlabel("P(w = +1)")
     row[0].set_ylabel("share of the weights")
     table = pd.concat([entropy, shares])[[*by, x, "mean", "std", "n"]]
-    return finish(figure, POSTERIORS.title, remarks(collected), table, folder, "figure4")
+    used = [run for results in collected for run in results.used]
+    texts = remarks(collected)
+    if unread := sum(_read(run) is None for run in used):
+        texts.append(f"{unread} of {len(used)} runs without a valid {POSTERIOR}")
+    return finish(figure, POSTERIORS.title, texts, table, folder, "figure4")
 
 
 def _histograms(results: CellResults) -> list[dict[str, Any]]:
@@ -91,9 +95,11 @@ def _read(run: CollectedRun) -> Mapping[str, Any] | None:
     tasks = run.expected.config.dataset.number_of_tasks()
     try:
         content: Mapping[str, Any] = reading.parsed(run.expected.folder.path / POSTERIOR)
-        bins = len(content["edges"]) - 1
-        counts = np.array(content["counts"], dtype=float)
-        whole = counts.shape == (tasks, bins) and len(content["entropy_bits"]) == tasks
+        edges, bits, counts = (
+            np.array(content[key], dtype=float) for key in ("edges", "entropy_bits", "counts")
+        )
+        whole = counts.shape == (tasks, len(edges) - 1) and bits.shape == (tasks,)
+        whole = whole and all(np.isfinite(each).all() for each in (edges, bits, counts))
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return content if whole else None
