@@ -14,7 +14,7 @@ from .pages import README, ROOT
 TEXT = README.read_text(encoding="utf-8")
 QUICK = (ROOT / "results" / "table2_quick" / "table.md").read_text(encoding="utf-8")
 FIGURE5 = re.findall(
-    r"^\| (the last.*?|fixed) \| (\d) \| (\S.*?) \| (\S.*?) \|$", TEXT, re.MULTILINE
+    r"^\| (the last.*?|fixed|STE.*?) \| (\d) \| (\S.*?) \| (\S.*?) \|$", TEXT, re.MULTILINE
 )
 
 
@@ -27,10 +27,16 @@ def test_the_full_protocols_cells_are_those_of_the_runs():
     figures = table.query("selection == 'final' and split == 'test' and metric == 'accuracy'")
     assert set(figures["preset"]) == {"paper"}
     assert f"{figures['folder'].nunique()} of 15 runs" in TEXT
-    assert len(FIGURE5) == 2
+    assert len(FIGURE5) == 3
     for name, count, *cells in FIGURE5:
-        runs = figures[figures["dataset.prior"] == ("fixed" if name == "fixed" else "posterior")]
-        for prediction, cell in zip(("mode", "mean"), cells, strict=True):
+        rule, prior = ("ste" if name.startswith("STE") else "bayesbinn"), "posterior"
+        prior = "fixed" if name == "fixed" else prior
+        runs = figures.query("method == @rule and `dataset.prior` == @prior")
+        # STE has one network
+        predictions = ("mode", "mode" if rule == "ste" else "mean")
+        for prediction, cell in zip(predictions, cells, strict=True):
+            if rule == "ste" and cell == "—":
+                continue
             values = runs[runs["prediction"] == prediction]["value"]
             spread = f" ± {values.std():.2f}" if len(values) > 1 else ""
             assert (count, cell) == (str(len(values)), f"{values.mean():.2f}{spread}"), name
