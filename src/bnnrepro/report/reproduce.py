@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -17,7 +17,6 @@ from bnnrepro.report.figures import FIGURES, Figure
 from bnnrepro.report.found import found_in
 from bnnrepro.report.plan import Plans, hours, plan_cells, plan_table
 from bnnrepro.report.tables import Table, table_of_sweep, tables
-from bnnrepro.runs.layout import make_writable
 from bnnrepro.runs.liveness import ACTIVE
 from bnnrepro.screen import confirmed, printable
 
@@ -284,10 +283,10 @@ def _report(request: Request, requested: Sequence[Cell]) -> None:
         content = document(target, collected)
         if request.source is not None:
             content = replace(content, about=f"{content.about} Runs found in {request.source}.")
-        files = write(content, folder)
+        files = _written(folder, lambda: write(content, folder))
         print(terminal(content))
     else:
-        files = target.plot(collected, folder)
+        files = _written(folder, lambda: target.plot(collected, folder))
         for line in issue_lines(issues(collected)):
             print(printable(f"not in the figure: {line}"))
     for note in notes:
@@ -297,13 +296,24 @@ def _report(request: Request, requested: Sequence[Cell]) -> None:
 
 
 def _report_folder(request: Request, requested: Sequence[Cell]) -> Path:
-    """Return the folder of a report, which is made, and can be written."""
+    """Return the folder of a report; it need not exist."""
     name = request.name
     if request.kind == "figure" or name.isdecimal():
         name = f"{request.kind}{name}"
     part = f"_{request.only.replace(',', '_')}" if request.only else ""
     source = "" if request.source is None else f"_from_{Path(request.source).resolve().name}"
     reports = Path(requested[0].runs[0].config.out).parent / "reports"
-    folder = reports / f"{name}_{request.preset}{part}{source}"
-    make_writable(folder, "out", reports)
-    return folder
+    return reports / f"{name}_{request.preset}{part}{source}"
+
+
+def _written(folder: Path, write: Callable[[], list[Path]]) -> list[Path]:
+    """Return the files that a function writes into a folder.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    try:
+        return write()
+    except OSError as error:
+        allowed = f"must be a folder that can be written ({error.strerror}: {folder})"
+        raise UserError("out", str(folder.parent), allowed) from error

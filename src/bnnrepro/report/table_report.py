@@ -83,7 +83,8 @@ def document(table: Table, collected: Sequence[CellResults]) -> Document:
                 "Diagnostics at the last epoch": [*_last(curves)],
                 "Run with uncommitted changes": [run.name for run in runs if run.dirty],
                 "Environment": [
-                    f"{count} run{'s' * (count > 1)}: {', '.join(f'{key} {value}' for key, value in where.items())}"
+                    f"{count} run{'s' * (count > 1)}: "
+                    + ", ".join(f"{key} {value}" for key, value in where.items())
                     for count, where in environments
                 ],
             }.items()
