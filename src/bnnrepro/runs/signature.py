@@ -128,13 +128,16 @@ def differing(stored: Mapping[str, object], asked: Mapping[str, object]) -> list
     keys = [
         key for key in asked if not _same(stored.get(key, NEUTRAL.get(key, _ABSENT)), asked[key])
     ]
-    more = unknown(stored, asked)
-    return keys + [key for key in stored if key not in asked and key not in more]
+    return keys + [key for key in stored if key not in asked and _is_known(key, asked)]
 
 
 def unknown(stored: Mapping[str, object], asked: Mapping[str, object]) -> dict[str, object]:
     """Return the settings of a stored run that this version does not know."""
-    return {k: v for k, v in stored.items() if not any(above in asked for above in _above(k))}
+    return {k: v for k, v in stored.items() if k not in asked and not _is_known(k, asked)}
+
+
+def _is_known(key: str, asked: Mapping[str, object]) -> bool:
+    return any(above in asked for above in _above(key))
 
 
 def _above(key: str) -> list[str]:
