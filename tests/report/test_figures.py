@@ -62,7 +62,7 @@ def test_every_figure_is_drawn_with_its_data(name, preset, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [*OWN, "4", "5", "segmentation"])
+@pytest.mark.parametrize("name", [*OWN, "5", "segmentation"])
 def test_a_figure_without_runs_is_drawn_all_the_same(name, tmp_path):
     _, rows = drawn(name, tmp_path, fill=False)
     assert all(row["n"] == "0" for row in rows)

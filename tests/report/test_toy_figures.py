@@ -128,7 +128,8 @@ def test_the_figure_of_its_cells_runs(tmp_path: Path) -> None:
         run(compose(*cell.words, "preset=smoke", f"out={tmp_path / 'runs'}"))
     files = TWO_MOONS.plot(collect(planned), tmp_path / "to")
     text = files[-1].read_text()
-    assert text.startswith("**preset smoke: not the paper's protocol; 2 of 4 runs done**")
+    first = "preset smoke: not the paper's protocol; 2 of 4 runs done; commit "
+    assert text.startswith(f"**{first}")
     assert "ECE of 100 test points;" in text  # the paper's protocol has 1,000
     assert "seeds." not in text  # a shortened protocol says nothing of the claim
     nothing = cells("figure3", preset="smoke", seeds=2, out=str(tmp_path / "none"))
