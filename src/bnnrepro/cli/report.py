@@ -66,9 +66,8 @@ def parser(name: str) -> argparse.ArgumentParser:
     )
     options.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="see below")
     options.add_argument("--preset", default="paper", help="paper (default), quick or smoke")
-    options.add_argument(
-        "--seeds", type=_number, metavar="N", help="runs of a cell: paper 5, quick 2, smoke 1"
-    )
+    runs = "runs of a cell: paper 5 (figure segmentation 3), quick 2, smoke 1"
+    options.add_argument("--seeds", type=_number, metavar="N", help=runs)
     options.add_argument(
         "--only", default="", metavar="VALUES", help="a part: mnist, or mnist,cifar10,ste"
     )
