@@ -115,6 +115,7 @@ def test_the_fingerprint_is_of_the_content(tmp_path: Path) -> None:
     assert load(written(tmp_path / "a.csv", rows)).facts.fingerprint not in prints
 
 
+EUROPEAN = [f'20,Rome,"{i},5",yes' for i in range(9)] + ["20,Rome,3,no"]
 EMPTY = [ROWS[0], ",Rome,2,no", *ROWS[1:]]
 MANY = [f"{i},town {i},{i},{'no' if i % 2 else 'yes'}" for i in range(200)]
 
@@ -131,6 +132,8 @@ MANY = [f"{i},town {i},{i},{'no' if i % 2 else 'yes'}" for i in range(200)]
         ([*ROWS, "20,Rome,2,"], {}, r"label lacks 1 of .* line 22"),
         (MANY, {}, r"city has 1\d\d different texts, .*drop=\[city\]"),
         ([*ROWS, "20,Rome,2,no,9"], {}, r"t\.csv cannot be read as a table: .*line 22"),
+        (EUROPEAN, {}, r"price has numbers with a decimal comma, such as [0-8],5: .*l=\[price\]"),
+        (EUROPEAN, {"target": "price"}, r"price has .* comma.*problem=classification"),
         ([], {}, "no rows"),
         ([row.replace("no", "yes") for row in ROWS], {}, "is 'yes' in all rows"),
         (ROWS, {"drop": ["age", "city", "price"]}, "no column is left"),
@@ -159,6 +162,21 @@ def test_a_file_that_is_no_table_is_refused(tmp_path: Path) -> None:
         load(tmp_path / "none.csv")
     with pytest.raises(UserError, match="not UTF-8"):
         load(written(tmp_path / "t.csv", encoding="utf-16"))
+
+
+def test_numbers_with_a_comma_may_be_names_of_categories(tmp_path: Path) -> None:
+    rows = [f"20;Rome;{i % 2},5;{'yes' if i % 3 else 'no'}" for i in range(20)]
+    file = written(tmp_path / "t.csv", rows, HEAD.replace(",", ";"))
+    data = load(file, categorical=["price"], drop=["age", "city"])
+    assert data.facts.columns == (("price", ("0,5", "1,5")),)
+    classes = load(file, "price", problem="classification", drop=["age", "city"]).facts.classes
+    assert classes == ("0,5", "1,5")
+
+
+def test_two_columns_of_one_name_are_refused(tmp_path: Path) -> None:
+    file = written(tmp_path / "t.csv", head='age,city,"age",label\n')
+    with pytest.raises(UserError, match=r"t\.csv has more than one column age"):
+        load(file, drop=["age"])
 
 
 def test_a_csv_file_has_a_network_for_points_without_being_told() -> None:

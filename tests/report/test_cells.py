@@ -11,6 +11,7 @@ from bnnrepro.launch.dry_run import points_of
 from bnnrepro.launch.plan import run_folder_of
 from bnnrepro.report.cells import Cell, cells
 from bnnrepro.report.figures import FIGURES
+from bnnrepro.report.reproduce import Request, requested_cells
 from bnnrepro.report.tables import table_of_sweep, tables
 from bnnrepro.runs.layout import RunFolder
 
@@ -102,6 +103,13 @@ def test_table_11_has_no_split_and_a_cosine_over_its_own_epochs(
 @pytest.mark.parametrize("table", tables())
 def test_the_cells_of_a_table_are_the_points_of_its_sweep(table: str) -> None:
     assert set(tables()[table].cells) == {cell.name for cell in of(table)}
+
+
+@pytest.mark.parametrize("sweep", ["search_digits", "figure5", "uncertainty", "no such"])
+def test_a_search_and_a_sweep_over_experiments_are_no_table(sweep: str) -> None:
+    assert table_of_sweep(sweep) is None
+    with pytest.raises(UserError, match=f"table={sweep}: must be one of 2, .*, successors_digits"):
+        requested_cells(Request("table", sweep))
 
 
 @pytest.mark.slow

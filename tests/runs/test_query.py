@@ -20,6 +20,8 @@ from bnnrepro.runs.query import find, parse
 from bnnrepro.runs.status import Status
 from bnnrepro.runs.status_table import MAX_ROWS, overview
 
+from .test_result import RESULT
+
 SQUEUE = """#!/bin/sh
 echo "$@" >> "{log}"
 case "$*" in
@@ -53,8 +55,15 @@ def run_at(root: Path, number: int, state: str, **more: object) -> RunFolder:
     folder.status.write_text(json.dumps(content))
     folder.config.write_text(f"seed: {number}\nmethod:\n  lr: 0.0001\n")
     if state == "done":
-        folder.result.write_text("{}")
+        result_at(folder)
     return folder
+
+
+def result_at(folder: RunFolder, **changes: object) -> None:
+    """Write a whole result into a run's folder, or one with other values."""
+    method = folder.path.parent.name
+    content = {**RESULT, "signature": folder.path.name, "method": method, **changes}
+    folder.result.write_text(json.dumps(content))
 
 
 def beaten(folder: RunFolder, seconds_ago: float) -> None:
@@ -159,7 +168,7 @@ def test_a_whole_result_is_done_although_its_process_was_killed_before_it_could_
 ) -> None:
     folder = run_at(tmp_path / "multirun", 1, "running", **process_of_it)
     beaten(folder, 0)
-    folder.result.write_text("{}")
+    result_at(folder)
     (run,), _ = find([tmp_path / "multirun"], {})
     assert run.state.name == "done"
     folder.result.write_text("{")  # and one that is being made anew is not
@@ -237,6 +246,29 @@ def test_bad_words_are_a_line(
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert all(text in error for text in fragments)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"seconds": "long"}, "result.json: 'seconds' is 'long'"),
+        ({"signature": "f" * 10}, "result.json: it is of another run, by its signature"),
+    ],
+)
+def test_a_result_of_wrong_content_is_damaged_and_tried_again(
+    changes: dict[str, object],
+    words: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    result_at(run_at(tmp_path / "multirun", 1, "done"), **changes)
+    monkeypatch.chdir(tmp_path)
+    assert main(["status"]) == 0
+    text = capsys.readouterr().out
+    assert text.startswith("1 run, damaged 1\n")
+    assert words in text
+    assert "; the next start writes it again" in text
 
 
 def test_foreign_folders_are_named_and_left_alone(

@@ -133,7 +133,9 @@ def store(tmp_path: Path) -> tuple[Path, dict[str, str]]:
     change_result(other, signature="0123456789")
     wrong = run_at(root, 7)
     change_result(wrong, seconds="long")
-    expected |= {folder.name: "damaged" for folder in (cut, other, wrong)}
+    unknown = run_at(root, 9)
+    (unknown / "config.yaml").write_text("seed: [")
+    expected |= {folder.name: "damaged" for folder in (cut, other, wrong, unknown)}
     empty = root / "digits" / "mlp" / "ste" / f"{8:010x}"
     empty.mkdir(parents=True)
     expected[empty.name] = "new"
@@ -159,6 +161,7 @@ def test_whatever_has_no_result_has_one_row_with_its_state(
     assert notes[f"{2:010x}"] == "the loss is nan"
     assert "of another run" in notes[f"{6:010x}"]
     assert "'seconds' is 'long'" in notes[f"{7:010x}"]
+    assert notes[f"{9:010x}"] == "config.yaml cannot be read"
     assert all(notes[name] for name, state in expected.items() if state in ("damaged", "foreign"))
 
 

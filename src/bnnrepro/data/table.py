@@ -6,8 +6,10 @@ training rows have (1 where the row has it, else 0). All are standardised by the
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import logging
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
 ENCODING = "numbers, one-hot texts"  # part of the fingerprint
 MOST_TEXTS = 100  # of a column: with more it is a name or a date rather than a category
+_DECIMAL_COMMA = re.compile(r"\s*[+-]?\d+(,\d+)?([eE][+-]?\d+)?\s*")
 MOST_CLASSES = 20  # different whole numbers that are taken for classes
 
 Columns = tuple[tuple[str, tuple[str, ...] | None], ...]
@@ -132,7 +135,9 @@ def read_csv(path: Path) -> pd.DataFrame:
     try:
         with path.open(encoding="utf-8-sig") as file:
             first = file.readline()
-        separator = max(",;\t|", key=first.count)
+            separator = max(",;\t|", key=first.count)
+            file.seek(0)
+            names = next(csv.reader(file, delimiter=separator, skipinitialspace=True), [])
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)
             frame = pd.read_csv(
@@ -148,6 +153,8 @@ def read_csv(path: Path) -> pd.DataFrame:
     except (pd.errors.ParserError, pd.errors.EmptyDataError, pd.errors.ParserWarning) as error:
         words = " ".join(str(error).split())
         raise DataError(f"{path.name} cannot be read as a table: {words}") from error
+    if twice := sorted({name for name in names if name and names.count(name) > 1}):
+        raise DataError(f"{path.name} has more than one column {twice[0]}")
     if not len(frame):
         raise DataError(f"{path.name} has no rows below its line of names")
     frame.index += 2
@@ -186,6 +193,8 @@ def _columns(train: pd.DataFrame, left_out: set[str], categorical: Sequence[str]
         _refuse_missing(train, name)
         texts = sorted(set(_as_texts(train[name])))
         numbers = _numeric(train[name]) and name not in categorical
+        if not numbers and name not in categorical:
+            _refuse_decimal_commas(train[name], f"dataset.categorical=[{name}]")
         if len(texts) == 1:
             log.warning("column %s is %r in all training rows: left out", name, texts[0])
         elif numbers or len(texts) <= MOST_TEXTS:
@@ -201,6 +210,8 @@ def _columns(train: pd.DataFrame, left_out: set[str], categorical: Sequence[str]
 def _classes(values: pd.Series, problem: str) -> tuple[str, ...]:
     """Return the names of the classes, sorted; none for a regression."""
     numbers = _numeric(values)
+    if not numbers and problem != "classification":
+        _refuse_decimal_commas(values, "dataset.problem=classification")
     if problem == "regression":
         _numbers(values)
         return ()
@@ -249,6 +260,15 @@ def _refuse_missing(rows: pd.DataFrame, name: str) -> None:
         places = f"{bad.sum()} of {len(rows)} values, the first in line {rows.index[bad][0]}"
         cure = f"fill them in, remove these rows, or dataset.drop=[{name}]"
         raise DataError(f"the column {name} lacks {places} (empty, NA or infinite); {cure}")
+
+
+def _refuse_decimal_commas(values: pd.Series, otherwise: str) -> None:
+    """Raise DataError for texts that all are numbers, some of them with a decimal comma."""
+    texts = list(map(str, values))
+    commas = [text for text in texts if "," in text]
+    if commas and all(map(_DECIMAL_COMMA.fullmatch, texts)):
+        many = f"the column {values.name} has numbers with a decimal comma, such as {commas[0]}"
+        raise DataError(f"{many}: write a point, or if these are names of categories {otherwise}")
 
 
 def _numeric(values: pd.Series) -> bool:

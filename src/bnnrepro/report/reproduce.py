@@ -16,7 +16,7 @@ from bnnrepro.report.cells import Cell, cells
 from bnnrepro.report.figures import FIGURES, Figure
 from bnnrepro.report.found import found_in
 from bnnrepro.report.plan import Plans, hours, plan_cells, plan_table
-from bnnrepro.report.tables import Table, table_of_sweep, tables
+from bnnrepro.report.tables import Table, table_of_sweep, tables, tables_of_sweeps
 from bnnrepro.runs.liveness import ACTIVE
 from bnnrepro.screen import confirmed, printable
 
@@ -162,7 +162,8 @@ def _target(request: Request) -> Table | Figure:
     if request.name not in targets and own is not None:
         return own
     if request.name not in targets:
-        allowed = f"must be one of {', '.join(targets)}{nearest(request.name, targets)}"
+        names = [*targets, *(tables_of_sweeps() if request.kind == "table" else ())]
+        allowed = f"must be one of {', '.join(names)}{nearest(request.name, names)}"
         raise UserError(request.kind, request.name, allowed)
     return targets[request.name]
 

@@ -1,6 +1,6 @@
 """The paper's tables: their layout, the sweeps that fill them, published figures."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import product
@@ -146,18 +146,34 @@ def _choices(sweep: str) -> tuple[dict[str, list[str]], list[str]]:
     """Return the values of each key that a file of ``conf/sweep/`` sets, and the swept keys."""
     content = OmegaConf.load(conf_dir() / "sweep" / f"{sweep}.yaml")
     chosen = OmegaConf.select(content, "defaults", default=[])
-    pairs = [(str(key), str(value)) for entry in chosen for key, value in dict(entry).items()]
+    named = [entry for entry in chosen if isinstance(entry, Mapping)]  # the others are files
+    pairs = [(str(key), str(value)) for entry in named for key, value in entry.items()]
     fixed = {key.rpartition("/")[2]: [value] for key, value in pairs}
     params = OmegaConf.select(content, "hydra.sweeper.params", default={})
     swept = {str(key): str(values).split(",") for key, values in params.items()}
     return fixed | swept, list(swept)
 
 
+def tables_of_sweeps() -> list[str]:
+    """Return the names of the sweeps over methods that are none of the paper's tables."""
+    paper = {table.sweep for table in tables().values()}
+    names = sorted(file.stem for file in (conf_dir() / "sweep").glob("*.yaml"))
+    return [name for name in names if name not in paper and table_of_sweep(name) is not None]
+
+
 def table_of_sweep(name: str) -> Table | None:
     """Return a table of a sweep over methods that is none of the paper's tables; or None."""
     file = conf_dir() / "sweep" / f"{name}.yaml"
-    if not file.is_file() or not {"dataset", "method"} <= _choices(name)[0].keys():
+    if not file.is_file():
         return None
+    choices, swept = _choices(name)
+    if not {"dataset", "method"} <= choices.keys() or {*swept} - {
+        "dataset",
+        "model",
+        "method",
+        "seed",
+    }:
+        return None  # a search, or a sweep over experiments or settings
     comments = [line[2:] for line in file.read_text("utf-8").splitlines() if line[:2] == "# "]
     title = next(line for line in [*comments, name] if not line.startswith("@"))
     return _methods_table(name, title.rstrip("."), name, ["test"])

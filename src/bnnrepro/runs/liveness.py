@@ -3,9 +3,10 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from bnnrepro.errors import cannot_read
-from bnnrepro.runs import lock, process, reading, slurm_queue, status
+from bnnrepro.errors import UserError, cannot_read
+from bnnrepro.runs import lock, process, slurm_queue, status
 from bnnrepro.runs.layout import RunFolder
+from bnnrepro.runs.result import DamagedResultError, read_result
 from bnnrepro.runs.slurm_queue import Queue
 from bnnrepro.runs.status import Status
 
@@ -75,13 +76,16 @@ def run_state(folder: RunFolder, state: Status, queue: Queue | None) -> RunState
 
 def _finished(folder: RunFolder) -> RunState:
     try:
-        reading.parsed(folder.result)
-    except (OSError, ValueError) as error:
-        reason = cannot_read(error)
-        if reason:
-            return RunState("unreadable", f"result.json: {reason}")
-        return RunState("damaged", "result.json is not JSON; the next start writes it again")
-    return RunState("done")
+        result = read_result(folder.result)
+    except DamagedResultError as error:
+        fault = error.allowed.removeprefix("damaged: ")
+    except UserError as error:
+        return RunState("unreadable", f"result.json {error.allowed}")
+    else:
+        if result["signature"] == folder.path.name:
+            return RunState("done")
+        fault = "it is of another run, by its signature"
+    return RunState("damaged", f"result.json: {fault}; the next start writes it again")
 
 
 def _unfinished(folder: RunFolder, state: Status, queue: Queue | None) -> RunState:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from bnnrepro.errors import UserError, nearest
 from bnnrepro.runs import query, reading
 from bnnrepro.runs.query import Run
-from bnnrepro.runs.result import DamagedResultError, is_number, leaves, read_result
+from bnnrepro.runs.result import is_number, leaves, read_result
 from bnnrepro.runs.result import settings_of as evaluation_settings_of
 from bnnrepro.runs.signature import is_excluded
 
@@ -209,19 +209,17 @@ def result_of(run: Run) -> tuple[str, str, dict[str, Any]]:
     if state != "done":
         return state, note, {}
     try:
-        result = read_result(run.folder.result)
-    except UserError as error:
-        state = "damaged" if isinstance(error, DamagedResultError) else "unreadable"
-        return state, f"result.json {error.allowed}", {}
-    if result["signature"] != run.folder.path.name:
-        return "damaged", "result.json is of another run, by its signature", {}
-    return state, note, result
+        return state, note, read_result(run.folder.result)
+    except UserError as error:  # since its state was looked up
+        return "unreadable", f"result.json {error.allowed}", {}
 
 
 def _facts(run: Run) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the columns that identify a run, and its result where there is a sound one."""
     state, note, result = result_of(run)
     environment, config = environment_of(run), run.config
+    if state == "done" and not config:
+        state, note, result = "damaged", "config.yaml cannot be read", {}
     git = environment.get("git")
     commit = str(git.get("commit")) if isinstance(git, dict) else None
     names = {key: _name(config.get(key)) or run.value(key) for key in query.PATH_KEYS}
