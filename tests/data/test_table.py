@@ -9,6 +9,7 @@ from tests.composing import composed
 
 from bnnrepro.data import table
 from bnnrepro.errors import UserError
+from bnnrepro.tasks.classification import Classification
 
 HEAD = "age,city,price,label\n"
 ROWS = [
@@ -186,3 +187,8 @@ def test_a_csv_file_has_a_network_for_points_without_being_told() -> None:
         None,
         "points",
     )
+
+
+@pytest.mark.parametrize(("shape", "name"), [((4,), "points"), ((1, 8, 8), "images")])
+def test_samples_are_called_what_they_are(shape: tuple[int, ...], name: str) -> None:
+    assert Classification.of(composed(), {"shape": shape}).samples == name

@@ -38,7 +38,6 @@ class Classification(Task):
     name = "classification"
     metric = "accuracy"
     higher_is_better = True
-    samples = "images"
 
     def __init__(
         self,
@@ -61,6 +60,7 @@ class Classification(Task):
         smoothing = cfg.training.label_smoothing
         task = cls(evaluate.ece_bins, evaluate.samples, evaluate.average, smoothing)
         task.classes = list(about.get("classes", ()))
+        task.samples = "images" if len(about.get("shape", ())) == 3 else "points"
         return task
 
     def accept(self, targets: Tensor) -> Tensor:

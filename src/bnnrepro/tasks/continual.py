@@ -58,6 +58,7 @@ class Continual(Classification):
     """
 
     name = "continual"
+    samples = "images"
 
     def __init__(
         self,

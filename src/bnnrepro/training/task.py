@@ -105,7 +105,7 @@ class Task(ABC):
     name: ClassVar[str]
     metric: ClassVar[str]
     higher_is_better: ClassVar[bool]
-    samples: ClassVar[str] = "samples"
+    samples: str = "samples"
     period: int | None = None
     by_name: ClassVar[dict[str, type[Task]]] = {}
 
