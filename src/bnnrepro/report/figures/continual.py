@@ -61,7 +61,7 @@ def plot_posterior(collected: Sequence[CellResults], folder: Path) -> list[Path]
             where, colour = (0.5, 0.92 - 0.09 * place), styles[str(cell)]["color"]
             axes.text(*where, f"{bits:.3f} bits", ha="center", transform=axes.transAxes, c=colour)
         axes.set_xlabel("P(w = +1)")
-    row[0].set_ylabel("share of the weights")
+    row[0].set(ylabel="share of the weights", ylim=(None, 3 * row[0].get_ylim()[1]))  # for the bits
     table = pd.concat([entropy, shares])[[*by, x, "mean", "std", "n"]]
     used = [run for results in collected for run in results.used]
     texts = remarks(collected)
