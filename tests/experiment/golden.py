@@ -118,8 +118,10 @@ def pictures(out: Path) -> Path:
 
 
 def machine() -> list[str]:
-    """What must be equal for the same bits."""
-    return [torch.__version__, torch.backends.cpu.get_cpu_capability()]
+    """What must be equal for the same bits; MKL has other kernels for each vendor."""
+    lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
+    vendor = next((line.split()[-1] for line in lines if line.startswith("vendor_id")), "unknown")
+    return [torch.__version__, torch.backends.cpu.get_cpu_capability(), vendor]
 
 
 def record() -> None:
