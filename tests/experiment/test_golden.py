@@ -42,7 +42,7 @@ def test_settings_stay(name: str) -> None:
 @pytest.mark.parametrize("resumed", [False, pytest.param(True, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", golden.RUNS)
 def test_figures_stay(name: str, resumed: bool, tmp_path: Path) -> None:
-    """The same bits on the machine of the record; elsewhere the same at first but for rounding."""
+    """The same bits on the machine of the record; elsewhere the same but for rounding."""
     if resumed and name != "shapes":  # of a single epoch
         golden.figures_of(name, tmp_path, "stop_after=1")
     found, expected = golden.figures_of(name, tmp_path), GOLDEN["runs"][name]
@@ -50,8 +50,9 @@ def test_figures_stay(name: str, resumed: bool, tmp_path: Path) -> None:
     if golden.machine() == GOLDEN["machine"]:
         assert recorded(json.loads(json.dumps(found)), expected) == expected
         return
-    first = slice(2)  # epochs: later ones amplify it where the temperature is high
-    assert differing(found["rows"][first], expected["rows"][first]) == []
+    # At its temperature of 1e-2 a sequence of tasks amplifies rounding, from the third epoch visibly.
+    rows = slice(2) if name == "permuted_digits" else slice(None)
+    assert differing(found["rows"][rows], expected["rows"][rows]) == []
 
 
 def recorded(found: Any, expected: object) -> Any:
