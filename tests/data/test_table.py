@@ -163,6 +163,8 @@ def test_a_file_that_is_no_table_is_refused(tmp_path: Path) -> None:
         load(tmp_path / "none.csv")
     with pytest.raises(UserError, match="not UTF-8"):
         load(written(tmp_path / "t.csv", encoding="utf-16"))
+    with pytest.raises(UserError, match="cannot be read as a table"):
+        load(written(tmp_path / "t.csv", head="a" * 140_000 + ",label\n"))
 
 
 def test_numbers_with_a_comma_may_be_names_of_categories(tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ def test_figures_stay(name: str, resumed: bool, tmp_path: Path) -> None:
     if golden.machine() == GOLDEN["machine"]:
         assert recorded(json.loads(json.dumps(found)), expected) == expected
         return
-    # At its temperature of 1e-2 a sequence of tasks amplifies rounding, from the third epoch visibly.
+    # at its temperature of 1e-2 a sequence of tasks amplifies rounding, visibly from epoch 3 on
     rows = slice(2) if name == "permuted_digits" else slice(None)
     assert differing(found["rows"][rows], expected["rows"][rows]) == []
 

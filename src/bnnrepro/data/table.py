@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
 ENCODING = "numbers, one-hot texts"  # part of the fingerprint
 MOST_TEXTS = 100  # of a column: with more it is a name or a date rather than a category
-_DECIMAL_COMMA = re.compile(r"\s*[+-]?\d+(,\d+)?([eE][+-]?\d+)?\s*")
 MOST_CLASSES = 20  # different whole numbers that are taken for classes
+_DECIMAL_COMMA = re.compile(r"\s*[+-]?\d+(,\d+)?([eE][+-]?\d+)?\s*")
 
 Columns = tuple[tuple[str, tuple[str, ...] | None], ...]
 """The input columns: each one's name, and its texts, or None for numbers."""
@@ -150,7 +150,12 @@ def read_csv(path: Path) -> pd.DataFrame:
             )
     except UnicodeDecodeError:
         raise DataError(f"{path.name} is not UTF-8 text") from None
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, pd.errors.ParserWarning) as error:
+    except (
+        csv.Error,
+        pd.errors.ParserError,
+        pd.errors.EmptyDataError,
+        pd.errors.ParserWarning,
+    ) as error:
         words = " ".join(str(error).split())
         raise DataError(f"{path.name} cannot be read as a table: {words}") from error
     if twice := sorted({name for name in names if name and names.count(name) > 1}):

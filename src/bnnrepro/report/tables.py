@@ -167,12 +167,8 @@ def table_of_sweep(name: str) -> Table | None:
     if not file.is_file():
         return None
     choices, swept = _choices(name)
-    if not {"dataset", "method"} <= choices.keys() or {*swept} - {
-        "dataset",
-        "model",
-        "method",
-        "seed",
-    }:
+    known = {"dataset", "model", "method", "seed"}
+    if not {"dataset", "method"} <= choices.keys() or not known.issuperset(swept):
         return None  # a search, or a sweep over experiments or settings
     comments = [line[2:] for line in file.read_text("utf-8").splitlines() if line[:2] == "# "]
     title = next(line for line in [*comments, name] if not line.startswith("@"))
