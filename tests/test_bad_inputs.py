@@ -95,6 +95,7 @@ SETTINGS: list[tuple[list[str], list[str]]] = [
     (["model.hidden=512"], ["model.hidden=512", "a list"]),
     (["model.hidden=[0]"], ["model.hidden=[0]", ">= 1"]),
     (["method=ste", "method.betas=[0.9]"], ["method.betas=[0.9]", "length 2"]),
+    (["=3"], ["command line==3", "key=value"]),
     (["threads=0"], ["threads=0", "in [1, 1024]", "null"]),
     (["device=gpu"], ["device=gpu", "cpu"]),
     (["precision=half"], ["precision=half", "float32, tf32, bf16"]),

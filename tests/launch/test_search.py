@@ -61,8 +61,11 @@ REFUSED = {
     "hydra.sweeper.sampler_args={sed:1}": "hydra.sweeper.sampler_args.sed=1: no such key",
     "hydra.sweeper.pruner=Nope": "hydra.sweeper.pruner=Nope: must be one of",
     "hydra.sweeper.objective=accuracy": "hydra.sweeper.objective=accuracy: must be",
+    "hydra.sweeper.objective=best": "hydra.sweeper.objective=best: must be",
     "hydra.sweeper.objective=test.nll": "hydra.sweeper.direction=null: must be",
     "dataset.validation_split=0": "hydra.sweeper.objective=null: dataset=digits has no",
+    "dataset.validation_split=0 hydra.sweeper.objective=validation.nll": "validation.nll: dataset",
+    "hydra.sweeper.objective=ood.auroc": "hydra.sweeper.objective=ood.auroc: needs out-of",
     "--detach": "a search must go on asking",
 }
 

@@ -145,10 +145,12 @@ def _unknown_option(error: MissingConfigException, loader: ConfigLoader, name: s
 
 
 def _bad_choice(loader: ConfigLoader, overrides: Sequence[str]) -> UserError | None:
-    """Find a group that is given null, a list or nothing instead of one option."""
+    """Find a value without a key, and a group given null, a list or nothing, not one option."""
     listed = groups(loader)
     for override in overrides:
         key, _, value = override.partition("=")
+        if key in ("", "+", "++", "~"):
+            return UserError("command line", override, "must be key=value")
         options = listed.get(key.lstrip("+~"))
         if options and (key.startswith("~") or re.match(r"null$|[\[{]|$", value)):
             return UserError(key, value, f"must be one of {', '.join(options)}")

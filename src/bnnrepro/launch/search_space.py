@@ -116,18 +116,22 @@ class Objective:
         key, task = f"{KEY}.objective", config.dataset.task
         metric = task_named(task).metric if task is not None else None
         text = settings.objective or f"validation.{metric}"
-        if settings.objective is None and not getattr(config.dataset, "validation_split", 0):
-            allowed = f"dataset={config.dataset.name} has no validation split; choose a figure"
-            raise UserError(key, "null", f"{allowed}: test.{metric or 'accuracy'}")
         parts = text.split(".")
         selection = parts.pop(0) if parts[0] in ("best", "final") else None
-        split = parts.pop(0)
+        split = parts.pop(0) if parts else ""
         prediction = parts.pop(0) if parts and parts[0] in ("mode", "mean") else "mode"
         if text != "seconds" and (split not in ("train", "validation", "test", "ood") or not parts):
             allowed = (
                 "must be seconds or [best|final.]split.[mode|mean.]metric: validation.accuracy"
             )
             raise UserError(key, text, allowed)
+        if split == "validation" and not getattr(config.dataset, "validation_split", 0):
+            allowed = f"dataset={config.dataset.name} has no validation split; choose a figure"
+            raise UserError(
+                key, settings.objective or "null", f"{allowed}: test.{metric or 'accuracy'}"
+            )
+        if split == "ood" and config.evaluate.ood is None:
+            raise UserError(key, text, "needs out-of-distribution data: evaluate.ood=mnist")
         direction = settings.direction
         if direction is None and (task is None or parts != [metric]):
             raise UserError(f"{KEY}.direction", "null", f"must be minimize or maximize for {text}")
