@@ -104,6 +104,9 @@ def explain(
         mark = error.problem_mark
         place = f"{mark.name}:{mark.line + 1}:{mark.column + 1}"
         return UserError("config file", place, f"is not valid YAML: {error.problem}")
+    for override in overrides:
+        if not override.partition("=")[0].strip("+~"):
+            return UserError("command line", override, "must be key=value")
     if refused := _bad_choice(loader, overrides):
         return refused
     if match := re.match(r"Could not (?:override|delete from config\.) '([^']+)'", message):
@@ -145,12 +148,10 @@ def _unknown_option(error: MissingConfigException, loader: ConfigLoader, name: s
 
 
 def _bad_choice(loader: ConfigLoader, overrides: Sequence[str]) -> UserError | None:
-    """Find a value without a key, and a group given null, a list or nothing, not one option."""
+    """Find a group that is given null, a list or nothing instead of one option."""
     listed = groups(loader)
     for override in overrides:
         key, _, value = override.partition("=")
-        if key in ("", "+", "++", "~"):
-            return UserError("command line", override, "must be key=value")
         options = listed.get(key.lstrip("+~"))
         if options and (key.startswith("~") or re.match(r"null$|[\[{]|$", value)):
             return UserError(key, value, f"must be one of {', '.join(options)}")
